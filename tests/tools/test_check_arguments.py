@@ -1,0 +1,145 @@
+"""Arguments of calls: right ones pass, wrong ones get the message of a real API."""
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from trustee_jax.tools import Tool, check_arguments
+
+BOOK = Tool(
+    "book_table",
+    "Books a table.",
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "minLength": 2},
+            "seats": {"type": "integer", "minimum": 1, "maximum": 8},
+            "area": {"type": "string", "enum": ["inside", "terrace"]},
+            "day": {"type": "string", "format": "date"},
+            "start": {"type": "string", "format": "date-time"},
+            "clock": {"type": "string", "format": "time"},
+            "mail": {"type": "string", "format": "email"},
+            "link": {"type": "string", "format": "uri"},
+            "code": {"type": "string", "pattern": "^[A-Z]{3}$"},
+            "tip": {"type": ["number", "null"], "exclusiveMinimum": 0},
+            "quiet": {"type": "boolean"},
+            "contact": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "phone": {"type": "string"}},
+                "required": ["name"],
+            },
+            "guests": {
+                "type": "array",
+                "maxItems": 2,
+                "uniqueItems": True,
+                "items": {
+                    "type": "object",
+                    "properties": {"age": {"type": "integer"}},
+                    "required": ["age"],
+                },
+            },
+            "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "integer"}]},
+            "labels": {"type": "object"},
+        },
+        "required": ["city", "seats"],
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"area": "terrace", "day": "2026-02-28", "quiet": False, "tip": None},
+        {"start": "2026-02-28T19:30:00Z", "clock": "19:30", "mail": "a@b.org"},
+        {"start": "2026-02-28T19:30:00", "link": "https://example.org/x?y=1"},
+        {"contact": {"name": "Ada"}, "guests": [{"age": 3}, {"age": 4}], "seats": 4.0},
+        {"when": 3, "labels": {"anything": 1}},
+    ],
+)
+def test_right_arguments(more):
+    assert check_arguments(BOOK, {"city": "Bari", "seats": 2} | more) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"citty": 1}, "unknown parameter 'citty'"),
+        ({"seats": "2"}, "parameter 'seats' must be an integer, got '2'"),
+        ({"seats": True}, "parameter 'seats' must be an integer, got true"),
+        ({"seats": 0}, "parameter 'seats' must be at least 1, got 0"),
+        ({"seats": 9}, "parameter 'seats' must be at most 8, got 9"),
+        ({"area": "roof"}, "parameter 'area' must be one of 'inside', 'terrace'; got 'roof'"),
+        ({"city": "B"}, "parameter 'city' must have at least 2 character(s), got 'B'"),
+        ({"code": "ab"}, "parameter 'code' must match the pattern '^[A-Z]{3}$', got 'ab'"),
+        ({"tip": 0}, "parameter 'tip' must be greater than 0, got 0"),
+        ({"tip": "x"}, "parameter 'tip' must be a number or null, got 'x'"),
+        ({"day": "tomorrow"}, "parameter 'day' must be a date (YYYY-MM-DD), got 'tomorrow'"),
+        ({"day": "2026-02-30"}, "parameter 'day' must be a date (YYYY-MM-DD), got '2026-02-30'"),
+        (
+            {"start": "2026-02-28"},
+            "parameter 'start' must be a date and time (YYYY-MM-DDThh:mm:ss), got '2026-02-28'",
+        ),
+        ({"clock": "7pm"}, "parameter 'clock' must be a time (hh:mm or hh:mm:ss), got '7pm'"),
+        ({"mail": "ada"}, "parameter 'mail' must be an email address, got 'ada'"),
+        ({"link": "x.org"}, "parameter 'link' must be a URL with its scheme, got 'x.org'"),
+        ({"contact": {}}, "missing required parameter 'contact.name'"),
+        ({"contact": {"name": "A", "fax": ""}}, "unknown parameter 'contact.fax'"),
+        ({"guests": [{"age": 1}, {}]}, "missing required parameter 'guests[1].age'"),
+        ({"guests": [{"age": 1, "x": 2}]}, "unknown parameter 'guests[0].x'"),
+        ({"guests": [{"age": 1}] * 2}, "parameter 'guests' must not repeat items"),
+    ],
+)
+def test_one_wrong_argument(more, message):
+    assert check_arguments(BOOK, {"city": "Bari", "seats": 2} | more) == [message]
+
+
+def test_every_problem_in_the_order_of_the_schema():
+    assert check_arguments(BOOK, {"sets": 2, "Seats": 3, "quiet": 1}) == [
+        "parameter 'quiet' must be true or false, got 1",
+        "missing required parameter 'city'",
+        "missing required parameter 'seats'",
+        "unknown parameter 'sets'",
+        "unknown parameter 'Seats'",
+    ]
+
+
+def test_alternatives_and_long_values_stay_short():
+    (message,) = check_arguments(BOOK, {"city": "Bari", "seats": 2, "when": "x" * 500})
+    assert message.startswith("parameter 'when' must be") and len(message) < 200
+
+
+def test_what_the_schema_leaves_open_stays_open():
+    parameters = {"type": "object", "properties": {}, "additionalProperties": {"type": "number"}}
+    tool = Tool("add", "Adds.", parameters)
+    assert check_arguments(tool, {"a": 1}) == []
+    assert check_arguments(tool, {"a": "b"}) == ["parameter 'a' must be a number, got 'b'"]
+    combined = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "allOf": [{"properties": {"b": {"type": "string"}}}],
+    }
+    assert check_arguments(Tool("join", "Joins.", combined), {"a": "x", "b": "y"}) == []
+
+
+def test_a_tool_without_parameters_refuses_arguments():
+    tool = Tool("ping", "Pings.", {"type": "object", "properties": {}})
+    assert check_arguments(tool, {}) == []
+    assert check_arguments(tool, {"x": 1}) == ["unknown parameter 'x'"]
+
+
+def test_references_inside_the_tool_are_followed():
+    parameters = {
+        "type": "object",
+        "properties": {"size": {"$ref": "#/$defs/size"}},
+        "$defs": {"size": {"enum": ["s", "m"]}},
+    }
+    tool = Tool("order", "Orders.", parameters)
+    assert check_arguments(tool, {"size": "x"}) == [
+        "parameter 'size' must be one of 's', 'm'; got 'x'"
+    ]
+
+
+def test_the_tool_is_not_changed():
+    check_arguments(BOOK, {})
+    assert "additionalProperties" not in BOOK.parameters
+    Draft202012Validator.check_schema(BOOK.parameters)

@@ -1,0 +1,139 @@
+"""Arguments of a call against the schema of its tool, with the messages a real API would give."""
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping
+from datetime import datetime, time
+from typing import Any
+from urllib.parse import urlsplit
+
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import ValidationError, best_match
+
+from trustee_jax.tools.schema import closed_objects
+from trustee_jax.tools.tool import Tool
+
+# The formats that jsonschema checks without further packages, and below the usual rest of them.
+_FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
+_EXPECTED = {
+    "date": "a date (YYYY-MM-DD)",
+    "date-time": "a date and time (YYYY-MM-DDThh:mm:ss)",
+    "time": "a time (hh:mm or hh:mm:ss)",
+    "email": "an email address",
+    "uri": "a URL with its scheme",
+}
+_TYPES = {
+    "array": "an array",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a string",
+}
+_LIMITS = {
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be greater than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "minLength": "must have at least {} character(s)",
+    "maxLength": "must have at most {} character(s)",
+    "pattern": "must match the pattern {}",
+    "minItems": "must have at least {} item(s)",
+    "maxItems": "must have at most {} item(s)",
+}
+
+
+def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
+    """Checks the arguments of a call.
+
+    Besides what the schema demands, an object whose schema lists its properties takes no others
+    (unless the schema says so itself), and the formats date, date-time, time, email, uri, uuid,
+    ipv4 and ipv6 are enforced; a date-time without an offset is a local time and accepted.
+
+    Args:
+      tool: a tool of a loaded repository.
+      arguments: the decoded JSON object of the call.
+
+    Returns:
+      One message per problem in the order of the schema, e.g. "missing required parameter
+      'city'"; empty if the call is right.
+    """
+    messages: list[str] = []
+    for error in _validator(tool).iter_errors(dict(arguments)):
+        messages += _messages(error)
+    return list(dict.fromkeys(messages))
+
+
+@functools.lru_cache(maxsize=4096)
+def _validator(tool: Tool) -> Draft202012Validator:
+    schema = copy.deepcopy(tool.parameters)
+    for _, node in list(closed_objects(schema)):
+        node["additionalProperties"] = False
+    return Draft202012Validator(schema, format_checker=_FORMATS)
+
+
+def _messages(error: ValidationError) -> list[str]:
+    keyword, limit, value = str(error.validator), error.validator_value, error.instance
+    path = _dotted(error.absolute_path)
+    if keyword == "required":
+        # The library reports one error per absent name, without the name as a field.
+        absent = (name for name in limit if error.message.startswith(repr(name)))
+        return [f"missing required parameter {_join(path, name)!r}" for name in absent]
+    if keyword == "additionalProperties" and limit is False and isinstance(error.schema, Mapping):
+        known = error.schema.get("properties", {})
+        return [f"unknown parameter {_join(path, n)!r}" for n in value if n not in known]
+    if keyword in ("anyOf", "oneOf") and error.context:
+        cause = best_match([error])
+        if cause is not None and cause is not error:
+            return _messages(cause)
+    subject = f"parameter {path!r}" if path else "arguments"
+    if keyword == "type":
+        types = [limit] if isinstance(limit, str) else limit
+        return [f"{subject} must be {' or '.join(_TYPES[t] for t in types)}, got {_show(value)}"]
+    if keyword == "enum":
+        return [f"{subject} must be one of {', '.join(map(_show, limit))}; got {_show(value)}"]
+    if keyword == "const":
+        return [f"{subject} must be {_show(limit)}, got {_show(value)}"]
+    if keyword == "format":
+        return [f"{subject} must be {_EXPECTED.get(limit, f'a valid {limit}')}, got {_show(value)}"]
+    if keyword == "uniqueItems":
+        return [f"{subject} must not repeat items"]
+    if keyword in _LIMITS:
+        return [f"{subject} {_LIMITS[keyword].format(_show(limit))}, got {_show(value)}"]
+    return [f"{subject} is not valid: {_cut(error.message)}"]
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    text = ""
+    for part in path:
+        text = f"{text}[{part}]" if isinstance(part, int) else _join(text, part)
+    return text
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _show(value: Any) -> str:
+    return _cut(repr(value)) if not isinstance(value, bool) else str(value).lower()
+
+
+def _cut(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+@_FORMATS.checks("date-time", raises=ValueError)
+def _is_date_time(value: object) -> bool:
+    return not isinstance(value, str) or ("T" in value and bool(datetime.fromisoformat(value)))
+
+
+@_FORMATS.checks("time", raises=ValueError)
+def _is_time(value: object) -> bool:
+    return not isinstance(value, str) or (":" in value and time.fromisoformat(value) is not None)
+
+
+@_FORMATS.checks("uri", raises=ValueError)
+def _is_uri(value: object) -> bool:
+    return not isinstance(value, str) or (" " not in value and bool(urlsplit(value).scheme))

@@ -1,0 +1,122 @@
+"""What makes one function description usable: the checks behind `load_repository`."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+FIELDS = ("name", "description", "parameters", "strict")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_META_SCHEMA = Draft202012Validator(
+    Draft202012Validator.META_SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER
+)
+# Beside one of these, `properties` need not be the full list of what an object may hold.
+_OPENING = frozenset(
+    (
+        "additionalProperties",
+        "unevaluatedProperties",
+        "patternProperties",
+        "dependentSchemas",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "if",
+        "$ref",
+        "$dynamicRef",
+    )
+)
+
+Path = tuple[str | int, ...]
+
+
+def closed_objects(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields (path, schema) of every object whose `properties` name all that it may hold."""
+    if not isinstance(schema, dict):
+        return
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        if _OPENING.isdisjoint(schema):
+            yield path, schema
+        for name, child in properties.items():
+            yield from closed_objects(child, (*path, "properties", name))
+    yield from closed_objects(schema.get("items"), (*path, "items"))
+
+
+def function_problems(function: Mapping[str, Any]) -> list[str]:
+    """Returns "field: problem; remedy" for everything wrong with a bare function dict."""
+    problems = [
+        f"{field}: unknown field; remove it (known: {', '.join(FIELDS)}, and category)"
+        for field in function
+        if field not in FIELDS
+    ]
+    name = function.get("name")
+    if not isinstance(name, str) or not name:
+        problems.append("name: missing or not a string; give the tool a name")
+    elif not _NAME.fullmatch(name):
+        usable = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")[:64]
+        remedy = f"; use {usable!r}" if usable else ""
+        problems.append(f"name: must be 1-64 letters, digits, '_' or '-'{remedy}")
+    description = function.get("description")
+    if not isinstance(description, str) or not description.strip():
+        problems.append("description: missing or empty; say what the tool does and returns")
+    if "parameters" in function:
+        problems += _parameter_problems(function["parameters"])
+    return problems
+
+
+def _parameter_problems(schema: Any) -> list[str]:
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        return ['parameters: must be a JSON schema with "type": "object" at the top; wrap it so']
+    problems = []
+    for error in _META_SCHEMA.iter_errors(schema):
+        cause = best_match([error]) or error
+        problems.append(f"{_dotted(cause.absolute_path)}: {_short(cause.message)}; correct it")
+    if problems:  # what follows needs a schema of the right shape
+        return problems
+    for path, node in closed_objects(schema):
+        for name in node.get("required", ()):
+            if name not in node["properties"]:
+                problems.append(
+                    f"{_dotted((*path, 'required'))}: {name!r} is not among the properties; "
+                    "define or drop it"
+                )
+    if "properties" not in schema and schema.get("required") and _OPENING.isdisjoint(schema):
+        problems.append("parameters.required: there are no properties; define or drop them")
+    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
+    for path, reference in _references(schema):
+        try:
+            # A remote schema would be fetched in the middle of a run.
+            usable = reference.startswith("#") and resolver.lookup(reference) is not None
+        except Unresolvable:
+            usable = False
+        if not usable:
+            problems.append(
+                f"{_dotted(path)}: {reference!r} leads nowhere; put the schema under $defs of "
+                "the same tool"
+            )
+    return problems
+
+
+def _references(node: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref" and isinstance(value, str):
+                yield (*path, key), value
+            else:
+                yield from _references(value, (*path, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _references(value, (*path, index))
+
+
+def _dotted(path: Any) -> str:
+    return ".".join(["parameters", *map(str, path)])
+
+
+def _short(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
