@@ -1,0 +1,194 @@
+"""The tokens of one episode: what the policy saw, what it sampled, with which log-probs."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from trustee_jax.chat.format import ChatFormat
+from trustee_jax.chat.messages import Message
+from trustee_jax.chat.parsing import AssistantTurn
+
+History = Literal["append", "strip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One stretch of training tokens.
+
+    Attributes:
+      tokens: int32 [n].
+      sampled: bool [n], true where the policy sampled the token and it is to be trained.
+      logprobs: float32 [n], log-probs the tokens were sampled at; 0 where not `sampled`.
+    """
+
+    tokens: np.ndarray
+    sampled: np.ndarray
+    logprobs: np.ndarray
+
+    @property
+    def prompt_length(self) -> int:
+        """Index of the first sampled token; the whole length if there is none."""
+        return int(np.argmax(self.sampled)) if self.sampled.any() else len(self.tokens)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """An assistant turn: [header, start) is its generation prompt, [start, end) sampled."""
+
+    header: int
+    start: int
+    end: int
+
+
+class Conversation:
+    """An episode's context, grown by exactly the ids that were sampled.
+
+    Sampled ids are never decoded and encoded again; messages are appended as the template's
+    increments. Two ways to treat the thoughts of earlier turns, to be used alike in training and
+    evaluation:
+
+    * "append": they stay in the context; the episode is one Sequence.
+    * "strip": they are cut out, as ids, where the model's template would leave them out (Qwen3:
+      when a user speaks
+      again). The context then is no longer what earlier turns were sampled from, so a new Sequence
+      begins, in which only what is sampled from then on is marked.
+    """
+
+    def __init__(
+        self,
+        format: ChatFormat,
+        messages: Seq[Message],
+        tools: Seq[Mapping[str, Any]] | None = None,
+        thinking: bool = False,
+        history: History = "append",
+    ) -> None:
+        """Renders the opening messages and opens the first assistant turn.
+
+        Args:
+          format: the model's chat format.
+          messages: the opening, usually a system and a user message.
+          tools: OpenAI tools that the assistant may call.
+          thinking: whether the model is to think before it answers.
+          history: what becomes of earlier thoughts.
+
+        Raises:
+          ChatFormatError: the template refuses the messages.
+          ValueError: unknown `history`.
+        """
+        if history not in ("append", "strip"):
+            raise ValueError(f'history = {history!r}: use "append" or "strip"')
+        self._format = format
+        self._thinking = thinking
+        self._strip = history == "strip" and format.thinks
+        self._header_length = len(format.generation_prompt(thinking=thinking))
+        self._in_thought = format.opens_thought(thinking=thinking)
+        self._turns: list[_Turn] = []
+        self._finished: list[Sequence] = []
+        self._awaits_turn = True
+        tokens = format.prompt(messages, tools, thinking=thinking)
+        self._current = _unsampled(tokens)
+
+    @property
+    def context(self) -> np.ndarray:
+        """int32 [n]: all ids so far, ending with the generation prompt while a turn is awaited."""
+        return self._current.tokens
+
+    def add_sampled(
+        self, tokens: Seq[int] | np.ndarray, logprobs: Seq[float] | np.ndarray
+    ) -> AssistantTurn:
+        """Appends a sampled turn.
+
+        Args:
+          tokens: int [m], with the stop id if it was sampled; without one the turn counts as cut
+            off, and `add_messages` closes it.
+          logprobs: float [m].
+
+        Returns:
+          The parsed turn.
+
+        Raises:
+          ValueError: the lengths differ, or no turn is awaited.
+        """
+        tokens, logprobs = np.asarray(tokens, np.int32), np.asarray(logprobs, np.float32)
+        if tokens.ndim != 1 or tokens.shape != logprobs.shape:
+            raise ValueError(
+                f"tokens {tokens.shape} and logprobs {logprobs.shape} must be two equally long rows"
+            )
+        if not self._awaits_turn:
+            raise ValueError("a turn was just added: call add_messages before the next one")
+        self._awaits_turn = False
+        start = len(self.context)
+        self._turns.append(_Turn(start - self._header_length, start, start + len(tokens)))
+        self._current = _join(self._current, Sequence(tokens, np.ones(len(tokens), bool), logprobs))
+        return self._format.parse(tokens, in_thought=self._in_thought)
+
+    def add_messages(self, messages: Seq[Message]) -> None:
+        """Appends tool or user messages after a sampled turn and opens the next assistant turn.
+
+        Raises:
+          ChatFormatError: the template refuses the messages.
+          ValueError: no turn was sampled since the last messages.
+        """
+        if self._awaits_turn:
+            raise ValueError(
+                "the assistant's turn is still open: call add_sampled before add_messages"
+            )
+        closed = (
+            self._turns[-1].end > self._turns[-1].start
+            and int(self.context[-1]) in self._format.stop_ids
+        )
+        increment = self._format.increment(messages, closed=closed, thinking=self._thinking)
+        if self._strip:
+            self._cut_thoughts(messages)
+        self._current = _join(self._current, _unsampled(increment))
+        self._awaits_turn = True
+
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The training sequences so far: every sampled token once, nothing after the last one."""
+        parts = (*self._finished, self._current)
+        return tuple(_trim(part) for part in parts if part.sampled.any())
+
+    def _cut_thoughts(self, messages: Seq[Message]) -> None:
+        keep = np.ones(len(self.context), bool)
+        drops = {
+            empty: self._format.drops_thoughts(messages, empty=empty) for empty in (False, True)
+        }
+        for turn in self._turns:
+            for start, end, empty in self._format.thought_spans(
+                self.context[turn.header : turn.end]
+            ):
+                keep[turn.header + start : turn.header + end] &= not drops[empty]
+        if keep.all():
+            return
+        self._finished.append(self._current)
+        self._current = _unsampled(self.context[keep])
+        place = np.concatenate([[0], np.cumsum(keep)])
+        self._turns = [
+            replace(
+                turn,
+                header=int(place[turn.header]),
+                start=int(place[turn.start]),
+                end=int(place[turn.end]),
+            )
+            for turn in self._turns
+        ]
+
+
+def _unsampled(tokens: np.ndarray) -> Sequence:
+    return Sequence(tokens, np.zeros(len(tokens), bool), np.zeros(len(tokens), np.float32))
+
+
+def _join(first: Sequence, second: Sequence) -> Sequence:
+    return Sequence(
+        np.concatenate([first.tokens, second.tokens]),
+        np.concatenate([first.sampled, second.sampled]),
+        np.concatenate([first.logprobs, second.logprobs]),
+    )
+
+
+def _trim(part: Sequence) -> Sequence:
+    end = int(np.flatnonzero(part.sampled)[-1]) + 1
+    return Sequence(part.tokens[:end], part.sampled[:end], part.logprobs[:end])

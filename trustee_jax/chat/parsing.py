@@ -1,0 +1,266 @@
+"""What a model wrote, read as reasoning, text and tool calls. Total: any text gives a result."""
+
+import enum
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+THINK_START, THINK_END = "<think>", "</think>"
+CALL_START, CALL_END = "<tool_call>", "</tool_call>"
+PYTHON_TAG = "<|python_tag|>"
+MARKERS = frozenset({THINK_START, THINK_END, CALL_START, CALL_END, PYTHON_TAG})
+
+# Far beyond real schemas, far below the recursion limit of whatever handles the arguments next.
+_MAX_DEPTH = 64
+
+
+class CallSyntax(enum.Enum):
+    """How a model family writes its tool calls."""
+
+    HERMES = "hermes"
+    """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, any number, text between them."""
+    LLAMA = "llama"
+    """`{"name": ..., "parameters": {...}}` as the whole turn or after `<|python_tag|>`, `;` between
+    calls."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A well-formed call; whether tool and arguments exist is for the caller to check."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MalformedCall:
+    """Text that was meant as a call, and what is wrong with it."""
+
+    text: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class AssistantTurn:
+    """One assistant turn.
+
+    Attributes:
+      reasoning: the private thoughts, without their tags; "" if there are none.
+      content: the text outside thoughts and calls, stripped.
+      calls: the well-formed calls, in order.
+      malformed: the attempts that are no calls, in order.
+    """
+
+    reasoning: str = ""
+    content: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    malformed: tuple[MalformedCall, ...] = ()
+
+    def message(self, call_ids: Sequence[str] = ()) -> dict[str, Any]:
+        """The turn as an OpenAI message.
+
+        Args:
+          call_ids: one id per call.
+
+        Returns:
+          `{"role", "content"}`, with `tool_calls` (arguments as a JSON string) if there are calls
+          and `reasoning_content` if there are thoughts. Malformed attempts are left out.
+
+        Raises:
+          ValueError: another number of ids than calls.
+        """
+        if len(call_ids) != len(self.calls):
+            raise ValueError(
+                f"{len(call_ids)} call_ids for {len(self.calls)} calls: give one per call"
+            )
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.calls:
+            message["tool_calls"] = [
+                {
+                    "id": call_id,
+                    "type": "function",
+                    "function": {
+                        "name": call.name,
+                        "arguments": json.dumps(call.arguments, ensure_ascii=False),
+                    },
+                }
+                for call_id, call in zip(call_ids, self.calls, strict=True)
+            ]
+        return message
+
+
+def parse_turn(text: str, syntax: CallSyntax, *, in_thought: bool = False) -> AssistantTurn:
+    """Reads one assistant turn.
+
+    Tags are read left to right, so a tag inside a thought or inside the JSON of a call means
+    nothing. A thought that is not closed reaches to the end. A closing `</think>` without an
+    opening one makes everything before it thought.
+
+    Args:
+      text: the turn without its end-of-turn token.
+      syntax: the form of the calls.
+      in_thought: whether the generation prompt has already opened a thought.
+    """
+    reasoning: list[str] = []
+    content: list[str] = []
+    found: list[ToolCall | MalformedCall] = []
+    tags = _HERMES_TAGS if syntax is CallSyntax.HERMES else _THINK_TAGS
+    position = 0
+    while True:
+        match = None if in_thought else tags.search(text, position)
+        if match:
+            content.append(text[position : match.start()])
+            position = match.end()
+        tag = THINK_START if in_thought else match and match.group()
+        in_thought = False
+        if tag is None:
+            content.append(text[position:])
+            break
+        if tag == THINK_START:
+            thought, _, rest = text[position:].partition(THINK_END)
+            reasoning.append(thought)
+            position = len(text) - len(rest)
+        elif tag == THINK_END:
+            reasoning = [
+                text[: position - len(tag)].replace(THINK_START, "").replace(THINK_END, "")
+            ]
+            content, found = [], []
+        elif tag == CALL_START:
+            call, position = _hermes_call(text, position)
+            found.append(call)
+        else:
+            found.append(MalformedCall(tag, f"{CALL_END} without {CALL_START}"))
+    said = "".join(content).strip()
+    if syntax is CallSyntax.LLAMA:
+        said, found = _llama_calls(said)
+    return AssistantTurn(
+        reasoning="\n".join(filter(None, (part.strip() for part in reasoning))),
+        content=said,
+        calls=tuple(call for call in found if isinstance(call, ToolCall)),
+        malformed=tuple(call for call in found if isinstance(call, MalformedCall)),
+    )
+
+
+_THINK_TAGS = re.compile("|".join((THINK_START, THINK_END)))
+_HERMES_TAGS = re.compile("|".join((THINK_START, THINK_END, CALL_START, CALL_END)))
+_CALL_TAGS = re.compile("|".join((CALL_START, CALL_END)))
+_SPACE = re.compile(r"\s*")
+_LLAMA_SEPARATOR = re.compile(rf"(?:[\s;]|{re.escape(PYTHON_TAG)})*")
+
+
+def _hermes_call(text: str, start: int) -> tuple[ToolCall | MalformedCall, int]:
+    """The call whose tag ends at `start`, and where the text goes on."""
+    try:
+        value, end = _decode_json(text, start)
+        problem = "text after the JSON object"
+    except _NoJson as error:
+        problem = str(error)
+    else:
+        end = _end_of_space(text, end)
+        if text.startswith(CALL_END, end):
+            return _as_call(value, text[start:end], ("arguments",)), end + len(CALL_END)
+    tag = _CALL_TAGS.search(text, start)
+    end = tag.start() if tag else len(text)
+    if tag is None or tag.group() == CALL_START:
+        return MalformedCall(text[start:end].strip(), f"no closing {CALL_END}"), end
+    return MalformedCall(text[start:end].strip(), problem), tag.end()
+
+
+def _llama_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
+    """Splits a turn in the Llama form into its text and its calls."""
+    content, tag, body = text.partition(PYTHON_TAG)
+    if not tag:
+        if not text.startswith("{"):
+            return text, []
+        content, body = "", text
+    found: list[ToolCall | MalformedCall] = []
+    position = _end_of_separator(body, 0)
+    while position < len(body):
+        try:
+            value, end = _decode_json(body, position)
+        except _NoJson as error:
+            if not (tag or found or '"name"' in body):
+                return text, []
+            found.append(MalformedCall(body[position:], str(error)))
+            break
+        if not (tag or found) and not (isinstance(value, dict) and "name" in value):
+            return text, []  # an answer that happens to be JSON
+        found.append(_as_call(value, body[position:end], ("parameters", "arguments")))
+        position = _end_of_separator(body, end)
+    if tag and not found:
+        found.append(MalformedCall(tag, f"nothing after {PYTHON_TAG}"))
+    return content.strip(), found
+
+
+def _end_of_space(text: str, start: int) -> int:
+    match = _SPACE.match(text, start)
+    return match.end() if match else start
+
+
+def _end_of_separator(text: str, start: int) -> int:
+    match = _LLAMA_SEPARATOR.match(text, start)
+    return match.end() if match else start
+
+
+def _as_call(value: Any, text: str, keys: tuple[str, ...]) -> ToolCall | MalformedCall:
+    problem = ""
+    if not isinstance(value, dict):
+        problem = "not a JSON object"
+    elif not (isinstance(value.get("name"), str) and value["name"].strip()):
+        problem = 'no "name" string'
+    else:
+        arguments = next((value[key] for key in keys if key in value), None)
+        if isinstance(arguments, dict):
+            return ToolCall(value["name"].strip(), arguments)
+        problem = f'no "{keys[0]}" object'
+    return MalformedCall(text.strip(), problem)
+
+
+class _NoJson(ValueError):
+    pass
+
+
+def _decode_json(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins at `start` (after white space), and its end."""
+    start = _end_of_space(text, start)
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        return _clean(value, _MAX_DEPTH), end
+    except json.JSONDecodeError as error:
+        raise _NoJson(f"invalid JSON: {error.msg} at character {error.pos - start}") from None
+    except RecursionError:
+        raise _NoJson("invalid JSON: nested too deeply") from None
+    except ValueError as error:
+        raise _NoJson(f"invalid JSON: {error}") from None
+
+
+def _clean(value: Any, depth: int) -> Any:
+    """Refuses endless nesting and replaces lone surrogates, which no tokenizer can encode."""
+    if depth == 0:
+        raise ValueError(f"nested deeper than {_MAX_DEPTH}")
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_clean(item, depth - 1) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key, depth): _clean(item, depth - 1) for key, item in value.items()}
+    return value
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is out of range")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
