@@ -1,0 +1,8 @@
+"""Where parameters come from and go to: safetensors, hub, GGUF, wheels; export to safetensors."""
+
+from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError
+from trustee_jax.weights.export import export_hf
+from trustee_jax.weights.load import load_params
+from trustee_jax.weights.source import open_checkpoint
+
+__all__ = ["Checkpoint", "CheckpointError", "export_hf", "load_params", "open_checkpoint"]

@@ -1,0 +1,94 @@
+"""What every source of weights offers, and the error that all of them raise."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trustee_jax.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Index = tuple[slice, ...]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be found, read, or used as the model that it claims to be.
+
+    Attributes:
+      where: The file, folder or source string.
+      problem: What is wrong with it, with the tensor or field.
+      fix: What to do about it.
+    """
+
+    def __init__(self, where: object, problem: str, fix: str) -> None:
+        """Builds the message from its three parts."""
+        super().__init__(str(where), problem, fix)
+        self.where = str(where)
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """The place, the problem and the remedy."""
+        return f"{self.where}: {self.problem}; {self.fix}."
+
+
+class Checkpoint(abc.ABC):
+    """An open checkpoint: architecture, tensors under their Hugging Face names, tokenizer.
+
+    Opening reads headers only; tensors are read piecewise by `read`.
+
+    Attributes:
+      source: The string that `open_checkpoint` was given.
+      config: The architecture.
+    """
+
+    source: str
+    config: ModelConfig
+
+    @abc.abstractmethod
+    def names(self) -> set[str]:
+        """Names of the tensors, as `transformers` spells them."""
+
+    @abc.abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor in Hugging Face orientation (kernels are [out, in])."""
+
+    @abc.abstractmethod
+    def file(self, name: str) -> str:
+        """The file that holds (or would have to hold) a tensor, for messages."""
+
+    @abc.abstractmethod
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Reads a part of a tensor.
+
+        Args:
+          name: Hugging Face name.
+          index: One slice per dimension, with step 1 or None.
+
+        Returns:
+          That part, in the stored floating-point type (quantised types: float32). It may be a
+          read-only view.
+        """
+
+    @abc.abstractmethod
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The checkpoint's tokenizer, with chat template and special tokens where it has them."""
+
+
+def parse_config(where: object, hf: Mapping[str, Any]) -> ModelConfig:
+    """`ModelConfig.from_hf`, with the file in the error.
+
+    Raises:
+      CheckpointError: The architecture is not supported or a field is missing.
+    """
+    try:
+        return ModelConfig.from_hf(hf)
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
+        fix = "use a Llama, Qwen2 or Qwen3 checkpoint with a complete config"
+        raise CheckpointError(where, problem, fix) from error

@@ -1,0 +1,219 @@
+"""Device shards -> a Hugging Face folder, LoRA merged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from trustee_jax.models.config import ModelConfig
+from trustee_jax.weights.checkpoint import CheckpointError
+from trustee_jax.weights.names import placement
+from trustee_jax.weights.safetensors_folder import INDEX, SINGLE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SHARD_BYTES = 5 * 10**9
+
+
+def export_hf(
+    folder: str | os.PathLike[str],
+    config: ModelConfig,
+    state: nnx.State,
+    tokenizer: PreTrainedTokenizerFast,
+    dtype: jax.typing.DTypeLike,
+    *,
+    lora_scale: float | None = None,
+    stop_ids: Sequence[int] = (),
+    shard_bytes: int = SHARD_BYTES,
+) -> pathlib.Path:
+    """Writes config, weights, tokenizer and generation config as `transformers` reads them.
+
+    LoRA factors are merged in float32: kernel + lora_scale * lora_a @ lora_b. At most one file's
+    tensors are in host memory at a time. The folder appears under its name only when it is
+    complete. In a multi-host run every process calls this and the first one writes.
+
+    Args:
+      folder: Must not exist yet, or be empty.
+      config: The model's architecture.
+      state: Of the Transformer, with or without LoRA factors, scanned or unrolled.
+      tokenizer: Saved beside the weights.
+      dtype: float32, bfloat16 or float16.
+      lora_scale: alpha / rank (`LoRAConfig.scale`); required if `state` has LoRA factors.
+      stop_ids: Ids that end a turn, for generation_config.json; the tokenizer's eos if empty.
+      shard_bytes: Largest size of one safetensors file, in bytes (one tensor may exceed it).
+
+    Returns:
+      The folder.
+
+    Raises:
+      CheckpointError: The folder exists and is not empty.
+      ValueError: `lora_scale` is missing.
+    """
+    folder = pathlib.Path(folder).expanduser().absolute()
+    dtype = jnp.dtype(dtype)
+    writes = jax.process_index() == 0
+    if writes and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CheckpointError(
+            folder, "exists and is not empty", "choose another folder or remove this one"
+        )
+    tensors = list(_tensors(config, state, lora_scale))
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        if writes:
+            scratch.mkdir(parents=True)
+            _write_texts(scratch, config, tokenizer, dtype, stop_ids)
+        _write_weights(scratch, tensors, dtype, shard_bytes, writes)
+        if writes:
+            scratch.rename(folder)
+    finally:
+        if writes:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("export_hf")
+    return folder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Tensor:
+    """One tensor to be written: a parameter, or one layer of a stacked one.
+
+    Attributes:
+      name: Hugging Face name.
+      shape: In Hugging Face orientation.
+      arrays: The parameter, and lora_a and lora_b where it has an adapter.
+      layer: Index into the arrays' leading axis, or None.
+      transposed: Whether the parameter is the transpose.
+      lora_scale: Factor of the adapter's product.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    arrays: tuple[jax.Array, ...]
+    layer: int | None
+    transposed: bool
+    lora_scale: float
+
+    def read(self, dtype: np.dtype) -> np.ndarray:
+        """Merges, converts and brings it to the host, contiguous."""
+        parts = (
+            self.arrays if self.layer is None else tuple(array[self.layer] for array in self.arrays)
+        )
+        value = parts[0].astype(jnp.float32)
+        if len(parts) == 3:
+            product = jnp.matmul(
+                parts[1].astype(jnp.float32),
+                parts[2].astype(jnp.float32),
+                precision=jax.lax.Precision.HIGHEST,
+            )
+            value = value + self.lora_scale * product
+        host = _to_host(value.astype(dtype))
+        return np.ascontiguousarray(host.T if self.transposed else host)
+
+
+def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) -> Iterator[_Tensor]:
+    arrays = {
+        path: variable.get_value()
+        for path, variable in nnx.to_flat_state(state)
+        if isinstance(variable, nnx.Param)
+    }
+    for path, array in arrays.items():
+        if path[-1] in ("lora_a", "lora_b"):
+            continue
+        adapter: tuple[jax.Array, ...] = ()
+        if path[-1] == "kernel" and (*path[:-1], "lora_a") in arrays:
+            adapter = (arrays[*path[:-1], "lora_a"], arrays[*path[:-1], "lora_b"])
+            if lora_scale is None:
+                raise ValueError("the state has LoRA factors: give lora_scale (LoRAConfig.scale)")
+        place = placement(path, config.num_layers)
+        for layer, name in enumerate(place.tensors):
+            yield _Tensor(
+                name,
+                place.hf_shape(array.shape),
+                (array, *adapter),
+                layer if place.stacked else None,
+                place.transposed,
+                lora_scale or 0.0,
+            )
+
+
+def _to_host(array: jax.Array) -> np.ndarray:
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def _write_weights(
+    folder: pathlib.Path,
+    tensors: Sequence[_Tensor],
+    dtype: np.dtype,
+    shard_bytes: int,
+    writes: bool,
+) -> None:
+    from safetensors.numpy import save_file
+
+    files: list[list[_Tensor]] = [[]]
+    used = 0
+    sizes = {tensor.name: int(np.prod(tensor.shape)) * dtype.itemsize for tensor in tensors}
+    for tensor in tensors:
+        if files[-1] and used + sizes[tensor.name] > shard_bytes:
+            files.append([])
+            used = 0
+        files[-1].append(tensor)
+        used += sizes[tensor.name]
+    weight_map: dict[str, str] = {}
+    for number, group in enumerate(files, 1):
+        file = SINGLE if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        weight_map |= {tensor.name: file for tensor in group}
+        content = {}
+        for tensor in group:
+            value = tensor.read(dtype)  # collective in a multi-host run
+            if writes:
+                content[tensor.name] = value
+        if writes:
+            save_file(
+                content, folder / file, metadata={"format": "pt"}
+            )  # transformers insists on a format
+    if writes and len(files) > 1:
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+        _write_json(folder / INDEX, index)
+
+
+def _write_texts(
+    folder: pathlib.Path,
+    config: ModelConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    dtype: np.dtype,
+    stop_ids: Sequence[int],
+) -> None:
+    ends = list(stop_ids) or ([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
+    ids: dict[str, Any] = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    ids = {key: value for key, value in ids.items() if value is not None}
+    _write_json(
+        folder / "config.json",
+        config.to_hf() | ids | {"torch_dtype": dtype.name, "dtype": dtype.name},
+    )
+    _write_json(folder / "generation_config.json", ids)
+    tokenizer.save_pretrained(str(folder))
+
+
+def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
