@@ -1,0 +1,1 @@
+"""trustee-jax: reinforcement learning of tool calling in environments simulated by a frozen language model."""

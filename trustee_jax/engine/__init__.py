@@ -1,0 +1,16 @@
+"""Batched generation: KV cache, jitted prefill and decoding, continuous batching, answers held to JSON schemas."""
+
+from trustee_jax.engine.config import EngineConfig
+from trustee_jax.engine.engine import Engine, EngineStats
+from trustee_jax.engine.types import Completion, Request, RequestError, Role, Sampling
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "EngineConfig",
+    "EngineStats",
+    "Request",
+    "RequestError",
+    "Role",
+    "Sampling",
+]

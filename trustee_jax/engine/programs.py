@@ -1,0 +1,240 @@
+"""The compiled programs of the engine: prefill, admit, decode.
+
+Rows are inserted by `admit` and leave on the device itself (stop token or length), so decoding can be dispatched again
+before the host has seen which rows ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding
+
+from trustee_jax.engine.cache import KVCache, cached_attention, copy_slots
+from trustee_jax.engine.sampling import sample, unpack_bitmask
+from trustee_jax.models.sharding import MeshRules
+from trustee_jax.models.transformer import Transformer
+
+MAX_STOP_IDS = 8
+Array = Any  # np.ndarray on the host, jax.Array on the device
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """State of the decoding rows; every field has a leading axis of slots.
+
+    Attributes:
+      token: int32, the token to feed next.
+      position: int32, where it goes in the cache.
+      active: bool, whether the row is decoding.
+      drawn: int32, tokens drawn so far.
+      limit: int32, tokens it may draw.
+      adapter: bool, whether LoRA is on.
+      temperature: float32.
+      top_k: int32.
+      top_p: float32.
+      key: uint32[slots, 2].
+      stop_ids: int32[slots, MAX_STOP_IDS], padded with -1.
+    """
+
+    token: Array
+    position: Array
+    active: Array
+    drawn: Array
+    limit: Array
+    adapter: Array
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    key: Array
+    stop_ids: Array
+
+    @classmethod
+    def zeros(cls, slots: int) -> Rows:
+        """Rows of which none is active, in host memory."""
+        return cls(
+            token=np.zeros(slots, np.int32),
+            position=np.zeros(slots, np.int32),
+            active=np.zeros(slots, bool),
+            drawn=np.zeros(slots, np.int32),
+            limit=np.zeros(slots, np.int32),
+            adapter=np.zeros(slots, bool),
+            temperature=np.zeros(slots, np.float32),
+            top_k=np.zeros(slots, np.int32),
+            top_p=np.ones(slots, np.float32),
+            key=np.zeros((slots, 2), np.uint32),
+            stop_ids=np.full((slots, MAX_STOP_IDS), -1, np.int32),
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What a decoding dispatch produced, [steps, slots] each.
+
+    Attributes:
+      tokens: int32.
+      logprobs: float32.
+      valid: bool, False where the row was not active in that step.
+    """
+
+    tokens: jax.Array
+    logprobs: jax.Array
+    valid: jax.Array
+
+
+def prefill(
+    graphdef: nnx.GraphDef,
+    rules: MeshRules,
+    params: nnx.State,
+    cache: KVCache,
+    slots: jax.Array,
+    offsets: jax.Array,
+    tokens: jax.Array,
+    adapter: jax.Array,
+) -> KVCache:
+    """Writes the keys and values of one chunk per row.
+
+    Args:
+      graphdef: Of the model.
+      rules: Mesh and table.
+      params: Of the model.
+      cache: To be updated.
+      slots: int32[P]. A slot may repeat only with the same contents.
+      offsets: int32[P], position of each row's first token.
+      tokens: int32[P, C]. Padding at the end leaves garbage beyond the row's end, which is overwritten before it is seen.
+      adapter: bool[P].
+    """
+    model: Transformer = nnx.merge(graphdef, params)
+    positions = offsets[:, None] + jnp.arange(tokens.shape[1])
+    attend = cached_attention(slots, offsets, 0)
+    _, cache = model(tokens, positions, attend, rules=rules, cache=cache, adapter=adapter)
+    return cache
+
+
+def admit(rows: Rows, slots: jax.Array, new: Rows) -> Rows:
+    """Inserts rows at `slots` (int32[P]; slots beyond the last are dropped)."""
+    return jax.tree.map(lambda old, value: old.at[slots].set(value, mode="drop"), rows, new)
+
+
+def decode(
+    graphdef: nnx.GraphDef,
+    rules: MeshRules,
+    max_steps: int,
+    params: nnx.State,
+    cache: KVCache,
+    rows: Rows,
+    halted: jax.Array,
+    bits: jax.Array,
+    steps: jax.Array,
+) -> tuple[KVCache, Rows, Drawn]:
+    """Decodes up to `steps` tokens for every active row.
+
+    Args:
+      graphdef: Of the model.
+      rules: Mesh and table.
+      max_steps: Static bound of `steps`.
+      params: Of the model.
+      cache: To be updated.
+      rows: To be advanced.
+      halted: bool[slots], rows that the host ends now (a schema that is complete).
+      bits: int32[slots, ceil(V / 32)], tokens that each row may draw.
+      steps: int32, dispatch length; 1 where `bits` matters, since it holds for one token.
+    """
+    model: Transformer = nnx.merge(graphdef, params)
+    total = rows.token.shape[0]
+    vocab_size = model.config.vocab_size
+    rows = dataclasses.replace(rows, active=rows.active & ~halted)
+    allowed = unpack_bitmask(bits, vocab_size)
+    shape = (max_steps, total)
+    drawn = Drawn(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool))
+
+    def step(carry: tuple[jax.Array, KVCache, Rows, Drawn]) -> tuple[jax.Array, KVCache, Rows, Drawn]:
+        i, cache, rows, drawn = carry
+        # Idle rows write nowhere: their offset lies outside the cache.
+        offsets = jnp.where(rows.active, rows.position, cache.length)
+        hidden, cache = model(
+            rows.token[:, None],
+            rows.position[:, None],
+            cached_attention(None, offsets, total),
+            rules=rules,
+            cache=cache,
+            adapter=rows.adapter,
+        )
+        logits = model.logits(hidden[:, 0])
+        logits = rules.constrain(logits, "batch", "act_vocab")
+        tokens, logprobs = sample(
+            logits, rows.key, rows.drawn, rows.temperature, rows.top_k, rows.top_p, allowed
+        )
+        drawn = Drawn(
+            drawn.tokens.at[i].set(tokens),
+            drawn.logprobs.at[i].set(logprobs),
+            drawn.valid.at[i].set(rows.active),
+        )
+        one = rows.active.astype(jnp.int32)
+        stopped = jnp.any(tokens[:, None] == rows.stop_ids, axis=-1)
+        rows = dataclasses.replace(
+            rows,
+            token=jnp.where(rows.active, tokens, rows.token),
+            position=rows.position + one,
+            drawn=rows.drawn + one,
+            active=rows.active & ~stopped & (rows.drawn + one < rows.limit),
+        )
+        return i + 1, cache, rows, drawn
+
+    def proceed(carry: tuple[jax.Array, KVCache, Rows, Drawn]) -> jax.Array:
+        return (carry[0] < steps) & jnp.any(carry[2].active)
+
+    _, cache, rows, drawn = jax.lax.while_loop(proceed, step, (jnp.int32(0), cache, rows, drawn))
+    return cache, rows, drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The jitted programs of one model on one mesh; caches are donated."""
+
+    prefill: jax.stages.Wrapped
+    admit: jax.stages.Wrapped
+    decode: jax.stages.Wrapped
+    copy: jax.stages.Wrapped
+
+    @classmethod
+    def create(
+        cls,
+        graphdef: nnx.GraphDef,
+        prefill_rules: MeshRules,
+        rules: MeshRules,
+        cache_sharding: NamedSharding,
+        max_steps: int,
+    ) -> Programs:
+        """Binds what is static.
+
+        Args:
+          graphdef: Of the model.
+          prefill_rules: Mesh and table while prompts are read (many tokens a row).
+          rules: Mesh and table while decoding (one token a row).
+          cache_sharding: Layout of every buffer of the cache.
+          max_steps: Longest decoding dispatch.
+        """
+        small = rules.replicated
+        return cls(
+            prefill=jax.jit(
+                functools.partial(prefill, graphdef, prefill_rules),
+                donate_argnums=1,
+                out_shardings=cache_sharding,
+            ),
+            admit=jax.jit(admit, donate_argnums=0, out_shardings=small),
+            decode=jax.jit(
+                functools.partial(decode, graphdef, rules, max_steps),
+                donate_argnums=(1, 2),
+                out_shardings=(cache_sharding, small, small),
+            ),
+            copy=jax.jit(copy_slots, donate_argnums=0, out_shardings=cache_sharding),
+        )

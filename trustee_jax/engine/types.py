@@ -1,0 +1,77 @@
+"""What goes into the engine and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+Role = Literal["policy", "simulator"]
+
+
+class RequestError(ValueError):
+    """A request that the engine cannot serve; the message names the field and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+      temperature: Divides the logits; 0 takes the most likely token.
+      top_p: Nucleus sampling (arXiv 1904.09751): the smallest set of tokens with this probability; 1 is off.
+      top_k: Keep the k most likely tokens; 0 is off. Applied before `top_p`.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise RequestError(f"{self}: needs temperature >= 0, 0 < top_p <= 1 and top_k >= 0")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """One generation.
+
+    Attributes:
+      tokens: int32[n], the whole context. What the engine has already cached of it is not computed again.
+      max_new_tokens: Upper bound of the answer.
+      key: Integers that, with the engine's seed, determine the sample; neighbours in the batch do not.
+      role: "policy" rows use the LoRA adapter, "simulator" rows the base.
+      sampling: How tokens are drawn.
+      stop_ids: Tokens that end the answer (and are part of it). Not used with `schema`, where complete JSON ends it.
+      schema: JSON schema of an object that the answer must be, complete, without insignificant white space.
+      think_end_id: If given with `schema`, the model first writes freely up to and including this token.
+      think_budget: Tokens of free thinking after which `think_end_id` is forced.
+    """
+
+    tokens: np.ndarray
+    max_new_tokens: int
+    key: tuple[int, ...]
+    role: Role
+    sampling: Sampling = Sampling()
+    stop_ids: tuple[int, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    think_end_id: int | None = None
+    think_budget: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Completion:
+    """The answer to a request.
+
+    Attributes:
+      tokens: int32[m], with the stop token if one was sampled.
+      logprobs: float32[m], log-probability of each token under softmax(logits / temperature) (temperature 1 for greedy
+        rows), before top-k, top-p and schema cut the distribution: what the learner computes again.
+      finish: "stop" if a stop token or complete JSON ended it, "length" if `max_new_tokens` did.
+    """
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+    finish: Literal["stop", "length"]

@@ -1,0 +1,17 @@
+"""Decoder-only Transformers (Llama, Qwen2, Qwen3) in Flax NNX, with LoRA and logical sharding axes."""
+
+from trustee_jax.models.config import ModelConfig, RopeScaling
+from trustee_jax.models.layers import LoRAConfig, LoRAParam
+from trustee_jax.models.sharding import MeshRules, make_mesh, param_shardings
+from trustee_jax.models.transformer import Transformer
+
+__all__ = [
+    "LoRAConfig",
+    "LoRAParam",
+    "MeshRules",
+    "ModelConfig",
+    "RopeScaling",
+    "Transformer",
+    "make_mesh",
+    "param_shardings",
+]

@@ -1,0 +1,166 @@
+"""The parts of a decoder block. Every parameter is made by `_param`, which also names its logical axes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trustee_jax.models.config import RopeScaling
+from trustee_jax.models.sharding import Axes
+
+Adapter = jax.Array | bool
+Initializer = Callable[..., jax.Array]
+
+PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+class LoRAParam(nnx.Param):
+    """A low-rank factor; its own type lets the learner select it (`nnx.split(model, LoRAParam, ...)`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adaptation (arXiv 2106.09685): W + (alpha / rank) A B, with B starting at zero.
+
+    Attributes:
+      rank: Width of A and B.
+      alpha: Scale numerator.
+      targets: Projections that have an adapter, out of `PROJECTIONS`.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] = PROJECTIONS
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.targets) - set(PROJECTIONS))
+        if unknown or not self.targets:
+            raise ValueError(f"lora targets {unknown or '()'}: choose one or more of {', '.join(PROJECTIONS)}")
+        if self.rank < 1:
+            raise ValueError(f"lora rank={self.rank} must be at least 1")
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank."""
+        return self.alpha / self.rank
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamSpec:
+    """How a module creates its parameters.
+
+    Attributes:
+      rngs: Source of keys.
+      dtype: Of base parameters. LoRA factors are always float32: they are what is trained.
+      stack: Number of layers that share one leading axis (scanned layers), or None.
+    """
+
+    rngs: nnx.Rngs
+    dtype: jnp.dtype
+    stack: int | None = None
+
+    def param(
+        self, init: Initializer, shape: tuple[int, ...], axes: Axes, kind: type[nnx.Param] = nnx.Param
+    ) -> nnx.Param:
+        """A parameter of `shape`, with a leading layer axis where layers are stacked."""
+        if self.stack is not None:
+            shape, axes = (self.stack, *shape), ("layers", *axes)
+        dtype = jnp.float32 if kind is LoRAParam else self.dtype
+        return kind(init(self.rngs.params(), shape, dtype), axes=axes)
+
+
+class Linear(nnx.Module):
+    """y = x W + b, plus a low-rank term for the rows whose adapter is on."""
+
+    def __init__(
+        self,
+        spec: ParamSpec,
+        in_dim: int,
+        out_dim: int,
+        axes: Axes,
+        *,
+        bias: bool = False,
+        lora: LoRAConfig | None = None,
+    ):
+        """Creates kernel [in_dim, out_dim], bias [out_dim], lora_a [in_dim, r] and lora_b [r, out_dim]."""
+        normal = jax.nn.initializers.normal(in_dim**-0.5)
+        zeros = jax.nn.initializers.zeros
+        self.kernel = spec.param(normal, (in_dim, out_dim), axes)
+        self.bias = spec.param(zeros, (out_dim,), axes[1:]) if bias else None
+        self.lora_scale = lora.scale if lora else 0.0
+        if lora is None:
+            self.lora_a = self.lora_b = None
+        else:
+            a_axes, b_axes = (axes[0], "lora_rank"), ("lora_rank", axes[1])
+            self.lora_a = spec.param(normal, (in_dim, lora.rank), a_axes, LoRAParam)
+            self.lora_b = spec.param(zeros, (lora.rank, out_dim), b_axes, LoRAParam)
+
+    def __call__(self, x: jax.Array, adapter: Adapter) -> jax.Array:
+        """Maps [B, T, in_dim] to [B, T, out_dim].
+
+        Args:
+          x: Inputs.
+          adapter: bool[B] (or one bool for all rows): where the LoRA term is added.
+        """
+        y = x @ self.kernel[...].astype(x.dtype)
+        if self.bias is not None:
+            y += self.bias[...].astype(x.dtype)
+        if self.lora_a is not None and self.lora_b is not None and adapter is not False:
+            low = x @ self.lora_a[...].astype(x.dtype)
+            if adapter is not True:
+                low = jnp.where(jnp.asarray(adapter)[:, None, None], low, 0)
+            y += self.lora_scale * (low @ self.lora_b[...].astype(x.dtype))
+        return y
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square normalisation over the last axis, computed in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, spec: ParamSpec, dim: int, eps: float, axis: str | None = None):
+        """Creates scale [dim]."""
+        self.eps = eps
+        self.scale = spec.param(jax.nn.initializers.ones, (dim,), (axis,))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises [..., dim], keeping the dtype."""
+        x32 = x.astype(jnp.float32)
+        normed = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), -1, keepdims=True) + self.eps)
+        return normed.astype(x.dtype) * self.scale[...].astype(x.dtype)
+
+
+def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> jax.Array:
+    """Angular frequencies, float32[head_dim / 2], in radians per position (arXiv 2104.09864, eq. 15).
+
+    With `scaling`, wavelengths longer than original_max / low_freq_factor are slowed down by `factor`, those shorter
+    than original_max / high_freq_factor are kept, and those between are interpolated (Llama 3.1).
+    """
+    exponent = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
+    frequencies = 1.0 / theta**exponent
+    if scaling is None:
+        return frequencies
+    turns = scaling.original_max_position * frequencies / (2 * jnp.pi)
+    keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    keep = jnp.clip(keep, 0.0, 1.0)
+    return keep * frequencies + (1 - keep) * frequencies / scaling.factor
+
+
+def apply_rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
+    """Rotates pairs (i, i + head_dim / 2) of each head by position * frequency.
+
+    Args:
+      x: [B, T, N, head_dim].
+      positions: int32[B, T].
+      frequencies: float32[head_dim / 2].
+
+    Returns:
+      [B, T, N, head_dim] of x's dtype.
+    """
+    angles = positions[..., None, None].astype(jnp.float32) * frequencies
+    sin, cos = jnp.sin(angles), jnp.cos(angles)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)

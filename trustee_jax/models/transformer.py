@@ -1,0 +1,267 @@
+"""One decoder-only Transformer for Llama, Qwen2 and Qwen3.
+
+The model does not know who calls it: how keys and values are stored and who may attend to whom comes in as an `attend`
+function (`engine.cache` reads and writes a KV cache, `models.attention` serves packed training rows).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trustee_jax.models.config import ModelConfig
+from trustee_jax.models.layers import (
+    Adapter,
+    Linear,
+    LoRAConfig,
+    ParamSpec,
+    RMSNorm,
+    apply_rope,
+    rope_frequencies,
+)
+from trustee_jax.models.sharding import MeshRules
+
+
+class Attend(Protocol):
+    """Turns one layer's queries, keys and values into its output, through whatever cache the caller keeps."""
+
+    def __call__(
+        self, q: jax.Array, k: jax.Array, v: jax.Array, cache: Any, layer: int | jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """Attends.
+
+        Args:
+          q: [B, T, num_heads, head_dim], rotated.
+          k: [B, T, num_kv_heads, head_dim], rotated.
+          v: [B, T, num_kv_heads, head_dim].
+          cache: The caller's pytree as left by the layer before.
+          layer: Index of this layer; traced where layers are scanned.
+
+        Returns:
+          The output [B, T, num_heads, head_dim] and the cache.
+        """
+
+
+class Attention(nnx.Module):
+    """Grouped-query self-attention with rotary positions, optional q/k/v biases and q/k norms."""
+
+    def __init__(self, config: ModelConfig, spec: ParamSpec, lora: LoRAConfig | None):
+        """Creates the four projections."""
+        self.config = config
+        query_dim = config.num_heads * config.head_dim
+        kv_dim = config.num_kv_heads * config.head_dim
+
+        def linear(name: str, in_dim: int, out_dim: int, axes: tuple[str, str], bias: bool) -> Linear:
+            adapter = lora if lora and name in lora.targets else None
+            return Linear(spec, in_dim, out_dim, axes, bias=bias, lora=adapter)
+
+        self.q = linear("q", config.embed_dim, query_dim, ("embed", "heads"), config.qkv_bias)
+        self.k = linear("k", config.embed_dim, kv_dim, ("embed", "kv_heads"), config.qkv_bias)
+        self.v = linear("v", config.embed_dim, kv_dim, ("embed", "kv_heads"), config.qkv_bias)
+        self.o = linear("o", query_dim, config.embed_dim, ("heads", "embed"), False)
+        self.q_norm = RMSNorm(spec, config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(spec, config.head_dim, config.norm_eps) if config.qk_norm else None
+
+    def __call__(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        attend: Attend,
+        cache: Any,
+        layer: int | jax.Array,
+        adapter: Adapter,
+        rules: MeshRules,
+    ) -> tuple[jax.Array, Any]:
+        """Maps [B, T, D] to [B, T, D]."""
+        batch, length, _ = x.shape
+        head_dim = self.config.head_dim
+        q = self.q(x, adapter).reshape(batch, length, self.config.num_heads, head_dim)
+        k = self.k(x, adapter).reshape(batch, length, self.config.num_kv_heads, head_dim)
+        v = self.v(x, adapter).reshape(batch, length, self.config.num_kv_heads, head_dim)
+        q = rules.constrain(q, "batch", None, "act_heads", None)
+        k = rules.constrain(k, "batch", None, "act_kv_heads", None)
+        v = rules.constrain(v, "batch", None, "act_kv_heads", None)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        frequencies = rope_frequencies(head_dim, self.config.rope_theta, self.config.rope_scaling)
+        q = apply_rope(q, positions, frequencies)
+        k = apply_rope(k, positions, frequencies)
+        out, cache = attend(q, k, v, cache, layer)
+        return self.o(out.reshape(batch, length, -1), adapter), cache
+
+
+class MLP(nnx.Module):
+    """Gated MLP: down(silu(gate(x)) * up(x)) (arXiv 2002.05202)."""
+
+    def __init__(self, config: ModelConfig, spec: ParamSpec, lora: LoRAConfig | None):
+        """Creates the three projections."""
+
+        def linear(name: str, in_dim: int, out_dim: int, axes: tuple[str, str]) -> Linear:
+            return Linear(spec, in_dim, out_dim, axes, lora=lora if lora and name in lora.targets else None)
+
+        self.gate = linear("gate", config.embed_dim, config.mlp_dim, ("embed", "mlp"))
+        self.up = linear("up", config.embed_dim, config.mlp_dim, ("embed", "mlp"))
+        self.down = linear("down", config.mlp_dim, config.embed_dim, ("mlp", "embed"))
+
+    def __call__(self, x: jax.Array, adapter: Adapter, rules: MeshRules) -> jax.Array:
+        """Maps [B, T, D] to [B, T, D]."""
+        hidden = jax.nn.silu(self.gate(x, adapter)) * self.up(x, adapter)
+        return self.down(rules.constrain(hidden, "batch", None, "act_mlp"), adapter)
+
+
+class Block(nnx.Module):
+    """Pre-norm decoder block."""
+
+    def __init__(self, config: ModelConfig, spec: ParamSpec, lora: LoRAConfig | None):
+        """Creates attention, MLP and their norms."""
+        self.attention_norm = RMSNorm(spec, config.embed_dim, config.norm_eps, "embed")
+        self.attention = Attention(config, spec, lora)
+        self.mlp_norm = RMSNorm(spec, config.embed_dim, config.norm_eps, "embed")
+        self.mlp = MLP(config, spec, lora)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        attend: Attend,
+        cache: Any,
+        layer: int | jax.Array,
+        adapter: Adapter,
+        rules: MeshRules,
+    ) -> tuple[jax.Array, Any]:
+        """Maps the residual stream [B, T, D] to the next."""
+        out, cache = self.attention(
+            self.attention_norm(x), positions, attend, cache, layer, adapter, rules
+        )
+        x = rules.constrain(x + out, "batch", "length", "act_embed")
+        x = x + self.mlp(self.mlp_norm(x), adapter, rules)
+        return rules.constrain(x, "batch", "length", "act_embed"), cache
+
+
+class Transformer(nnx.Module):
+    """Token ids in, final hidden states out; `logits` projects the positions that are wanted."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: jax.typing.DTypeLike = jnp.float32,
+        param_dtype: jax.typing.DTypeLike | None = None,
+        scan_layers: bool = False,
+        remat: bool = False,
+        lora: LoRAConfig | None = None,
+    ):
+        """Creates random parameters; `weights.load_params` fills in those of a checkpoint.
+
+        Args:
+          config: Architecture.
+          rngs: Keys for the initialisation.
+          dtype: Of activations.
+          param_dtype: Of base parameters; `dtype` if None. LoRA factors are float32.
+          scan_layers: One stacked block run by `lax.scan` (compile time does not grow with depth) instead of a list of
+            blocks (much faster decoding on CPU).
+          remat: Recompute each block in the backward pass instead of keeping its activations.
+          lora: Adapters, or None.
+        """
+        param_dtype = jnp.dtype(param_dtype or dtype)
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        self.scan_layers = scan_layers
+        self.remat = remat
+        spec = ParamSpec(rngs, param_dtype)
+        self.embed = Embed(spec, config.vocab_size, config.embed_dim)
+        self.layers: Block | nnx.List
+        if scan_layers:
+            self.layers = Block(config, ParamSpec(rngs, param_dtype, config.num_layers), lora)
+        else:
+            self.layers = nnx.List(Block(config, spec, lora) for _ in range(config.num_layers))
+        self.final_norm = RMSNorm(spec, config.embed_dim, config.norm_eps, "embed")
+        self.unembed = (
+            None
+            if config.tied_embeddings
+            else Linear(spec, config.embed_dim, config.vocab_size, ("embed", "vocab"))
+        )
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        attend: Attend,
+        *,
+        rules: MeshRules,
+        cache: Any = None,
+        adapter: Adapter = True,
+    ) -> tuple[jax.Array, Any]:
+        """Runs every layer.
+
+        Args:
+          tokens: int32[B, T].
+          positions: int32[B, T], rotary position of each token.
+          attend: Attention over the caller's cache or mask.
+          rules: Mesh and table for activations.
+          cache: Passed through `attend` from layer to layer.
+          adapter: bool[B] or bool: rows that use LoRA.
+
+        Returns:
+          Final hidden states [B, T, D] of `dtype`, normalised, and the cache.
+        """
+        x = rules.constrain(self.embed(tokens, self.dtype), "batch", "length", "act_embed")
+        if isinstance(self.layers, Block):
+            x, cache = self._scan(x, positions, attend, cache, adapter, rules)
+        else:
+            for i, block in enumerate(self.layers):
+                graphdef, state = nnx.split(block)
+
+                def run(state: nnx.State, x: jax.Array, cache: Any, graphdef=graphdef, i=i):
+                    block = nnx.merge(graphdef, state)
+                    return block(x, positions, attend, cache, i, adapter, rules)
+
+                x, cache = (jax.checkpoint(run) if self.remat else run)(state, x, cache)
+        return self.final_norm(x), cache
+
+    def _scan(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        attend: Attend,
+        cache: Any,
+        adapter: Adapter,
+        rules: MeshRules,
+    ) -> tuple[jax.Array, Any]:
+        graphdef, stacked = nnx.split(self.layers)
+
+        # The cache travels in the carry, where XLA updates it in place; as scanned input and output it would be copied.
+        def body(carry: tuple[jax.Array, Any], inputs: tuple[nnx.State, jax.Array]):
+            state, layer = inputs
+            block = nnx.merge(graphdef, state)
+            return block(carry[0], positions, attend, carry[1], layer, adapter, rules), None
+
+        if self.remat:
+            body = jax.checkpoint(body, prevent_cse=False)
+        (x, cache), _ = jax.lax.scan(body, (x, cache), (stacked, jnp.arange(self.config.num_layers)))
+        return x, cache
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Projects hidden states [..., D] to float32 logits [..., V]."""
+        if self.unembed is None:
+            embedding = self.embed.embedding[...].astype(hidden.dtype)
+            return jnp.einsum("...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32)
+        kernel = self.unembed.kernel[...].astype(hidden.dtype)
+        return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+
+
+class Embed(nnx.Module):
+    """Token embedding."""
+
+    def __init__(self, spec: ParamSpec, vocab_size: int, embed_dim: int):
+        """Creates embedding [vocab_size, embed_dim]."""
+        init = jax.nn.initializers.normal(0.02)
+        self.embedding = spec.param(init, (vocab_size, embed_dim), ("vocab", "embed"))
+
+    def __call__(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Looks up int[B, T] -> [B, T, D] of `dtype`."""
+        return self.embedding[...][tokens].astype(dtype)
