@@ -127,6 +127,20 @@ def test_a_tool_without_parameters_refuses_arguments():
     assert check_arguments(tool, {"x": 1}) == ["unknown parameter 'x'"]
 
 
+def test_no_value_breaks_the_check():
+    step = {"type": "object", "properties": {"x": {"type": "number", "multipleOf": 0.25}}}
+    tool = Tool("set_step", "Sets it.", step)
+    for number in (float("inf"), float("nan"), 10**400):
+        (message,) = check_arguments(tool, {"x": number})
+        assert "number out of range" in message
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    (message,) = check_arguments(tool, {"x": nested})
+    assert "nested too deeply" in message
+    assert check_arguments(tool, {"\ud800": 1}) == ["unknown parameter '\ud800'"]
+
+
 def test_references_inside_the_tool_are_followed():
     parameters = {
         "type": "object",

@@ -111,6 +111,11 @@ LOOSE = {"type": "object", "properties": {"a": {"type": "string"}}, "required": 
             "$defs",
         ),
         (
+            {"parameters": schema(a={"$ref": "#/properties/a"})},
+            "parameters.properties.a.$ref:",
+            "$defs",
+        ),
+        (
             {"parameters": schema(a={"$ref": "https://example.org/schema.json"})},
             "parameters.properties.a.$ref:",
             "$defs",

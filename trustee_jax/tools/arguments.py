@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, time
 from typing import Any
@@ -45,7 +46,7 @@ _LIMITS = {
 }
 
 
-def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
+def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
     """Checks the arguments of a call.
 
     Besides what the schema demands, an object whose schema lists its properties takes no others
@@ -54,15 +55,18 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
 
     Args:
       tool: a tool of a loaded repository.
-      arguments: the decoded JSON object of the call.
+      arguments: the decoded JSON object of the call, whatever a model wrote.
 
     Returns:
       One message per problem in the order of the schema, e.g. "missing required parameter
       'city'"; empty if the call is right.
     """
-    messages: list[str] = []
-    for error in _validator(tool).iter_errors(dict(arguments)):
-        messages += _messages(error)
+    try:
+        json.dumps(arguments, allow_nan=False)  # Python's parser lets through what JSON forbids
+        errors = list(_validator(tool).iter_errors(arguments))
+    except (ValueError, OverflowError, RecursionError):
+        return ["arguments hold a number out of range, or are nested too deeply"]
+    messages = [message for error in errors for message in _messages(error)]
     return list(dict.fromkeys(messages))
 
 

@@ -89,17 +89,28 @@ def _parameter_problems(schema: Any) -> list[str]:
         problems.append("parameters.required: there are no properties; define or drop them")
     resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
     for path, reference in _references(schema):
-        try:
-            # A remote schema would be fetched in the middle of a run.
-            usable = reference.startswith("#") and resolver.lookup(reference) is not None
-        except Unresolvable:
-            usable = False
-        if not usable:
+        if not _resolves(resolver, reference):
             problems.append(
                 f"{_dotted(path)}: {reference!r} leads nowhere; put the schema under $defs of "
                 "the same tool"
             )
     return problems
+
+
+def _resolves(resolver: Any, reference: str) -> bool:
+    """Whether a reference, and any it leads to, ends at a schema of the same tool."""
+    seen: set[str] = set()
+    # A remote schema would be fetched in the middle of a run.
+    while reference.startswith("#") and reference not in seen:
+        seen.add(reference)
+        try:
+            target = resolver.lookup(reference).contents
+        except Unresolvable:
+            return False
+        if not isinstance(target, dict) or "$ref" not in target:
+            return isinstance(target, dict | bool)
+        reference = target["$ref"]
+    return False
 
 
 def _references(node: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
