@@ -138,7 +138,8 @@ def test_no_value_breaks_the_check():
         nested = [nested]
     (message,) = check_arguments(tool, {"x": nested})
     assert "nested too deeply" in message
-    assert check_arguments(tool, {"\ud800": 1}) == ["unknown parameter '\ud800'"]
+    (message,) = check_arguments(tool, {"\ud800": 1})
+    assert message.encode() == rb"unknown parameter '\ud800'"
 
 
 def test_references_inside_the_tool_are_followed():
