@@ -1,0 +1,33 @@
+"""A tiny random model: the whole loop in seconds, to try changes of the code. It learns nothing."""
+
+from ml_collections import ConfigDict
+
+from trustee_jax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.model.source = "random:qwen3"
+    config.model.dtype = "float32"
+    config.model.scan_layers = False
+    config.model.lora_rank = 4
+    config.model.lora_alpha = 8.0
+
+    config.training.steps = 3
+    config.training.tasks_per_step = 2
+    config.training.group_size = 4
+    config.training.checkpoint_every = 1
+    config.learner.updates_per_step = 1
+    config.learner.learning_rate = 1e-3
+
+    config.simulation.policy.max_tokens = 16
+    config.simulation.policy.thinking = False
+    for role in ("task", "user", "tool", "verifier"):
+        config.simulation[role].max_tokens = 64
+        config.simulation[role].think_budget = 0
+    config.simulation.text_limit = 64
+    config.simulation.tool_result_limit = 64
+    config.engine.slots = 16
+    config.engine.max_length = 4096
+    config.learner.row_length = 4096
+    return config

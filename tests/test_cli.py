@@ -1,0 +1,161 @@
+import pathlib
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+
+import pytest
+
+from trustee_jax import cli
+from trustee_jax.config import Config
+from trustee_jax.errors import ConfigError
+from trustee_jax.training import workdir
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, pathlib.Path]]:
+    """The runs that were started, in place of the training itself."""
+    started: list[tuple[Config, pathlib.Path]] = []
+    _replace(monkeypatch, "loop", train=lambda config, path: started.append((config, path)))
+    return started
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Callable) -> None:
+    fake = types.SimpleNamespace(**functions)
+    monkeypatch.setitem(sys.modules, f"trustee_jax.training.{module}", fake)
+
+
+def test_train_passes_config_overrides_and_workdir(
+    runs: list, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = [
+        "--config.training.steps=11",
+        "--config.learner.learning_rate=1e-5",
+        "--config.model.lora_targets=('q', 'v')",
+        "--config.model.simulator=hub:a/b",
+        "--noconfig.model.remat",
+    ]
+    assert cli.main(["train", CONFIG, *overrides, "--workdir=runs/a"]) == 0
+    ((config, path),) = runs
+    assert config.training.steps == 11
+    assert config.learner.learning_rate == 1e-5
+    assert config.model.lora_targets == ("q", "v")
+    assert config.model.simulator == "hub:a/b"
+    assert config.model.remat is False
+    assert path == tmp_path / "runs" / "a"
+
+
+def test_export_passes_its_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    calls = []
+    _replace(monkeypatch, "export", export=lambda *args, **kw: calls.append((args, kw)))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "--workdir=w", "--output=/o", "--step=3"]) == 0
+    assert cli.main(["export", "--workdir=w", "--output=/o"]) == 0
+    expected = (tmp_path / "w", pathlib.Path("/o"))
+    assert calls == [(expected, {"step": 3}), (expected, {"step": None})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["'trian'", "train, export"]),
+        (["train"], ["--config is needed"]),
+        (["train", CONFIG], ["--workdir is needed"]),
+        (["train", CONFIG, "--workdri=x"], ["workdri", "workdir"]),
+        (["train", CONFIG, "--workdir=x", "oops"], ["'oops'", "--NAME=VALUE"]),
+        (["train", CONFIG, "--workdir=x", "--config.training.setps=3"], ["training.steps"]),
+        (["train", CONFIG, "--workdir=x", "--config.training.steps=3.5"], ["training.steps=3.5"]),
+        (["train", CONFIG, "--workdir=x", "--config.training.steps=0"], ["at least 1"]),
+        (["train", CONFIG, "--workdir=x", "--config.model.dtype=int8"], ["'float32'"]),
+        (["train", "--config=nowhere.py", "--workdir=x"], ["nowhere.py does not exist"]),
+        (["export", "--output=x"], ["--workdir is needed"]),
+        (["export", "--workdir=x", "--output=y", "--step=last"], ["step"]),
+    ],
+)
+def test_wrong_input_is_one_message_and_status_2(
+    runs: list, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("trustee: ")
+    assert all(word in message for word in words), message
+    assert "Traceback" not in message
+    assert not runs
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def get_config(:\n", "line 1"),
+        ("def get_config():\n    return 1 / 0\n", "line 2: ZeroDivisionError"),
+        (
+            "from trustee_jax.config import default\ndef get_config():\n    c = default()\n"
+            "    c.training.setps = 3\n    return c\n",
+            "line 4",
+        ),
+        ("x = 1\n", "get_config"),
+    ],
+)
+def test_a_broken_config_file_is_one_message_with_its_line(
+    runs: list,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    words: str,
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    # A process loads one config file; the loader keeps names of the one before.
+    sys.modules.pop("config_config", None)
+    assert cli.main(["train", f"--config={path}", "--workdir=x"]) == 2
+    message = capsys.readouterr().err
+    assert f"config file {path}" in message
+    assert words in message
+    assert not runs
+
+
+def test_errors_about_input_have_no_traceback_and_defects_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_with(error: BaseException) -> None:
+        def train(config: Config, path: pathlib.Path) -> None:
+            raise error
+
+        _replace(monkeypatch, "loop", train=train)
+
+    fail_with(workdir.WorkdirError("that folder is taken"))
+    assert cli.main(["train", CONFIG, "--workdir=x"]) == 2
+    assert capsys.readouterr().err == "trustee: that folder is taken\n"
+    fail_with(ConfigError("mesh.data", 3, "write 1"))
+    assert cli.main(["train", CONFIG, "--workdir=x"]) == 2
+    assert capsys.readouterr().err == "trustee: mesh.data = 3: write 1.\n"
+    fail_with(KeyboardInterrupt())
+    assert cli.main(["train", CONFIG, "--workdir=x"]) == 130
+    fail_with(ValueError("a defect"))
+    with pytest.raises(ValueError, match="a defect"):
+        cli.main(["train", CONFIG, "--workdir=x"])
+
+
+def test_help_is_useful(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"]):
+        assert cli.main(arguments) == 0
+        text = capsys.readouterr().out
+        assert "trustee train --config=" in text
+        assert "trustee export --workdir=" in text
+    assert cli.main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--workdir: " in text
+    assert "training.steps = 200" in text
+    assert cli.main(["export", "--help"]) == 0
+    assert "--step: " in capsys.readouterr().out
+
+
+def test_the_console_command_exits_with_the_status() -> None:
+    code = "import sys; from trustee_jax.cli import main; sys.exit(main())"
+    found = subprocess.run([sys.executable, "-c", code, "trian"], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == "trustee: unknown command 'trian'; there are: train, export\n"

@@ -1,0 +1,100 @@
+import dataclasses
+import json
+import pathlib
+import runpy
+
+import pytest
+from ml_collections import ConfigDict
+
+from trustee_jax.config import Config, ModelOptions, default, flatten, parse
+from trustee_jax.errors import ConfigError
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def test_default_is_the_dataclasses_defaults() -> None:
+    assert parse(default()) == Config()
+    assert parse({}) == Config()
+
+
+def test_every_option_is_editable_and_arrives() -> None:
+    edited = default()
+    edited.seed = 7
+    edited.model.simulator = "hub:a/b"
+    edited.model.lora_targets = ("q", "v")
+    edited.curriculum.tools.slope = 1
+    edited.simulation.verifier.sampling.top_k = 3
+    config = parse(edited)
+    assert config.seed == 7
+    assert config.model.simulator == "hub:a/b"
+    assert config.model.lora_targets == ("q", "v")
+    assert config.curriculum.tools.slope == 1.0
+    assert config.simulation.verifier.sampling.top_k == 3
+    # What was not edited keeps the section's own default, not that of its class.
+    assert config.simulation.task.tries == Config().simulation.task.tries == 2
+
+
+def test_a_config_survives_json() -> None:
+    config = dataclasses.replace(Config(), model=ModelOptions(lora_targets=("q",), simulator="x"))
+    assert parse(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_flat_names_are_dotted_json_values() -> None:
+    flat = flatten(Config())
+    assert flat["training.steps"] == 200
+    assert flat["curriculum.criteria.offset"] == 1
+    assert flat["engine.prefill_chunks"] == [128, 512]
+    assert flat == flatten(json.loads(json.dumps(dataclasses.asdict(Config()))))
+
+
+def test_a_default_config_refuses_a_misspelt_field() -> None:
+    config = default()
+    with pytest.raises((AttributeError, KeyError), match="setps"):
+        config.training.setps = 3
+
+
+@pytest.mark.parametrize(
+    ("edit", "field", "words"),
+    [
+        ({"training": {"setps": 3}}, "training.setps", "training.steps"),
+        ({"steps": 3}, "steps", "training.steps"),
+        ({"trainign": {}}, "trainign", "there is no such option"),
+        ({"learner": {"zzzzzz": 1}}, "learner.zzzzzz", "learner.learning_rate"),
+        ({"training": {"steps": "many"}}, "training.steps", "write an integer"),
+        ({"training": {"steps": 3.0}}, "training.steps", "write an integer"),
+        ({"training": {"steps": True}}, "training.steps", "write an integer"),
+        ({"training": {"steps": None}}, "training.steps", "write an integer"),
+        ({"training": 3}, "training", "named fields"),
+        ({"learner": {"learning_rate": "1e-5"}}, "learner.learning_rate", "write a number"),
+        ({"model": {"remat": 1}}, "model.remat", "write true or false"),
+        ({"model": {"simulator": 1}}, "model.simulator", "write a string"),
+        ({"model": {"dtype": "bfloat"}}, "model.dtype", "close: 'bfloat16'"),
+        ({"model": {"lora_targets": "q"}}, "model.lora_targets", "write a tuple"),
+        ({"model": {"lora_targets": (1,)}}, "model.lora_targets[0]", "write a string"),
+        ({"model": {"lora_targets": ("q,v",)}}, "model.lora_targets", "('q', 'v')"),
+        ({"model": {"lora_targets": ()}}, "model.lora_targets", "at least one"),
+        ({"model": {"source": ""}}, "model.source", "name a checkpoint"),
+        ({"training": {"steps": 0}}, "training.steps", "at least 1"),
+        ({"training": {"group_size": 1}}, "training.group_size", "at least 2"),
+        ({"mesh": {"data": -1, "fsdp": -1}}, "mesh.fsdp", "only one"),
+        ({"mesh": {"tensor": 0}}, "mesh.tensor", "positive"),
+        ({"seed": -1}, "seed", "2**32"),
+        ({"engine": {"slots": 0}}, "engine.slots", "at least 1"),
+        ({"curriculum": {"tools": {"high": 0}}}, "curriculum.tools.high", "low"),
+        ({"learner": {"row_length": 512}}, "learner.row_length", "engine.max_length = 8192"),
+        ({"learner": {"updates_per_step": 99}}, "learner.updates_per_step", "tasks_per_step"),
+    ],
+)
+def test_a_bad_option_is_one_clear_error(edit: dict, field: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(ConfigDict(edit))
+    assert caught.value.field == field
+    assert words in caught.value.fix
+    assert "\n" not in str(caught.value)
+    assert field in str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_parse(path: pathlib.Path) -> None:
+    config = parse(runpy.run_path(str(path))["get_config"]())
+    assert config != Config()

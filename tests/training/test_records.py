@@ -1,0 +1,61 @@
+import json
+import pathlib
+
+import pytest
+
+from trustee_jax.training.records import EpisodeLog, read_episodes
+
+
+def test_every_episode_can_be_read_while_the_log_grows(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    with EpisodeLog(path) as log:
+        for number in range(3):
+            log.append(1, {"messages": [{"content": "größer\n"}], "reward": None, "n": number})
+            assert [episode["n"] for episode in read_episodes(path)] == list(range(number + 1))
+    assert next(read_episodes(path)) == {
+        "step": 1,
+        "messages": [{"content": "größer\n"}],
+        "reward": None,
+        "n": 0,
+    }
+
+
+def test_a_half_written_last_line_is_not_an_episode(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    with EpisodeLog(path) as log:
+        log.append(1, {"n": 0})
+    whole = path.read_bytes()
+    for cut in (b'{"step": 2, "n', '{"step": 2, "n": "ä'.encode()[:-1], b'{"step": 2, "n": 1}'):
+        path.write_bytes(whole + cut)
+        assert [episode["n"] for episode in read_episodes(path)] == [0]
+        # Going on with the log must not glue the next episode to the remains.
+        with EpisodeLog(path, resume_step=2) as log:
+            log.append(3, {"n": 2})
+        assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [0, 2]
+
+
+def test_resuming_drops_the_steps_that_are_played_again(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    with EpisodeLog(path) as log:
+        for step in (1, 1, 2, 2, 3):
+            log.append(step, {})
+    EpisodeLog(path, resume_step=2).close()
+    assert [episode["step"] for episode in read_episodes(path)] == [1, 1, 2, 2]
+    EpisodeLog(path).close()
+    assert list(read_episodes(path)) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["episodes.jsonl"]
+
+
+def test_damage_before_the_last_line_is_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    path.write_text('{"step": 1}\nnot json\n{"step": 2}\n')
+    with pytest.raises(ValueError, match=r"episodes\.jsonl, line 2"):
+        list(read_episodes(path))
+    EpisodeLog(path, resume_step=2).close()
+    assert [episode["step"] for episode in read_episodes(path)] == [1, 2]
+
+
+def test_a_disabled_log_writes_nothing(tmp_path: pathlib.Path) -> None:
+    with EpisodeLog(tmp_path / "episodes.jsonl", enabled=False) as log:
+        log.append(1, {})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,71 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from trustee_jax.training.stopping import Stopper
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_to_stop_and_stays(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Stopper() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop()
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_ctrl_c_interrupts() -> None:
+    with Stopper() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+_WORKER = textwrap.dedent(
+    """
+    import os, signal, sys, time
+    import jax
+    from trustee_jax.training.stopping import Stopper
+    port, process, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+    with Stopper() as stop:
+        for call in range(2000):
+            if call == 20 and process == 1:
+                os.kill(os.getpid(), number)
+            if stop():
+                assert stop()
+                print("stopped at", call)
+                break
+            # Processes that run at different speeds must still stop at the same call.
+            time.sleep(0.01 + 0.005 * process)
+    """
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_all_processes_stop_at_the_same_call(number: signal.Signals) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WORKER, str(port), str(process), str(int(number))],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XLA_FLAGS": ""},
+        )
+        for process in range(2)
+    ]
+    outputs = [worker.communicate(timeout=100)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert outputs[0].startswith("stopped at")
+    assert outputs[0] == outputs[1]

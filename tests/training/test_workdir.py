@@ -1,0 +1,106 @@
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from trustee_jax.config import Config, parse
+from trustee_jax.training.workdir import CHANGEABLE, Workdir, WorkdirError, read_config
+
+
+def _changed(**sections: dict) -> Config:
+    return parse(sections)
+
+
+def test_a_new_folder_holds_the_config(tmp_path: pathlib.Path) -> None:
+    config = _changed(training={"steps": 7}, model={"lora_targets": ("q",)})
+    with Workdir(tmp_path / "a" / "b", config, primary=True) as workdir:
+        assert not workdir.resumed
+        assert json.loads(workdir.layout.config.read_text())["training"]["steps"] == 7
+    assert read_config(tmp_path / "a" / "b") == config
+
+
+def test_the_same_run_goes_on_and_may_change_what_computes_nothing(tmp_path: pathlib.Path) -> None:
+    Workdir(tmp_path, Config(), primary=True).close()
+    longer = _changed(
+        training={"steps": 999, "checkpoint_every": 1, "keep_last": 9, "keep_best": 0},
+        mesh={"data": 2, "fsdp": 2, "tensor": 2},
+    )
+    with Workdir(tmp_path, longer, primary=True) as workdir:
+        assert workdir.resumed
+    assert read_config(tmp_path) == longer
+
+
+def test_another_run_is_refused_and_every_difference_named(tmp_path: pathlib.Path) -> None:
+    Workdir(tmp_path, Config(), primary=True).close()
+    other = _changed(seed=5, training={"steps": 9, "group_size": 4}, model={"simulator": "x"})
+    with pytest.raises(WorkdirError) as caught:
+        Workdir(tmp_path, other, primary=True)
+    message = str(caught.value)
+    assert "seed: 0 there, 5 given" in message
+    assert "training.group_size: 8 there, 4 given" in message
+    assert "model.simulator: None there, 'x' given" in message
+    assert "training.steps" not in message
+    assert str(tmp_path) in message
+    # Neither the config nor the claim is touched.
+    assert read_config(tmp_path) == Config()
+    Workdir(tmp_path, Config(), primary=True).close()
+
+
+def test_a_run_of_another_version_is_refused(tmp_path: pathlib.Path) -> None:
+    options = dataclasses.asdict(Config())
+    options["learner"]["entropy"] = options["learner"].pop("kl_coef")
+    (tmp_path / "config.json").write_text(json.dumps(options))
+    with pytest.raises(WorkdirError) as caught:
+        Workdir(tmp_path, Config(), primary=True)
+    assert "learner.kl_coef: '(no such option)' there" in str(caught.value)
+    assert "learner.entropy: 0.001 there, '(no such option)' given" in str(caught.value)
+
+
+def test_what_may_change_are_real_options() -> None:
+    options = dataclasses.asdict(Config())
+    for name in CHANGEABLE:
+        section, _, field = name.partition(".")
+        assert not field or field in options[section]
+
+
+def test_two_live_runs_cannot_share_a_workdir(tmp_path: pathlib.Path) -> None:
+    claim = (
+        "import sys; from trustee_jax.config import Config; "
+        "from trustee_jax.training.workdir import Workdir; "
+        "w = Workdir(sys.argv[1], Config(), primary=True); print('claimed', flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", claim, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "claimed\n"
+    with pytest.raises(WorkdirError, match="still going on"):
+        Workdir(tmp_path, Config(), primary=True)
+    # Other processes of the same run only look.
+    Workdir(tmp_path, Config(), primary=False).close()
+    # A claim ends with its process, also when that is killed.
+    other.kill()
+    other.communicate()
+    Workdir(tmp_path, Config(), primary=True).close()
+
+
+def test_only_the_primary_process_writes(tmp_path: pathlib.Path) -> None:
+    with Workdir(tmp_path, Config(), primary=False) as workdir:
+        assert not workdir.resumed
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_hold_no_run_are_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(WorkdirError, match="holds no run"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WorkdirError, match="not JSON"):
+        read_config(tmp_path)
+    with pytest.raises(WorkdirError, match="cannot be a workdir"):
+        Workdir(tmp_path / "config.json", Config(), primary=True)

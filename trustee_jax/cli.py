@@ -1,0 +1,199 @@
+"""The `trustee` command."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from trustee_jax.errors import ConfigError
+
+_USAGE = """\
+trustee: reinforcement learning of tool calling in environments simulated by a language model
+
+  trustee train --config=configs/quickstart.py --workdir=runs/quickstart
+      Trains. The same command again goes on after an interruption. Every option of the
+      config can be overridden: --config.training.steps=10 --config.learner.learning_rate=1e-5
+
+  trustee export --workdir=runs/quickstart --output=exported
+      Writes the trained policy as a Hugging Face folder.
+
+trustee COMMAND --help lists the command's flags, and for train all options with their defaults.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+      argv: The arguments after the program's name; None takes them from the process.
+
+    Returns:
+      The exit status: 0 done, or saved and stopped on request; 2 wrong input; 130 interrupted.
+    """
+    command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if command in ("--help", "-h", "help"):
+        print(_USAGE, end="")
+        return 0
+    logging.set_verbosity(logging.WARNING)
+    try:
+        if command not in _COMMANDS:
+            raise flags.Error(f"unknown command {command!r}; there are: {', '.join(_COMMANDS)}")
+        _COMMANDS[command](arguments)
+    except KeyboardInterrupt:
+        print("trustee: interrupted", file=sys.stderr)
+        return 130
+    except (flags.Error, ValueError) as error:
+        if not isinstance(error, (flags.Error, *_input_errors())):
+            raise
+        print(f"trustee: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _train(arguments: Sequence[str]) -> None:
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Python file with get_config(), e.g. configs/quickstart.py; needed.",
+        flag_values=values,
+        sys_argv=["trustee", *arguments],
+    )
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the run, made if need be; needed.", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "Join the other hosts first (jax.distributed.initialize): run the same on each of them.",
+        flag_values=values,
+    )
+    from trustee_jax.config import Config, flatten, parse
+
+    options = flatten(Config())
+    if _asks_for_help(arguments):
+        print(_help(values))
+        print("  --config.NAME=VALUE overrides an option; the defaults are:")
+        print("\n".join(f"    {name} = {value!r}" for name, value in options.items()))
+        return
+    _check_overrides(arguments, options)
+    _parse_flags(values, arguments, required=("config", "workdir"))
+    config = parse(values["config"].value)
+    workdir = _path(values, "workdir")
+    if values["distributed"].value:
+        import jax
+
+        jax.distributed.initialize()
+    from trustee_jax.training.loop import train
+
+    train(config, workdir)
+
+
+def _export(arguments: Sequence[str]) -> None:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "Folder of the run; needed.", flag_values=values)
+    flags.DEFINE_string("output", None, "Folder to write; needed.", flag_values=values)
+    flags.DEFINE_integer(
+        "step", None, "Which checkpoint; the newest by default.", flag_values=values
+    )
+    if _asks_for_help(arguments):
+        print(_help(values))
+        return
+    _parse_flags(values, arguments, required=("workdir", "output"))
+    from trustee_jax.training.export import export
+
+    output = _path(values, "output")
+    export(_path(values, "workdir"), output, step=values["step"].value)
+    print(f"wrote {output}")
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": _train, "export": _export}
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return any(word in ("--help", "-help", "-h") for word in arguments)
+
+
+def _help(values: flags.FlagValues) -> str:
+    return "\n".join(f"  --{name}: {values[name].help}" for name in values)
+
+
+def _parse_flags(
+    values: flags.FlagValues, arguments: Sequence[str], *, required: Sequence[str]
+) -> None:
+    path = _config_path(arguments)
+    if path and not pathlib.Path(path).is_file():
+        raise flags.Error(f"config file {path} does not exist")
+    try:
+        rest = values(["trustee", *arguments])[1:]
+    except flags.Error:
+        raise
+    # A config file is a program: anything can go wrong in it.
+    except Exception as error:
+        raise _config_file_error(path, error) from error
+    if rest:
+        raise flags.Error(f"unexpected {rest[0]!r}; flags are written --NAME=VALUE")
+    for name in required:
+        if values[name].value is None:
+            raise flags.Error(f"--{name} is needed; see trustee --help")
+
+
+def _check_overrides(arguments: Sequence[str], options: Mapping[str, object]) -> None:
+    """Finds misspelt options while their whole names are known."""
+    from trustee_jax.config import unknown_field
+
+    for word in arguments:
+        match = re.fullmatch(r"--?(?:no)?config\.([^=]+)=?(.*)", word, re.DOTALL)
+        if match and not any(f"{name}.".startswith(f"{match[1]}.") for name in options):
+            raise unknown_field(match[1], match[2])
+
+
+def _config_path(arguments: Sequence[str]) -> str:
+    """The file that --config names; a config's own parameter may follow after a colon."""
+    found = ""
+    for word, following in itertools.pairwise([*arguments, ""]):
+        if re.fullmatch(r"--?config", word):
+            found = following
+        elif match := re.match(r"--?config=(.*)", word):
+            found = match[1]
+    return found.partition(":")[0]
+
+
+def _config_file_error(path: str, error: Exception) -> flags.Error:
+    """One message for whatever a config file raised, with the line it happened at."""
+    if isinstance(error, SyntaxError):
+        return flags.Error(f"config file {error.filename}, line {error.lineno}: {error.msg}")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]
+    where = f", line {frames[-1].lineno}" if frames else ""
+    return flags.Error(f"config file {path}{where}: {type(error).__name__}: {error}")
+
+
+def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
+    return pathlib.Path(str(values[name].value)).expanduser().absolute()
+
+
+def _input_errors() -> tuple[type[ValueError], ...]:
+    """The errors that tell the user what to change; everything else is a defect of ours."""
+    from trustee_jax.chat.format import ChatFormatError
+    from trustee_jax.engine import RequestError
+    from trustee_jax.tools import ToolError
+    from trustee_jax.training.checkpoint import RestoreError
+    from trustee_jax.training.workdir import WorkdirError
+    from trustee_jax.weights import CheckpointError
+
+    return (
+        ChatFormatError,
+        CheckpointError,
+        ConfigError,
+        RequestError,
+        RestoreError,
+        ToolError,
+        WorkdirError,
+    )

@@ -1,0 +1,26 @@
+"""The error every bad option ends in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """An option has a value that cannot work.
+
+    Attributes:
+      field: The option's name, dotted when it is known from the root (``"training.steps"``).
+      value: The value that was given.
+      fix: What to write instead, as one sentence without a full stop.
+    """
+
+    def __init__(self, field: str, value: Any, fix: str) -> None:
+        """Builds the message from its three parts."""
+        super().__init__(field, value, fix)
+        self.field = field
+        self.value = value
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """One line: the field, its value and the remedy."""
+        return f"{self.field} = {self.value!r}: {self.fix}."

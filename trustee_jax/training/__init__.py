@@ -1,0 +1,1 @@
+"""The outer loop, and what keeps its results: checkpoints, metrics, episode records."""

@@ -1,0 +1,177 @@
+"""The folder of one run: who owns it, and where everything in it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from types import TracebackType
+from typing import Any, Self
+
+from trustee_jax.config import Config, flatten, parse
+
+# Options that a resumed run may change: they say how far, how safely and where it runs, and take
+# no part in what is computed. A trailing dot stands for the whole section.
+CHANGEABLE = (
+    "training.steps",
+    "training.checkpoint_every",
+    "training.keep_last",
+    "training.keep_best",
+    "mesh.",
+)
+_ABSENT = "(no such option)"
+
+
+class WorkdirError(ValueError):
+    """A folder cannot be this run's: it holds another run, or one that is still going on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The paths in a workdir.
+
+    Attributes:
+      root: The workdir itself, absolute.
+    """
+
+    root: pathlib.Path
+
+    @property
+    def config(self) -> pathlib.Path:
+        """All options of the run, as JSON."""
+        return self.root / "config.json"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """One folder per checkpoint, named by its step."""
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """The scalars, one line a step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def episodes(self) -> pathlib.Path:
+        """Every episode, one line each."""
+        return self.root / "episodes.jsonl"
+
+
+class Workdir:
+    """A claimed workdir. While it is entered, no other process of this machine can claim it."""
+
+    def __init__(self, path: str | os.PathLike[str], config: Config, *, primary: bool) -> None:
+        """Makes the folder this run's, or finds that it already is.
+
+        Args:
+          path: The folder; created if need be.
+          config: The run's options.
+          primary: Whether this is the process that writes (`jax.process_index() == 0`).
+
+        Raises:
+          WorkdirError: It belongs to a run with other options, or to one that is still going on,
+            or is no folder.
+        """
+        self.layout = Layout(pathlib.Path(path).expanduser().absolute())
+        self._lock: int | None = None
+        try:
+            self.layout.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkdirError(
+                f"{self.layout.root} cannot be a workdir ({error.strerror}); choose another folder"
+            ) from None
+        if primary:
+            self._acquire()
+        try:
+            #: Whether an earlier process worked on this run.
+            self.resumed = self.layout.config.exists()
+            if self.resumed:
+                _check_same_run(self.layout, config)
+            if primary:
+                _write_json(self.layout.config, dataclasses.asdict(config))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets others claim it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _acquire(self) -> None:
+        # The lock ends with the process, however that ends.
+        self._lock = os.open(self.layout.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise WorkdirError(
+                f"{self.layout.root} is in use by a run that is still going on; "
+                "stop that one first, or choose another workdir"
+            ) from None
+        except OSError:
+            # Some network file systems have no locks.
+            pass
+
+
+def read_config(path: str | os.PathLike[str]) -> Config:
+    """The options of the run in a workdir.
+
+    Raises:
+      WorkdirError: The folder holds no run.
+      ConfigError: Its options are not those of this version.
+    """
+    layout = Layout(pathlib.Path(path).expanduser().absolute())
+    return parse(_read_json(layout))
+
+
+def _check_same_run(layout: Layout, config: Config) -> None:
+    saved, given = flatten(_read_json(layout)), flatten(config)
+    differences = [
+        f"{name}: {saved.get(name, _ABSENT)!r} there, {given.get(name, _ABSENT)!r} given"
+        for name in dict.fromkeys([*given, *saved])
+        if saved.get(name, _ABSENT) != given.get(name, _ABSENT) and not name.startswith(CHANGEABLE)
+    ]
+    if differences:
+        raise WorkdirError(
+            f"{layout.root} belongs to a run with other options:\n  "
+            + "\n  ".join(differences)
+            + "\nGive the same options to go on with that run, or choose another workdir"
+        )
+
+
+def _read_json(layout: Layout) -> dict[str, Any]:
+    try:
+        return json.loads(layout.config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkdirError(
+            f"{layout.root} holds no run (no {layout.config.name}); name the workdir of a training"
+        ) from None
+    except ValueError as error:
+        raise WorkdirError(f"{layout.config} is not JSON ({error}); restore or delete it") from None
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    """Atomic: a reader sees the old file or the new one."""
+    written = path.with_name(path.name + ".tmp")
+    written.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(written, path)
