@@ -1,6 +1,5 @@
 """The checkpoint's tokenizer and chat template as one object: messages to ids, ids to turns."""
 
-import datetime
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 _STOP_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>")
 _DEFAULT_TEMPLATE = pathlib.Path(__file__).with_name("hermes_chatml.jinja")
 _DEFAULT_NEEDS = ("<|im_start|>", "<|im_end|>")
-# Some templates print today's date; a run must not depend on the day it is resumed.
-_TODAY = datetime.datetime(2026, 1, 1)
+# Llama 3's templates print a date, newer ones today's; a run must not depend on the day of its
+# resumption, so all get the date that the older ones print.
+_DATE = "26 Jul 2024"
 
 # Stand-ins whose place in a rendered dialogue shows what the template puts around them. No white
 # space at the ends (templates trim), no word that a template would say.
@@ -52,6 +52,7 @@ _CALLING = {
         }
     ],
 }
+_TOOL_WORDS = ("qzDESCRIPTIONzq", "qzcalled", "qzVALUEzq", "qzRESULTzq")
 
 
 class ChatFormatError(ValueError):
@@ -242,7 +243,7 @@ class ChatFormat:
                     add_generation_prompt=generate,
                     tokenize=False,
                     enable_thinking=thinking,
-                    strftime_now=_TODAY.strftime,
+                    date_string=_DATE,
                 )
             )
         except (jinja2.TemplateError, TypeError) as error:
@@ -252,29 +253,24 @@ class ChatFormat:
             ) from error
 
     def _choose_template(self) -> str:
+        problem = "shows no tools"
         try:
             own = self.tokenizer.get_chat_template(tools=[_TOOL])
-        except ValueError:  # none, or several without a default
-            own = None
-        if own and self._shows_tools(own):
-            return own
+            text = self._render([_USER, _CALLING, _RESULT], [_TOOL], template=own)
+            if all(word in text for word in _TOOL_WORDS):
+                return own
+        except ChatFormatError as error:
+            problem = str(error)
+        except ValueError:
+            problem = "is missing"
         missing = [text for text in _DEFAULT_NEEDS if self._id(text) is None]
         if missing:
             raise ChatFormatError(
-                f"the tokenizer's chat template {'shows no tools' if own else 'is missing'}, and "
-                f"the default one needs {' and '.join(missing)} in the vocabulary: set "
+                f"the tokenizer's chat template cannot be used ({problem}), and the default "
+                f"one needs {' and '.join(missing)} in the vocabulary: set "
                 "tokenizer.chat_template to one with tools"
             )
         return _DEFAULT_TEMPLATE.read_text()
-
-    def _shows_tools(self, template: str) -> bool:
-        try:
-            text = self._render([_USER, _CALLING, _RESULT], [_TOOL], template=template)
-        except ChatFormatError:
-            return False
-        return all(
-            word in text for word in ("qzDESCRIPTIONzq", "qzcalled", "qzVALUEzq", "qzRESULTzq")
-        )
 
     def _find_end(self, candidates: list[str]) -> str:
         """The token with which the template ends a turn."""
