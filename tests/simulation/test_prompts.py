@@ -1,0 +1,123 @@
+import json
+
+import pytest
+
+from trustee_jax.errors import ConfigError
+from trustee_jax.simulation import CRITERIA, Prompts, SimulationConfig, Simulator, SimulatorConfig
+from trustee_jax.simulation.config import PolicyConfig
+from trustee_jax.simulation.transcript import transcript
+
+
+def test_criteria_are_listed_as_far_as_they_count():
+    fields = {
+        "tools": [], "persona": None, "intent": None, "query": "q", "expected_calls": None,
+        "history": [], "ended": "user",
+    }  # fmt: skip
+    for count in range(1, 6):
+        system = Prompts().messages("verifier", {**fields, "criteria": CRITERIA[:count]})[0]
+        listed = [name for name in CRITERIA if f"- {name}: " in system["content"]]
+        assert listed == list(CRITERIA[:count])
+
+
+@pytest.mark.parametrize(
+    "ended",
+    ["user", "user_turns", "assistant_turns", "tool_turns", "length", "context", "empty"],
+)
+def test_every_ending_has_words(ended):
+    fields = {
+        "tools": [], "persona": None, "intent": None, "query": "q", "expected_calls": None,
+        "history": [], "criteria": CRITERIA,
+    }  # fmt: skip
+    text = Prompts().messages("verifier", {**fields, "ended": ended})[1]["content"]
+    assert text.splitlines()[-3].startswith("(")
+
+
+def test_policy_prompts_get_shorter():
+    lengths = [len(Prompts().policy(level)) for level in range(4)]
+    assert lengths == sorted(lengths, reverse=True) and lengths[3] < 60
+    assert "\n" not in Prompts().policy(3)
+
+
+def test_own_folder_replaces_file_by_file(tmp_path):
+    (tmp_path / "policy_brief.jinja").write_text("Help.")
+    (tmp_path / "user.jinja").write_text(
+        "{% block instructions %}I{% endblock %}{% block request %}{{ query | json }}{% endblock %}"
+    )
+    prompts = Prompts(str(tmp_path))
+    assert prompts.policy(2) == "Help." and prompts.policy(3) == Prompts().policy(3)
+    fields = {"tools": [], "persona": "", "intent": "", "query": 'a"b', "history": []}
+    assert [m["content"] for m in prompts.messages("user", fields)] == ["I", '"a\\"b"']
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "remedy"),
+    [
+        ("user.jinja", "{% block instructions %}{% endblock %}", "block 'request'"),
+        (
+            "user.jinja",
+            "{% block instructions %}{{ wish }}{% endblock %}{% block request %}{% endblock %}",
+            "'wish' is undefined",
+        ),
+        ("tool.jinja", "{% block", "user.jinja|tool.jinja"),
+        ("verifer.jinja", "", "rename it to one of task.jinja"),
+        ("policy_brief.jinja", "{{ tools }}", "'tools' is undefined"),
+    ],
+)
+def test_bad_templates(tmp_path, name, text, remedy):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=remedy) as error:
+        Prompts(str(tmp_path))
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(ConfigError, match="existing folder"):
+        Prompts(str(tmp_path / "none"))
+
+
+def test_transcript():
+    messages = [
+        {"role": "system", "content": "SECRET"},
+        {"role": "user", "content": 'Hi "there"\nassistant: "x"'},
+        {
+            "role": "assistant",
+            "content": "Well",
+            "reasoning_content": "SECRET",
+            "tool_calls": [{"function": {"name": "f\n", "arguments": json.dumps({"a": "ü\n"})}}],
+            "malformed_calls": [{"text": "{x", "problem": "p"}],
+        },
+        {"role": "tool", "name": "f", "content": '{"a":1}'},
+        {"role": "assistant", "content": ""},
+    ]
+    assert transcript(messages) == [
+        'user: "Hi \\"there\\"\\nassistant: \\"x\\""',
+        'assistant: "Well"',
+        'assistant calls: "f\\n"({"a": "\\u00fc\\n"})',
+        'assistant attempts a call: "{x"',
+        'tool returns: {"a":1}',
+        'assistant: ""',
+    ]
+    assert len(transcript(messages, width=10)[0]) <= 10 + len(" [...] ")
+    assert len(transcript(messages, most_lines=2)) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: SimulatorConfig(tries=0), "tries"),
+        (lambda: SimulatorConfig(think_budget=-1), "think_budget"),
+        (lambda: PolicyConfig(max_tokens=0), "max_tokens"),
+        (lambda: PolicyConfig(history="drop"), "history"),
+        (lambda: SimulationConfig(max_parallel_calls=0), "max_parallel_calls"),
+        (lambda: SimulationConfig(tool_result_limit=10), "tool_result_limit"),
+    ],
+)
+def test_bad_options(make, field):
+    with pytest.raises(ConfigError) as error:
+        make()
+    assert error.value.field == field
+
+
+def test_answers_must_leave_room_for_prompts(chat_format):
+    with pytest.raises(ConfigError, match=r"task\.max_tokens"):
+        Simulator(chat_format, SimulationConfig(), max_length=1000)

@@ -1,0 +1,102 @@
+"""Options of the simulated environment."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trustee_jax.engine.types import Sampling
+from trustee_jax.errors import ConfigError
+
+
+def _at_least(config: object, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value < least:
+            raise ConfigError(name, value, f"give {least} or more")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """How the policy samples within an episode.
+
+    Attributes:
+      max_tokens: limit on one assistant turn, thoughts included.
+      thinking: let a model that can think do so; models without thoughts ignore it.
+      history: what becomes of earlier thoughts: "append" keeps them in the context, "strip" drops
+        them where the chat template would, in training and evaluation alike.
+      sampling: how its tokens are drawn.
+    """
+
+    max_tokens: int = 4096
+    thinking: bool = True
+    history: Literal["append", "strip"] = "strip"
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_tokens")
+        if self.history not in ("append", "strip"):
+            raise ConfigError("history", self.history, 'give "append" or "strip"')
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """How the simulator answers in one of its roles.
+
+    Attributes:
+      max_tokens: limit on the answer, thoughts not counted.
+      think_budget: limit on the thoughts before it; 0 turns thinking off, as for models without.
+      tries: requests made before the role counts as failed, each under its own key.
+      sampling: how its tokens are drawn; temperature 0 would make all tries the same.
+    """
+
+    max_tokens: int = 512
+    think_budget: int = 1536
+    tries: int = 3
+    sampling: Sampling = field(
+        default_factory=lambda: Sampling(temperature=0.6, top_p=0.95, top_k=20)
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_tokens", "tries")
+        _at_least(self, 0, "think_budget")
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Options of tasks and episodes.
+
+    Attributes:
+      policy: sampling of the policy.
+      task: the simulator as task generator.
+      user: the simulator as user.
+      tool: the simulator as every tool.
+      verifier: the simulator as verifier.
+      max_parallel_calls: calls of one assistant turn that are executed; the others are told so.
+      tool_result_limit: characters after which a tool result is cut.
+      text_limit: characters that a simulator may write in one text: persona, intent, query, user
+        message, and the verifier's reasons.
+      show_persona: tell user and verifier the persona.
+      show_intent: tell user, tools and verifier the intent.
+      show_expected_calls: tell the verifier the expected calls.
+      prompts: folder with own prompt templates, which replace those of `simulation/prompts` file by
+        file; None for none.
+    """
+
+    policy: PolicyConfig = PolicyConfig()
+    task: SimulatorConfig = SimulatorConfig(
+        max_tokens=1024, think_budget=7168, tries=2, sampling=Sampling()
+    )
+    user: SimulatorConfig = SimulatorConfig()
+    tool: SimulatorConfig = SimulatorConfig()
+    verifier: SimulatorConfig = SimulatorConfig()
+    max_parallel_calls: int = 3
+    tool_result_limit: int = 512
+    text_limit: int = 400
+    show_persona: bool = True
+    show_intent: bool = True
+    show_expected_calls: bool = True
+    prompts: str | None = None
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_parallel_calls")
+        # Shorter ones leave no room for the errors that code answers with.
+        _at_least(self, 64, "tool_result_limit", "text_limit")

@@ -1,0 +1,276 @@
+"""One episode as a coroutine: policy, user and tools take turns, then the verifier judges.
+
+Whose fault an ending is decides whether it counts. What the policy does wrong (a message cut by
+its length, a context that is full, an empty message, a limit overrun) ends the dialogue, which is
+graded as it stands. What the simulator does wrong makes the episode invalid, with a cause; an
+invalid episode has no reward.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from trustee_jax.chat import (
+    AssistantTurn,
+    ChatFormat,
+    Conversation,
+    MalformedCall,
+    ToolCall,
+)
+from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.simulation.config import SimulationConfig
+from trustee_jax.simulation.prompts import CRITERIA
+from trustee_jax.simulation.records import Counts, End, Episode
+from trustee_jax.simulation.schemas import result_schema, user_schema, verdict_schema
+from trustee_jax.simulation.simulator import (
+    ROLE_KEYS,
+    Key,
+    Simulator,
+    SimulatorError,
+    Usage,
+    tool_fields,
+)
+from trustee_jax.simulation.task import Task
+from trustee_jax.simulation.transcript import call_text, compact_json
+from trustee_jax.simulation.verdict import Verdict
+from trustee_jax.tools import check_arguments
+
+
+class _Broken(Exception):
+    """The policy could not be asked; carries cause and detail."""
+
+
+def run_episode(
+    simulator: Simulator, task: Task, policy_format: ChatFormat, key: Key, max_length: int
+) -> Generator[Request, Completion, Episode]:
+    """Coroutine that plays and grades one episode.
+
+    Args:
+      simulator: the frozen model; its config holds the policy's options too.
+      task: the task.
+      policy_format: the chat format of the policy.
+      key: (step, task, episode); no two episodes of a run share it.
+      max_length: longest context, in tokens, that the policy's engine takes.
+    """
+    return (yield from _Play(simulator, task, policy_format, key, max_length).run())
+
+
+class _Play:
+    """The state of a running episode."""
+
+    def __init__(
+        self, simulator: Simulator, task: Task, format: ChatFormat, key: Key, max_length: int
+    ):
+        self.simulator, self.task, self.format = simulator, task, format
+        self.config: SimulationConfig = simulator.config
+        self.key, self.max_length = key, max_length
+        self.counts, self.usage = Counts(), Usage()
+        self.tools = {tool.name: tool for tool in task.tools}
+        self.tool_fields = tool_fields(task.tools)
+        self.messages: list[dict[str, Any]] = [
+            {"role": "system", "content": simulator.prompts.policy(task.aspects.system_prompt)},
+            {"role": "user", "content": task.query},
+        ]
+        self.conversation = Conversation(
+            format,
+            self.messages,
+            tools=[tool.openai() for tool in task.tools],
+            thinking=self.config.policy.thinking and format.thinks,
+            history=self.config.policy.history,
+        )
+
+    def run(self) -> Generator[Request, Completion, Episode]:
+        ended: End | None = None
+        verdict, reward, cause, detail = None, None, None, ""
+        try:
+            ended = yield from self._dialogue()
+            if self.counts.valid_calls:
+                verdict = yield from self._verify(ended)
+                reward = verdict.reward
+            else:
+                reward = -1.0
+        except SimulatorError as error:
+            cause, detail = error.failure.cause, error.failure.detail
+        except _Broken as error:
+            cause, detail = error.args
+        sequences = self.conversation.sequences()
+        self.counts.policy_tokens = sum(int(np.sum(part.sampled)) for part in sequences)
+        self.counts.context_tokens = len(self.conversation.context)
+        self.counts.simulator_tokens = self.usage.tokens
+        self.counts.simulator_requests = self.usage.requests
+        self.counts.simulator_retries = self.usage.retries
+        return Episode(
+            task=self.task,
+            key=self.key,
+            messages=tuple(self.messages),
+            sequences=sequences,
+            ended=ended,
+            verdict=verdict,
+            reward=reward,
+            cause=cause,
+            detail=detail,
+            counts=self.counts,
+        )
+
+    def _dialogue(self) -> Generator[Request, Completion, End]:
+        counts, limits = self.counts, self.task.aspects
+        while True:
+            room = self.max_length - len(self.conversation.context)
+            if room < 1:
+                if not counts.assistant_turns:
+                    raise _Broken("prompt_too_long", f"{-room} tokens above {self.max_length}")
+                return "context"
+            completion = yield from self._ask_policy(room)
+            turn = self._add_turn(completion)
+            if completion.finish == "length":
+                return "length" if room >= self.config.policy.max_tokens else "context"
+            attempts = len(turn.calls) + len(turn.malformed)
+            if not attempts and not turn.content.strip():
+                return "empty"
+            if counts.assistant_turns >= limits.assistant_turns:
+                counts.unanswered_calls += attempts
+                return "assistant_turns"
+            if attempts:
+                if counts.tool_turns >= limits.tool_turns:
+                    counts.unanswered_calls += attempts
+                    return "tool_turns"
+                new = yield from self._answer_calls(turn)
+                counts.tool_turns += 1
+            else:
+                if counts.user_turns >= limits.user_turns:
+                    return "user_turns"
+                text = yield from self._ask_user()
+                if not text:
+                    return "user"
+                new = [{"role": "user", "content": text}]
+                self.messages += new
+                counts.user_turns += 1
+            self.conversation.add_messages(new)
+
+    def _ask_policy(self, room: int) -> Generator[Request, Completion, Completion]:
+        options = self.config.policy
+        try:
+            return (
+                yield Request(
+                    tokens=self.conversation.context,
+                    max_new_tokens=min(options.max_tokens, room),
+                    key=(*self.key, ROLE_KEYS["policy"], self.counts.assistant_turns, 0),
+                    role="policy",
+                    sampling=options.sampling,
+                    stop_ids=self.format.stop_ids,
+                )
+            )
+        except RequestError as error:
+            raise _Broken("policy_refused", str(error)) from None
+
+    def _add_turn(self, completion: Completion) -> AssistantTurn:
+        turn = self.conversation.add_sampled(completion.tokens, completion.logprobs)
+        first = self.counts.calls + self.counts.malformed_calls
+        ids = [f"call_{first + i}" for i in range(len(turn.calls))]
+        message = turn.message(ids)
+        if turn.malformed:
+            message["malformed_calls"] = [
+                {"text": call.text, "problem": call.problem} for call in turn.malformed
+            ]
+        self.messages.append(message)
+        self.counts.assistant_turns += 1
+        self.counts.calls += len(turn.calls)
+        self.counts.malformed_calls += len(turn.malformed)
+        self.counts.valid_calls += sum(self._problem(call) is None for call in turn.calls)
+        return turn
+
+    def _problem(self, call: ToolCall) -> str | None:
+        """What a real API would say of a call that never gets to its tool."""
+        tool = self.tools.get(call.name)
+        if tool is None:
+            return f"unknown tool {call.name!r}; available: {', '.join(self.tools)}"
+        if problems := check_arguments(tool, call.arguments):
+            return f"invalid arguments: {'; '.join(problems)}"
+        return None
+
+    def _answer_calls(
+        self, turn: AssistantTurn
+    ) -> Generator[Request, Completion, list[dict[str, Any]]]:
+        """Answers the calls of a turn in order, each with those before it in sight."""
+        most = self.config.max_parallel_calls
+        past_limit = f"not executed: at most {most} calls are answered in one turn"
+        answers = []
+        attempts: tuple[ToolCall | MalformedCall, ...] = (*turn.calls, *turn.malformed)
+        first = self.counts.calls + self.counts.malformed_calls - len(attempts)
+        for index, call in enumerate(attempts):
+            if index >= most:
+                self.counts.unanswered_calls += 1
+                answer = {"error": past_limit}
+            elif not isinstance(call, ToolCall):
+                answer = {"error": f"the call could not be read: {call.problem}"}
+            elif problem := self._problem(call):
+                answer = {"error": problem}
+            else:
+                answer = yield from self._ask_tool(call)
+            message = {
+                "role": "tool",
+                "tool_call_id": f"call_{first + index}",
+                "name": call.name if isinstance(call, ToolCall) else "",
+                "content": compact_json(answer)[: self.config.tool_result_limit],
+            }
+            self.messages.append(message)
+            answers.append(message)
+        return answers
+
+    def _ask_tool(self, call: ToolCall) -> Generator[Request, Completion, dict[str, Any]]:
+        number = self.counts.executed_calls
+        answer = yield from self.simulator.ask(
+            "tool",
+            {
+                "tools": self.tool_fields,
+                "intent": self.task.intent if self.config.show_intent else None,
+                "call": call_text(call.name, call.arguments),
+            },
+            result_schema(self.config.tool_result_limit),
+            (*self.key, ROLE_KEYS["tool"], number),
+            messages=self.messages,
+            usage=self.usage,
+        )
+        self.counts.executed_calls += 1
+        return answer
+
+    def _ask_user(self) -> Generator[Request, Completion, str]:
+        answer = yield from self.simulator.ask(
+            "user",
+            {
+                "tools": self.tool_fields,
+                "persona": self.task.persona if self.config.show_persona else None,
+                "intent": self.task.intent if self.config.show_intent else None,
+                "query": self.task.query,
+            },
+            user_schema(self.config.text_limit),
+            (*self.key, ROLE_KEYS["user"], self.counts.user_turns),
+            messages=self.messages,
+            usage=self.usage,
+        )
+        text: str = answer["message"].strip()
+        return text
+
+    def _verify(self, ended: End) -> Generator[Request, Completion, Verdict]:
+        expected = self.task.expected_calls if self.config.show_expected_calls else None
+        count = self.task.aspects.criteria
+        answer = yield from self.simulator.ask(
+            "verifier",
+            {
+                "tools": self.tool_fields,
+                "persona": self.task.persona if self.config.show_persona else None,
+                "intent": self.task.intent if self.config.show_intent else None,
+                "query": self.task.query,
+                "expected_calls": expected,
+                "ended": ended,
+                "criteria": CRITERIA[:count],
+            },
+            verdict_schema(count, self.config.text_limit),
+            (*self.key, ROLE_KEYS["verifier"], 0),
+            messages=self.messages,
+            usage=self.usage,
+        )
+        return Verdict(
+            answer["reasoning"].strip(), {name: answer[name] for name in CRITERIA[:count]}
+        )

@@ -1,0 +1,110 @@
+"""The prompt templates: where they lie, what they receive, and a check of them before a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from trustee_jax.errors import ConfigError
+from trustee_jax.simulation.transcript import compact_json
+
+SimulatorRole = Literal["task", "user", "tool", "verifier"]
+
+POLICY_PROMPTS = ("policy_detailed", "policy_medium", "policy_brief", "policy_one_line")
+CRITERIA = ("intent_met", "calls_correct", "no_hallucination", "no_waste", "concise")
+"""What the verifier judges, in the order in which the curriculum adds them."""
+
+_OWN_FOLDER = Path(__file__).parent / "prompts"
+_TOOL = {"name": "find", "description": "Finds.", "parameters": {"type": "object"}}
+# One value for every field that a role's template receives; shows a misspelt field at once.
+_SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
+    "task": {
+        "tools": [_TOOL],
+        "category": "user",
+        "calls": 1,
+        "persona": 0,
+        "ambiguity": 0,
+        "turns": 0,
+    },
+    "user": {"tools": [_TOOL], "persona": "p", "intent": "g", "query": "q", "history": ["h"]},
+    "tool": {"tools": [_TOOL], "intent": "g", "history": ["h"], "call": "find({})"},
+    "verifier": {
+        "tools": [_TOOL],
+        "persona": "p",
+        "intent": "g",
+        "query": "q",
+        "expected_calls": ["find"],
+        "history": ["h"],
+        "ended": "user",
+        "criteria": CRITERIA,
+    },
+}
+
+
+class Prompts:
+    """The templates of one run.
+
+    A simulator's file holds two Jinja blocks: `instructions` becomes the system message and should
+    depend on as little as possible, because the engine reuses the cache of equal beginnings, and
+    `request` becomes the user message. A policy file is the system message of the policy as a
+    whole. The comment at the top of each file lists its fields.
+    """
+
+    def __init__(self, folder: str | None = None):
+        """Loads and checks all templates.
+
+        Args:
+          folder: a folder whose files replace the package's, file by file.
+
+        Raises:
+          ConfigError: the folder does not exist or holds a file of another name, or a template is
+            broken, lacks a block or uses a field that it does not receive.
+        """
+        names = [*_SAMPLE_FIELDS, *POLICY_PROMPTS]
+        self._folders = [_OWN_FOLDER]
+        if folder is not None:
+            own = Path(folder).expanduser()
+            if not own.is_dir():
+                raise ConfigError("prompts", folder, "give an existing folder, or None")
+            for file in sorted(own.glob("*.jinja*")):
+                if file.suffix != ".jinja" or file.stem not in names:
+                    known = ", ".join(f"{name}.jinja" for name in names)
+                    raise ConfigError("prompts", str(file), f"rename it to one of {known}")
+            self._folders.insert(0, own)
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self._folders),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["json"] = compact_json
+        self._templates: dict[str, jinja2.Template] = {}
+        for name in names:
+            try:
+                self._templates[name] = environment.get_template(f"{name}.jinja")
+                if name in _SAMPLE_FIELDS:
+                    self.messages(name, _SAMPLE_FIELDS[name])
+                else:
+                    self._templates[name].render()
+            except (jinja2.TemplateError, TypeError, LookupError) as error:
+                raise ConfigError("prompts", self._path(name), f"correct it: {error}") from error
+
+    def messages(self, role: SimulatorRole, fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Renders the request to a simulator as a system and a user message."""
+        template = self._templates[role]
+        blocks = []
+        for block in ("instructions", "request"):
+            if block not in template.blocks:
+                raise LookupError(f"it lacks the block {block!r}")
+            context = template.new_context(dict(fields))
+            blocks.append("".join(template.blocks[block](context)).strip())
+        return [{"role": "system", "content": blocks[0]}, {"role": "user", "content": blocks[1]}]
+
+    def policy(self, level: int) -> str:
+        """Renders the policy's system message of a level, 0 (detailed) to 3 (one line)."""
+        return self._templates[POLICY_PROMPTS[level]].render().strip()
+
+    def _path(self, name: str) -> str:
+        files = (folder / f"{name}.jinja" for folder in self._folders)
+        return str(next((file for file in files if file.exists()), name))

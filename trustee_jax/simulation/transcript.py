@@ -1,0 +1,62 @@
+"""A conversation as the simulators read it: one line per event, which its content cannot break."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+def compact_json(value: Any) -> str:
+    """Writes a value as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def call_text(name: str, arguments: Mapping[str, Any] | str) -> str:
+    """Writes a call as `name(arguments)`; arguments are an object or its JSON."""
+    shown = name if _PLAIN_NAME.fullmatch(name) else compact_json(name)
+    return f"{shown}({arguments if isinstance(arguments, str) else compact_json(arguments)})"
+
+
+def transcript(
+    messages: Sequence[Mapping[str, Any]],
+    width: int | None = None,
+    most_lines: int | None = None,
+) -> list[str]:
+    """Writes a conversation line by line, without system message and private reasoning.
+
+    Texts are quoted as JSON strings, so that no text can pose as another line.
+
+    Args:
+      messages: OpenAI messages; an assistant's `malformed_calls` are shown as well.
+      width: characters that a line may have; the middle of a longer one is left out.
+      most_lines: lines that there may be; the middle of a longer conversation is left out.
+    """
+    lines = []
+    for message in messages:
+        role, content = message["role"], message.get("content") or ""
+        if role == "user":
+            lines.append(f"user: {compact_json(content)}")
+        elif role == "tool":
+            # Single-line JSON already, possibly cut.
+            lines.append(f"tool returns: {content}")
+        elif role == "assistant":
+            calls = [call["function"] for call in message.get("tool_calls", ())]
+            malformed = message.get("malformed_calls", ())
+            if content or not (calls or malformed):
+                lines.append(f"assistant: {compact_json(content)}")
+            lines += [f"assistant calls: {call_text(c['name'], c['arguments'])}" for c in calls]
+            lines += [f"assistant attempts a call: {compact_json(m['text'])}" for m in malformed]
+    if most_lines is not None and len(lines) > most_lines:
+        half = most_lines // 2
+        omitted = f"[{len(lines) - 2 * half} lines left out]"
+        lines = [*lines[:half], omitted, *lines[-half:]]
+    return [_shortened(line, width) for line in lines]
+
+
+def _shortened(line: str, width: int | None) -> str:
+    if width is None or len(line) <= width:
+        return line
+    half = width // 2
+    return f"{line[:half]} [...] {line[-half:]}"
