@@ -19,6 +19,7 @@ from trustee_jax.models.config import ModelConfig
 from trustee_jax.weights.checkpoint import CheckpointError
 from trustee_jax.weights.names import placement
 from trustee_jax.weights.safetensors_folder import INDEX, SINGLE
+from trustee_jax.weights.transpose import transpose_into
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -120,7 +121,11 @@ class _Tensor:
             )
             value = value + self.lora_scale * product
         host = _to_host(value.astype(dtype))
-        return np.ascontiguousarray(host.T if self.transposed else host)
+        if not self.transposed:
+            return np.ascontiguousarray(host)
+        out = np.empty(self.shape, dtype)
+        transpose_into(out, host)
+        return out
 
 
 def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) -> Iterator[_Tensor]:

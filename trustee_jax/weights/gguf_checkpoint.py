@@ -123,8 +123,7 @@ def hf_config(
         "num_key_value_heads": metadata.get(f"{family}.attention.head_count_kv", heads),
         "head_dim": metadata.get(f"{family}.attention.key_length", width // heads),
         "intermediate_size": required("feed_forward_length"),
-        # Stored as float32: 9.99999974e-06 stands for 1e-05.
-        "rms_norm_eps": float(f"{required('attention.layer_norm_rms_epsilon'):.6g}"),
+        "rms_norm_eps": _decimal(required("attention.layer_norm_rms_epsilon")),
         "rope_theta": metadata.get(f"{family}.rope.freq_base", 10_000.0),
         "tie_word_embeddings": "output.weight" not in tensors,
         "max_position_embeddings": required("context_length"),
@@ -141,10 +140,15 @@ def hf_config(
     return config
 
 
+def _decimal(value: float) -> float:
+    """The short decimal behind a float32: 9.99999974e-06 stands for 1e-05."""
+    return float(f"{value:.6g}")
+
+
 def _llama3_scaling(path: pathlib.Path, tensor: GGUFTensor, theta: float) -> dict[str, Any]:
     """Recovers the settings behind llama.cpp's frequency divisors, and checks all of them."""
     stored = tensor.read(slice(0, 1), slice(None))[0]
-    factor = float(stored.max())
+    factor = _decimal(float(stored.max()))
     wavelengths = 2 * np.pi * theta ** (np.arange(stored.size) / stored.size)
     keep = (_ORIGINAL_CONTEXT / wavelengths - _LOW_FREQ) / (_HIGH_FREQ - _LOW_FREQ)
     keep = np.clip(keep, 0.0, 1.0)

