@@ -1,15 +1,13 @@
 import pathlib
 import subprocess
 import sys
-import types
-from collections.abc import Callable
 
 import pytest
 
 from trustee_jax import cli
 from trustee_jax.config import Config
 from trustee_jax.errors import ConfigError
-from trustee_jax.training import workdir
+from trustee_jax.training import export, loop, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
@@ -19,13 +17,8 @@ CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, pathlib.Path]]:
     """The runs that were started, in place of the training itself."""
     started: list[tuple[Config, pathlib.Path]] = []
-    _replace(monkeypatch, "loop", train=lambda config, path: started.append((config, path)))
+    monkeypatch.setattr(loop, "train", lambda config, path: started.append((config, path)))
     return started
-
-
-def _replace(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Callable) -> None:
-    fake = types.SimpleNamespace(**functions)
-    monkeypatch.setitem(sys.modules, f"trustee_jax.training.{module}", fake)
 
 
 def test_train_passes_config_overrides_and_workdir(
@@ -51,7 +44,7 @@ def test_train_passes_config_overrides_and_workdir(
 
 def test_export_passes_its_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     calls = []
-    _replace(monkeypatch, "export", export=lambda *args, **kw: calls.append((args, kw)))
+    monkeypatch.setattr(export, "export", lambda *args, **kw: calls.append((args, kw)))
     monkeypatch.chdir(tmp_path)
     assert cli.main(["export", "--workdir=w", "--output=/o", "--step=3"]) == 0
     assert cli.main(["export", "--workdir=w", "--output=/o"]) == 0
@@ -125,7 +118,7 @@ def test_errors_about_input_have_no_traceback_and_defects_have(
         def train(config: Config, path: pathlib.Path) -> None:
             raise error
 
-        _replace(monkeypatch, "loop", train=train)
+        monkeypatch.setattr(loop, "train", train)
 
     fail_with(workdir.WorkdirError("that folder is taken"))
     assert cli.main(["train", CONFIG, "--workdir=x"]) == 2

@@ -110,6 +110,20 @@ def test_what_a_killed_save_left_is_ignored(tmp_path: pathlib.Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["1", "2"]
 
 
+def test_a_reader_beside_a_run_changes_nothing(tmp_path: pathlib.Path) -> None:
+    with Checkpointer(tmp_path / "run") as checkpointer:
+        checkpointer.save(1, {"params": {"w": jnp.ones(2)}}, {"step": 1})
+    unfinished = tmp_path / "run" / "2.orbax-checkpoint-tmp" / "params"
+    unfinished.mkdir(parents=True)
+    with Checkpointer(tmp_path / "run", keep_last=1, read_only=True) as reader:
+        abstract = {"params": {"w": jax.ShapeDtypeStruct((2,), jnp.float32)}}
+        assert reader.restore(abstract).host == {"step": 1}
+    assert unfinished.exists()
+    with Checkpointer(tmp_path / "none", read_only=True) as reader:
+        assert reader.latest_step is None
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_saved_step_is_not_saved_again(tmp_path: pathlib.Path) -> None:
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, {"params": {"w": jnp.ones(2)}}, {"n": 1})

@@ -57,7 +57,12 @@ class Checkpointer:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, keep_last: int = 2, keep_best: int = 1
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        read_only: bool = False,
     ) -> None:
         """Opens `folder`, creates it if need be, and removes what a killed save left behind.
 
@@ -65,6 +70,7 @@ class Checkpointer:
           folder: Holds one folder per checkpoint.
           keep_last: Newest checkpoints that are kept.
           keep_best: Checkpoints with the highest score that are kept besides.
+          read_only: Change nothing: for readers beside a run, whose unfinished saves must stay.
         """
         self._folder = epath.Path(pathlib.Path(folder).absolute())
         self._manager = _Manager(
@@ -78,7 +84,9 @@ class Checkpointer:
                         policies.BestN(get_metric_fn=_score, n=keep_best),
                     ]
                 ),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+                read_only=read_only,
             ),
         )
 
