@@ -77,6 +77,20 @@ def test_strip_of_unusual_turns(qwen3, written, left):
     )
 
 
+def test_strip_finds_thoughts_after_an_earlier_cut(qwen3):
+    """The template drops the empty thought of the prompt at once, a real one when a user speaks."""
+    chat = Conversation(qwen3, [USER], thinking=False, history="strip")
+    sample(chat, qwen3, "<think>why</think>\n\nWait.<|im_end|>")
+    chat.add_messages([{"role": "tool", "content": "12"}])
+    opening = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    text = qwen3.tokenizer.decode(chat.context)
+    assert text.startswith(opening + "<think>why</think>\n\nWait.<|im_end|>")
+    sample(chat, qwen3, "So.<|im_end|>")
+    chat.add_messages([USER])
+    assert qwen3.tokenizer.decode(chat.context).startswith(opening + "Wait.<|im_end|>")
+    assert len(chat.sequences()) == 2
+
+
 def test_odd_ids_are_kept_as_sampled(make_tokenizer):
     """Ids that no encoding of their text gives stay as they are in context and sequences."""
     format = ChatFormat(make_tokenizer("no_tools"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,15 +32,6 @@ class Sequence:
     def prompt_length(self) -> int:
         """Index of the first sampled token; the whole length if there is none."""
         return int(np.argmax(self.sampled)) if self.sampled.any() else len(self.tokens)
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """An assistant turn: [header, start) is its generation prompt, [start, end) sampled."""
-
-    header: int
-    start: int
-    end: int
 
 
 class Conversation:
@@ -85,7 +76,9 @@ class Conversation:
         self._strip = history == "strip" and format.thinks
         self._header_length = len(format.generation_prompt(thinking=thinking))
         self._in_thought = format.opens_thought(thinking=thinking)
-        self._turns: list[_Turn] = []
+        # [start, end) of each assistant turn, generation prompt included.
+        self._turns: list[tuple[int, int]] = []
+        self._closed = False
         self._finished: list[Sequence] = []
         self._awaits_turn = True
         tokens = format.prompt(messages, tools, thinking=thinking)
@@ -120,8 +113,9 @@ class Conversation:
         if not self._awaits_turn:
             raise ValueError("a turn was just added: call add_messages before the next one")
         self._awaits_turn = False
+        self._closed = len(tokens) > 0 and int(tokens[-1]) in self._format.stop_ids
         start = len(self.context)
-        self._turns.append(_Turn(start - self._header_length, start, start + len(tokens)))
+        self._turns.append((start - self._header_length, start + len(tokens)))
         self._current = _join(self._current, Sequence(tokens, np.ones(len(tokens), bool), logprobs))
         return self._format.parse(tokens, in_thought=self._in_thought)
 
@@ -136,11 +130,7 @@ class Conversation:
             raise ValueError(
                 "the assistant's turn is still open: call add_sampled before add_messages"
             )
-        closed = (
-            self._turns[-1].end > self._turns[-1].start
-            and int(self.context[-1]) in self._format.stop_ids
-        )
-        increment = self._format.increment(messages, closed=closed, thinking=self._thinking)
+        increment = self._format.increment(messages, closed=self._closed, thinking=self._thinking)
         if self._strip:
             self._cut_thoughts(messages)
         self._current = _join(self._current, _unsampled(increment))
@@ -156,25 +146,15 @@ class Conversation:
         drops = {
             empty: self._format.drops_thoughts(messages, empty=empty) for empty in (False, True)
         }
-        for turn in self._turns:
-            for start, end, empty in self._format.thought_spans(
-                self.context[turn.header : turn.end]
-            ):
-                keep[turn.header + start : turn.header + end] &= not drops[empty]
+        for first, last in self._turns:
+            for start, end, empty in self._format.thought_spans(self.context[first:last]):
+                keep[first + start : first + end] &= not drops[empty]
         if keep.all():
             return
         self._finished.append(self._current)
         self._current = _unsampled(self.context[keep])
         place = np.concatenate([[0], np.cumsum(keep)])
-        self._turns = [
-            replace(
-                turn,
-                header=int(place[turn.header]),
-                start=int(place[turn.start]),
-                end=int(place[turn.end]),
-            )
-            for turn in self._turns
-        ]
+        self._turns = [(int(place[start]), int(place[end])) for start, end in self._turns]
 
 
 def _unsampled(tokens: np.ndarray) -> Sequence:
