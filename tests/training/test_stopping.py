@@ -11,7 +11,9 @@ from trustee_jax.training.stopping import Stopper
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_asks_to_stop_and_stays(number: signal.Signals) -> None:
+def test_a_signal_asks_to_stop_and_stays(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(number)
     with Stopper() as stop:
         assert not stop()
@@ -19,6 +21,7 @@ def test_a_signal_asks_to_stop_and_stays(number: signal.Signals) -> None:
         assert stop()
         assert stop()
     assert signal.getsignal(number) is before
+    assert f"stopping ({number.name})" in capfd.readouterr().err
 
 
 def test_the_second_ctrl_c_interrupts() -> None:

@@ -53,11 +53,16 @@ class Stopper:
 
     def _set(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
-        self._restore(signal.Signals(number))
+        self._acknowledge(signal.Signals(number))
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        self._restore(signal.Signals(number))
+        self._acknowledge(signal.Signals(number))
+
+    def _acknowledge(self, number: signal.Signals) -> None:
+        # Not print: a handler can interrupt one.
+        os.write(2, f"\nstopping ({number.name}); once more ends it at once\n".encode())
+        self._restore(number)
 
     def _restore(self, number: signal.Signals) -> None:
         signal.signal(number, self._previous.pop(number))
