@@ -18,7 +18,7 @@ from flax import nnx
 from trustee_jax.models.config import ModelConfig
 from trustee_jax.weights.checkpoint import CheckpointError
 from trustee_jax.weights.names import placement
-from trustee_jax.weights.safetensors_folder import INDEX, SINGLE
+from trustee_jax.weights.safetensors_folder import INDEX, SINGLE, read_json
 from trustee_jax.weights.transpose import transpose_into
 
 if TYPE_CHECKING:
@@ -218,6 +218,10 @@ def _write_texts(
     )
     _write_json(folder / "generation_config.json", ids)
     tokenizer.save_pretrained(str(folder))
+    # transformers 5 writes a class name of its own, which transformers 4 does not know.
+    tokenizer_config = read_json(folder / "tokenizer_config.json")
+    tokenizer_config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    _write_json(folder / "tokenizer_config.json", tokenizer_config)
 
 
 def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
