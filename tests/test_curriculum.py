@@ -165,3 +165,8 @@ def test_bad_ramp():
 def test_aspects_to_json():
     aspects = Curriculum().aspects(np.random.default_rng(0))
     assert Aspects(**json.loads(json.dumps(aspects.to_json()))) == aspects
+
+
+def test_ramp_rounds_like_decimal_arithmetic():
+    assert 0.29 * 100 < 29
+    assert Ramp(slope=0.29, low=0, high=100)(100) == 29

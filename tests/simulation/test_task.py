@@ -47,6 +47,8 @@ def test_task(make_simulator, tools, aspects):
         ({"expected_calls": ["book"]}, False),
         ({"expected_calls": ["book", "fly"]}, False),
         ({"intent": "x" * 401}, False),
+        ({"persona": "x" * 201}, False),
+        ({"query": "dep"}, False),
         ({"more": 1}, False),
     ],
 )

@@ -72,8 +72,9 @@ class SimulationConfig:
       verifier: the simulator as verifier.
       max_parallel_calls: calls of one assistant turn that are executed; the others are told so.
       tool_result_limit: characters after which a tool result is cut.
-      text_limit: characters that a simulator may write in one text: persona, intent, query, user
-        message, and the verifier's reasons.
+      text_limit: characters that a simulator may write in one text: intent, query, user message,
+        and the verifier's reasons; half as many for the persona. Keep a role's max_tokens above
+        what its texts may need, since an answer that runs out of tokens is closed where it is.
       show_persona: tell user and verifier the persona.
       show_intent: tell user, tools and verifier the intent.
       show_expected_calls: tell the verifier the expected calls.
@@ -83,7 +84,10 @@ class SimulationConfig:
 
     policy: PolicyConfig = PolicyConfig()
     task: SimulatorConfig = SimulatorConfig(
-        max_tokens=1024, think_budget=7168, tries=2, sampling=Sampling()
+        max_tokens=1024,
+        think_budget=7168,
+        tries=2,
+        sampling=Sampling(temperature=0.8, top_p=0.95, top_k=20),
     )
     user: SimulatorConfig = SimulatorConfig()
     tool: SimulatorConfig = SimulatorConfig()

@@ -15,6 +15,8 @@ Schema = dict[str, Any]
 
 _AMOUNT = {"type": "number", "minimum": -(10**9), "maximum": 10**9, "multipleOf": 0.01}
 _KEY = "^[a-z][a-z0-9_]{0,23}$"
+# Small models like to answer with a letter, which is neither a wish nor a person.
+_LEAST_TEXT = 4
 # The engine writes decimal digits; a float is rarely an exact multiple of 0.01.
 _Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator, {"multipleOf": lambda *_: None}
@@ -24,10 +26,11 @@ _Validator = jsonschema.validators.extend(
 @functools.cache
 def task_schema(tools: tuple[str, ...], calls: int, text_limit: int) -> Schema:
     """Schema of a task: {persona, intent, expected_calls, query}."""
-    text = _text(text_limit, least=1)
+    text = _text(text_limit, least=_LEAST_TEXT)
+    persona = _text(text_limit // 2, least=_LEAST_TEXT)
     name = {"type": "string", "enum": list(tools)}
     expected = {"type": "array", "items": name, "minItems": calls, "maxItems": calls}
-    return _closed(persona=text, intent=text, expected_calls=expected, query=text)
+    return _closed(persona=persona, intent=text, expected_calls=expected, query=text)
 
 
 @functools.cache
