@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.simulation.policy.max_tokens = 16
     config.simulation.policy.thinking = False
     for role in ("task", "user", "tool", "verifier"):
-        config.simulation[role].max_tokens = 64
+        config.simulation[role].max_tokens = 256
         config.simulation[role].think_budget = 0
     config.simulation.text_limit = 64
     config.simulation.tool_result_limit = 64

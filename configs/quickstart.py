@@ -31,6 +31,8 @@ def get_config() -> ConfigDict:
     config.engine.slots = 16
     config.engine.max_length = 2048
     config.engine.min_cache_length = 1024
+    config.engine.prefill_rows = 1  # padding costs as much as tokens
+    config.engine.prefill_chunks = (64, 256)
     config.learner.row_length = 2048
     config.learner.logprob_chunk = 256
     return config

@@ -49,7 +49,12 @@ class KVCache:
         return buffers[0][layer] if self.stacked else buffers[layer]
 
     def write(
-        self, layer: int | jax.Array, slots: jax.Array, offsets: jax.Array, k: jax.Array, v: jax.Array
+        self,
+        layer: int | jax.Array,
+        slots: jax.Array,
+        offsets: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
     ) -> KVCache:
         """Stores a chunk of each row; rows whose chunk would leave the cache are dropped.
 
@@ -118,8 +123,10 @@ class CacheSpec:
 
     def zeros(self, length: int) -> KVCache:
         """An empty cache."""
-        make = jax.jit(lambda: jnp.zeros(self.shape(length), self.dtype), out_shardings=self.sharding)
-        return jax.tree.map(lambda _: make(), self.abstract(length))
+        return jax.tree.map(
+            lambda buffer: jnp.zeros(buffer.shape, buffer.dtype, device=buffer.sharding),
+            self.abstract(length),
+        )
 
 
 def grow(cache: KVCache, length: int) -> KVCache:
@@ -128,12 +135,16 @@ def grow(cache: KVCache, length: int) -> KVCache:
     def pad(buffer: jax.Array) -> jax.Array:
         widths = [(0, 0)] * buffer.ndim
         widths[-2] = (0, length - buffer.shape[-2])
-        return jax.jit(jnp.pad, static_argnums=1, out_shardings=buffer.sharding)(buffer, tuple(widths))
+        return jax.jit(jnp.pad, static_argnums=1, out_shardings=buffer.sharding)(
+            buffer, tuple(widths)
+        )
 
     return jax.tree.map(pad, cache)
 
 
-def copy_slots(cache: KVCache, sources: np.ndarray | jax.Array, targets: np.ndarray | jax.Array) -> KVCache:
+def copy_slots(
+    cache: KVCache, sources: np.ndarray | jax.Array, targets: np.ndarray | jax.Array
+) -> KVCache:
     """Copies whole slots; targets outside the cache are dropped.
 
     Args:

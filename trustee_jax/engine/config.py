@@ -35,10 +35,14 @@ class EngineConfig:
     def __post_init__(self) -> None:
         for name in ("slots", "max_length", "min_cache_length", "prefill_rows", "decode_steps"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"engine.{name}", getattr(self, name), "use a number of at least 1")
+                raise ConfigError(
+                    f"engine.{name}", getattr(self, name), "use a number of at least 1"
+                )
         chunks = self.prefill_chunks
         if not chunks or chunks[0] < 1 or list(chunks) != sorted(set(chunks)):
-            raise ConfigError("engine.prefill_chunks", chunks, "use ascending chunk lengths, e.g. (128, 512)")
+            raise ConfigError(
+                "engine.prefill_chunks", chunks, "use ascending chunk lengths, e.g. (128, 512)"
+            )
         if self.min_cache_length > self.max_length:
             fix = f"use at most engine.max_length = {self.max_length}"
             raise ConfigError("engine.min_cache_length", self.min_cache_length, fix)

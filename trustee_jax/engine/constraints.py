@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import transformers
 
 
+# Tokens that close what an answer may have open besides the schema's required parts.
+_NESTING = 16
+
+
 def _minimal_instance(schema: Mapping[str, Any]) -> Any:
     """A short value of the schema with its longest fixed strings: bounds what is needed to finish an answer."""
     if "const" in schema:
@@ -25,11 +29,17 @@ def _minimal_instance(schema: Mapping[str, Any]) -> Any:
         return max(schema["enum"], key=lambda value: len(json.dumps(value)))
     for union in ("anyOf", "oneOf"):
         if union in schema:
-            return max((_minimal_instance(s) for s in schema[union]), key=lambda v: len(json.dumps(v)))
+            return max(
+                (_minimal_instance(s) for s in schema[union]), key=lambda v: len(json.dumps(v))
+            )
     kind = schema.get("type", "string")
     if kind == "object":
         properties = schema.get("properties", {})
-        return {name: _minimal_instance(properties.get(name, {})) for name in schema.get("required", ())}
+        instance = {
+            name: _minimal_instance(properties.get(name, {})) for name in schema.get("required", ())
+        }
+        free = max(0, schema.get("minProperties", 0) - len(instance))
+        return instance | {f"x{i}": "" for i in range(free)}
     if kind == "array":
         return [_minimal_instance(schema.get("items", {}))] * schema.get("minItems", 0)
     if kind == "string":
@@ -69,12 +79,17 @@ class ConstraintCompiler:
         assert request.schema is not None
         text = json.dumps(request.schema)
         if text not in self._matchers:
-            grammar = LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_flexible": False})
+            grammar = LLMatcher.grammar_from_json_schema(
+                text, defaults={"whitespace_flexible": False}
+            )
             matcher = LLMatcher(self._tokenizer, grammar)
             if matcher.is_error():
-                raise RequestError(f"schema: {matcher.get_error()}; use features that llguidance supports")
+                raise RequestError(
+                    f"schema: {matcher.get_error()}; use features that llguidance supports"
+                )
             self._matchers[text] = matcher
-        shortest = len(json.dumps(_minimal_instance(request.schema), separators=(",", ":")).encode()) + 4
+        instance = json.dumps(_minimal_instance(request.schema), separators=(",", ":"))
+        shortest = len(self._tokenizer.tokenize_str(instance)) + _NESTING
         thinking = request.think_budget + 1 if request.think_end_id is not None else 0
         if request.max_new_tokens <= shortest + thinking:
             raise RequestError(
@@ -91,7 +106,9 @@ class Constraint:
     arrays and objects are closed (optional parts are dropped, required ones get empty values).
     """
 
-    def __init__(self, compiler: ConstraintCompiler, matcher: LLMatcher, request: Request, reserve: int):
+    def __init__(
+        self, compiler: ConstraintCompiler, matcher: LLMatcher, request: Request, reserve: int
+    ):
         """Made by `ConstraintCompiler.compile`."""
         self._compiler = compiler
         self._matcher = matcher
@@ -111,17 +128,27 @@ class Constraint:
             if self._think_left > 0:
                 bits[:] = -1
             else:
-                bits[:] = 0
-                bits[self._think_end // 32] = np.int32(np.uint32(1 << self._think_end % 32).view(np.int32))
+                self._only(bits, self._think_end)
             return
         llguidance.numpy.fill_next_token_bitmask(self._matcher, bits[None], 0)
         if self._left <= self._reserve and not self._escaped:
+            if forced := self._matcher.compute_ff_tokens():
+                # The name of a required part, in the tokens that the reserve counted.
+                self._only(bits, forced[0])
+                return
             compiler = self._compiler
-            endings = (compiler.quote,) if self._in_string else (compiler.closers, compiler.starters)
+            endings = (
+                (compiler.quote,) if self._in_string else (compiler.closers, compiler.starters)
+            )
             for ending in endings:
                 if np.any(bits & ending):
                     bits &= ending
                     break
+
+    @staticmethod
+    def _only(bits: np.ndarray, token: int) -> None:
+        bits[:] = 0
+        bits.view(np.uint32)[token // 32] = 1 << token % 32
 
     def accept(self, token: int) -> bool:
         """Takes the token that was drawn; returns whether the answer is complete.

@@ -127,7 +127,9 @@ class Engine:
           RuntimeError: Requests are under way.
         """
         if getattr(self, "_pending", None) or getattr(self, "_running", None):
-            raise RuntimeError("the engine still has requests; run it until it is idle, or cancel()")
+            raise RuntimeError(
+                "the engine still has requests; run it until it is idle, or cancel()"
+            )
         self._clear()
 
     def cancel(self) -> None:
@@ -173,10 +175,14 @@ class Engine:
         """
         tokens = np.asarray(request.tokens, np.int32)
         if tokens.ndim != 1 or not len(tokens):
-            raise RequestError(f"tokens: shape {tokens.shape}; pass one row of at least one token id")
+            raise RequestError(
+                f"tokens: shape {tokens.shape}; pass one row of at least one token id"
+            )
         vocab_size = self._vocab_size
         if tokens.min() < 0 or tokens.max() >= vocab_size:
-            raise RequestError(f"tokens: ids must be in [0, {vocab_size}); use this model's tokenizer")
+            raise RequestError(
+                f"tokens: ids must be in [0, {vocab_size}); use this model's tokenizer"
+            )
         if request.max_new_tokens < 1:
             raise RequestError(f"max_new_tokens={request.max_new_tokens}: must be at least 1")
         if len(tokens) + request.max_new_tokens > self.max_length:
@@ -185,7 +191,9 @@ class Engine:
                 f"engine.max_length={self.max_length}; raise it or shorten one of them"
             )
         if len(request.stop_ids) > MAX_STOP_IDS:
-            raise RequestError(f"stop_ids: {len(request.stop_ids)} given, at most {MAX_STOP_IDS} are supported")
+            raise RequestError(
+                f"stop_ids: {len(request.stop_ids)} given, at most {MAX_STOP_IDS} are supported"
+            )
         constraint = None
         if request.schema is not None:
             if self._compiler is None:
@@ -232,7 +240,8 @@ class Engine:
             source, matched = longest_match(self._slots, role, context)
             # A request that shares more with one placed in this round waits until that one is in the cache.
             sharing = max(
-                (common_prefix(o.tokens[:-1], context) for o in batch if o.request.role == role), default=0
+                (common_prefix(o.tokens[:-1], context) for o in batch if o.request.role == role),
+                default=0,
             )
             if not free or sharing > matched + self.config.min_shared_prefix:
                 waiting.append(job)
@@ -268,7 +277,10 @@ class Engine:
     def _copy(self, copies: list[_Copy]) -> None:
         width = self.config.prefill_rows
         for start in range(0, len(copies), width):
-            sources, targets = np.zeros(width, np.int32), np.full(width, self.config.slots, np.int32)
+            sources, targets = (
+                np.zeros(width, np.int32),
+                np.full(width, self.config.slots, np.int32),
+            )
             for i, copy in enumerate(copies[start : start + width]):
                 sources[i], targets[i] = copy.source.index, copy.target.index
                 copy.target.filled = copy.matched

@@ -154,9 +154,13 @@ def decode(
     rows = dataclasses.replace(rows, active=rows.active & ~halted)
     allowed = unpack_bitmask(bits, vocab_size)
     shape = (max_steps, total)
-    drawn = Drawn(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool))
+    drawn = Drawn(
+        jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
+    )
 
-    def step(carry: tuple[jax.Array, KVCache, Rows, Drawn]) -> tuple[jax.Array, KVCache, Rows, Drawn]:
+    def step(
+        carry: tuple[jax.Array, KVCache, Rows, Drawn],
+    ) -> tuple[jax.Array, KVCache, Rows, Drawn]:
         i, cache, rows, drawn = carry
         # Idle rows write nowhere: their offset lies outside the cache.
         offsets = jnp.where(rows.active, rows.position, cache.length)

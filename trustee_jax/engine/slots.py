@@ -58,7 +58,9 @@ def longest_match(slots: Sequence[Slot], role: Role, tokens: np.ndarray) -> tupl
         if slot.role != role or not slot.filled:
             continue
         matched = common_prefix(slot.tokens[: slot.filled], tokens)
-        if matched > length or (matched == length and best is not None and best.busy and not slot.busy):
+        if matched > length or (
+            matched == length and best is not None and best.busy and not slot.busy
+        ):
             best, length = slot, matched
     return best, length
 

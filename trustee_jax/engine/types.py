@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trustee_jax.errors import ConfigError
+
 Role = Literal["policy", "simulator"]
 
 
@@ -30,8 +32,12 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise RequestError(f"{self}: needs temperature >= 0, 0 < top_p <= 1 and top_k >= 0")
+        if self.temperature < 0:
+            raise ConfigError("temperature", self.temperature, "it must be 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError("top_p", self.top_p, "it must lie in (0, 1]; 1 is off")
+        if self.top_k < 0:
+            raise ConfigError("top_k", self.top_k, "it must be 0 (off) or more")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

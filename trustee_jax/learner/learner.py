@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from trustee_jax.errors import ConfigError
 from trustee_jax.learner.config import LearnerConfig
@@ -42,7 +42,11 @@ def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101) after clipping by global norm, with linear warm-up."""
     schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup_updates)
     rate = schedule if config.warmup_updates else config.learning_rate
-    clip = optax.clip_by_global_norm(config.max_grad_norm) if config.max_grad_norm else optax.identity()
+    clip = (
+        optax.clip_by_global_norm(config.max_grad_norm)
+        if config.max_grad_norm
+        else optax.identity()
+    )
     return optax.chain(
         clip, optax.adamw(rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
     )
@@ -64,7 +68,10 @@ class Learner:
         temperature: float = 1.0,
         reference: nnx.State | None = None,
     ):
-        """Creates the optimizer's state; the model's arrays are shared, not copied.
+        """Creates the optimizer's state.
+
+        Frozen arrays are shared with the model. Trained ones are donated from update to update: LoRA
+        factors are copied first, all parameters (full fine-tuning) are taken over from the model.
 
         Args:
           model: With LoRA, or float32 parameters to be trained in full.
@@ -93,6 +100,8 @@ class Learner:
         self._optimizer = make_optimizer(config)
         shardings = self.state_shardings(params)
         params = jax.device_put(params, shardings.params)
+        if self._has_lora:
+            params = jax.tree.map(jnp.copy, params)
         self.state = TrainState(
             params=params,
             optimizer=jax.jit(self._optimizer.init, out_shardings=shardings.optimizer)(params),
@@ -118,7 +127,9 @@ class Learner:
         )
         return TrainState(sharded, optimizer, replicated)
 
-    def _logprobs(self, params: nnx.State, frozen: nnx.State, rows: PackedBatch, adapter: Adapter) -> jax.Array:
+    def _logprobs(
+        self, params: nnx.State, frozen: nnx.State, rows: PackedBatch, adapter: Adapter
+    ) -> jax.Array:
         model = nnx.merge(self._graphdef, params, frozen)
         attend = packed_attention(rows.segments, rows.parents, self._rules)
         hidden, _ = model(rows.tokens, rows.positions, attend, rules=self._rules, adapter=adapter)
@@ -145,7 +156,9 @@ class Learner:
 
         def loss(params: nnx.State, rows: PackedBatch) -> tuple[jax.Array, Metrics]:
             logprobs = self._logprobs(params, frozen, rows, True)
-            value, metrics = grpo_loss(logprobs, rows, self.config.clip_epsilon, self.config.kl_coef)
+            value, metrics = grpo_loss(
+                logprobs, rows, self.config.clip_epsilon, self.config.kl_coef
+            )
             return value / total, metrics | {"loss": value}
 
         def accumulate(i: jax.Array, carry: tuple[nnx.State, Metrics]) -> tuple[nnx.State, Metrics]:
@@ -153,23 +166,40 @@ class Learner:
             rows = jax.tree.map(lambda x: x[i], batch)
             (_, new_metrics), new_grads = jax.value_and_grad(loss, has_aux=True)(state.params, rows)
             merged = {
-                name: jnp.maximum(metrics[name], value) if name.endswith("_max") else metrics[name] + value
+                name: jnp.maximum(metrics[name], value)
+                if name.endswith("_max")
+                else metrics[name] + value
                 for name, value in new_metrics.items()
             }
             return jax.tree.map(jnp.add, grads, new_grads), merged
 
-        names = ("loss", "kl", "clip_fraction", "ratio", "logprob_difference", "logprob_difference_max")
+        names = (
+            "loss",
+            "kl",
+            "clip_fraction",
+            "ratio",
+            "logprob_difference",
+            "logprob_difference_max",
+        )
         zeros = (jax.tree.map(jnp.zeros_like, state.params), {n: jnp.float32(0) for n in names})
         # The trip count is data, so that one compilation serves batches of different sizes.
         grads, metrics = jax.lax.fori_loop(0, count, accumulate, zeros)
         metrics = {n: v if n.endswith("_max") else v / total for n, v in metrics.items()}
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics |= {"grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
+        metrics |= {
+            "grad_norm": optax.global_norm(grads),
+            "update_norm": optax.global_norm(updates),
+        }
         return TrainState(params, optimizer, state.updates + 1), metrics
 
     def score_step(
-        self, params: nnx.State, frozen: nnx.State, batch: PackedBatch, adapter: bool, count: jax.Array
+        self,
+        params: nnx.State,
+        frozen: nnx.State,
+        batch: PackedBatch,
+        adapter: bool,
+        count: jax.Array,
     ) -> jax.Array:
         """Log-probabilities of the targets, float32[M, R, T]; pure, to be jitted."""
 

@@ -114,7 +114,9 @@ def _units(group: Sequence[Sample], row_length: int) -> Iterable[_Unit]:
         rest = rest[count:]
 
 
-def pack(groups: Sequence[Sequence[Sample]], row_length: int, rows_multiple: int = 1) -> PackedBatch:
+def pack(
+    groups: Sequence[Sequence[Sample]], row_length: int, rows_multiple: int = 1
+) -> PackedBatch:
     """Packs the samples of several groups, first-fit decreasing.
 
     Args:

@@ -31,7 +31,9 @@ def grouped_query_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.
     groups = heads // k.shape[1]
     q = q.reshape(batch, length, k.shape[1], groups, dim).transpose(0, 2, 3, 1, 4)
     q = q.reshape(batch, k.shape[1], groups * length, dim)
-    scores = jnp.einsum("bktd,bksd->bkts", q, k, preferred_element_type=jnp.float32) * dim**-0.5
+    # Keys first: with few queries XLA's CPU dot is twice as fast this way round.
+    scores = jnp.einsum("bksd,bktd->bkst", k, q, preferred_element_type=jnp.float32)
+    scores = scores.swapaxes(2, 3) * dim**-0.5
     scores = scores.reshape(batch, k.shape[1], groups, length, -1)
     scores = jnp.where(mask[:, None, None], scores, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
@@ -62,7 +64,9 @@ def packed_attention(segments: jax.Array, parents: jax.Array, rules: MeshRules) 
         index = jnp.arange(length)
 
         def block(q: jax.Array, segment: jax.Array, parent: jax.Array, row: jax.Array) -> jax.Array:
-            related = (segment[..., None] == segments[:, None]) | (parent[..., None] == segments[:, None])
+            related = (segment[..., None] == segments[:, None]) | (
+                parent[..., None] == segments[:, None]
+            )
             mask = related & (segments > 0)[:, None] & (index <= row[:, None])
             return grouped_query_attention(q, k, v, mask)
 
@@ -74,7 +78,10 @@ def packed_attention(segments: jax.Array, parents: jax.Array, rules: MeshRules) 
             return jnp.moveaxis(blocks, 1, 0)
 
         rows = index.reshape(-1, QUERY_BLOCK)
-        out = jax.lax.map(lambda args: jax.checkpoint(block)(*args), (split(q), split(segments), split(parents), rows))
+        out = jax.lax.map(
+            lambda args: jax.checkpoint(block)(*args),
+            (split(q), split(segments), split(parents), rows),
+        )
         out = jnp.moveaxis(out, 0, 1).reshape(batch, length, heads, dim)
         return rules.constrain(out, "batch", None, "act_heads", None), cache
 

@@ -95,7 +95,9 @@ class ModelConfig:
         family = hf.get("model_type")
         if family not in _ARCHITECTURES:
             supported = ", ".join(_ARCHITECTURES)
-            raise ValueError(f"model_type={family!r} is not supported; use a checkpoint of {supported}")
+            raise ValueError(
+                f"model_type={family!r} is not supported; use a checkpoint of {supported}"
+            )
         required = (
             "vocab_size",
             "hidden_size",
@@ -109,9 +111,13 @@ class ModelConfig:
         if hf.get("hidden_act", "silu") != "silu":
             raise ValueError(f"hidden_act={hf['hidden_act']!r} is not supported; only 'silu' is")
         if hf.get("mlp_bias") or (family == "llama" and hf.get("attention_bias")):
-            raise ValueError("mlp_bias/attention_bias of Llama checkpoints are not supported; use one without")
+            raise ValueError(
+                "mlp_bias/attention_bias of Llama checkpoints are not supported; use one without"
+            )
         if hf.get("use_sliding_window"):
-            raise ValueError("use_sliding_window=true is not supported; set it to false if contexts are short")
+            raise ValueError(
+                "use_sliding_window=true is not supported; set it to false if contexts are short"
+            )
 
         rope = dict(hf.get("rope_parameters") or hf.get("rope_scaling") or {})
         rope_type = rope.get("rope_type", rope.get("type", "default"))
@@ -124,7 +130,9 @@ class ModelConfig:
                 original_max_position=int(rope["original_max_position_embeddings"]),
             )
         elif rope_type != "default":
-            raise ValueError(f"rope_type={rope_type!r} is not supported; only 'default' and 'llama3' are")
+            raise ValueError(
+                f"rope_type={rope_type!r} is not supported; only 'default' and 'llama3' are"
+            )
 
         heads = hf["num_attention_heads"]
         return cls(

@@ -39,13 +39,15 @@ class LoRAConfig:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.targets) - set(PROJECTIONS))
         if unknown or not self.targets:
-            raise ValueError(f"lora targets {unknown or '()'}: choose one or more of {', '.join(PROJECTIONS)}")
+            raise ValueError(
+                f"lora targets {unknown or '()'}: choose one or more of {', '.join(PROJECTIONS)}"
+            )
         if self.rank < 1:
             raise ValueError(f"lora rank={self.rank} must be at least 1")
 
     @property
     def scale(self) -> float:
-        """alpha / rank."""
+        """Alpha / rank."""
         return self.alpha / self.rank
 
 
@@ -54,22 +56,28 @@ class ParamSpec:
     """How a module creates its parameters.
 
     Attributes:
-      rngs: Source of keys.
+      rngs: Source of keys; None for shapes (jax.ShapeDtypeStruct) instead of arrays.
       dtype: Of base parameters. LoRA factors are always float32: they are what is trained.
       stack: Number of layers that share one leading axis (scanned layers), or None.
     """
 
-    rngs: nnx.Rngs
+    rngs: nnx.Rngs | None
     dtype: jnp.dtype
     stack: int | None = None
 
     def param(
-        self, init: Initializer, shape: tuple[int, ...], axes: Axes, kind: type[nnx.Param] = nnx.Param
+        self,
+        init: Initializer,
+        shape: tuple[int, ...],
+        axes: Axes,
+        kind: type[nnx.Param] = nnx.Param,
     ) -> nnx.Param:
         """A parameter of `shape`, with a leading layer axis where layers are stacked."""
         if self.stack is not None:
             shape, axes = (self.stack, *shape), ("layers", *axes)
-        dtype = jnp.float32 if kind is LoRAParam else self.dtype
+        dtype = jnp.dtype(jnp.float32) if kind is LoRAParam else self.dtype
+        if self.rngs is None:
+            return kind(jax.ShapeDtypeStruct(shape, dtype), axes=axes)
         return kind(init(self.rngs.params(), shape, dtype), axes=axes)
 
 

@@ -75,7 +75,9 @@ def make_mesh(
     devices = list(devices if devices is not None else jax.devices())
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise ValueError(f"mesh={dict(zip(MESH_AXES, sizes, strict=True))}: sizes are positive, at most one is -1")
+        raise ValueError(
+            f"mesh={dict(zip(MESH_AXES, sizes, strict=True))}: sizes are positive, at most one is -1"
+        )
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
@@ -148,6 +150,8 @@ def param_shardings(abstract_state: nnx.State, rules: MeshRules) -> Any:
     """
 
     def one(variable: nnx.Variable) -> nnx.Variable:
-        return variable.replace(rules.sharding(variable.get_metadata("axes"), variable.get_value().shape))
+        return variable.replace(
+            rules.sharding(variable.get_metadata("axes"), variable.get_value().shape)
+        )
 
     return jax.tree.map(one, abstract_state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))

@@ -54,7 +54,9 @@ class Attention(nnx.Module):
         query_dim = config.num_heads * config.head_dim
         kv_dim = config.num_kv_heads * config.head_dim
 
-        def linear(name: str, in_dim: int, out_dim: int, axes: tuple[str, str], bias: bool) -> Linear:
+        def linear(
+            name: str, in_dim: int, out_dim: int, axes: tuple[str, str], bias: bool
+        ) -> Linear:
             adapter = lora if lora and name in lora.targets else None
             return Linear(spec, in_dim, out_dim, axes, bias=bias, lora=adapter)
 
@@ -100,7 +102,9 @@ class MLP(nnx.Module):
         """Creates the three projections."""
 
         def linear(name: str, in_dim: int, out_dim: int, axes: tuple[str, str]) -> Linear:
-            return Linear(spec, in_dim, out_dim, axes, lora=lora if lora and name in lora.targets else None)
+            return Linear(
+                spec, in_dim, out_dim, axes, lora=lora if lora and name in lora.targets else None
+            )
 
         self.gate = linear("gate", config.embed_dim, config.mlp_dim, ("embed", "mlp"))
         self.up = linear("up", config.embed_dim, config.mlp_dim, ("embed", "mlp"))
@@ -148,7 +152,7 @@ class Transformer(nnx.Module):
         self,
         config: ModelConfig,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None,
         dtype: jax.typing.DTypeLike = jnp.float32,
         param_dtype: jax.typing.DTypeLike | None = None,
         scan_layers: bool = False,
@@ -159,7 +163,8 @@ class Transformer(nnx.Module):
 
         Args:
           config: Architecture.
-          rngs: Keys for the initialisation.
+          rngs: Keys for the initialisation; None for an abstract model, with shapes for arrays (much
+            faster than `nnx.eval_shape`, whose tracing is quadratic in the number of keys drawn).
           dtype: Of activations.
           param_dtype: Of base parameters; `dtype` if None. LoRA factors are float32.
           scan_layers: One stacked block run by `lax.scan` (compile time does not grow with depth) instead of a list of
@@ -242,14 +247,18 @@ class Transformer(nnx.Module):
 
         if self.remat:
             body = jax.checkpoint(body, prevent_cse=False)
-        (x, cache), _ = jax.lax.scan(body, (x, cache), (stacked, jnp.arange(self.config.num_layers)))
+        (x, cache), _ = jax.lax.scan(
+            body, (x, cache), (stacked, jnp.arange(self.config.num_layers))
+        )
         return x, cache
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Projects hidden states [..., D] to float32 logits [..., V]."""
         if self.unembed is None:
             embedding = self.embed.embedding[...].astype(hidden.dtype)
-            return jnp.einsum("...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32)
+            return jnp.einsum(
+                "...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32
+            )
         kernel = self.unembed.kernel[...].astype(hidden.dtype)
         return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
 

@@ -1,0 +1,208 @@
+"""Continuous batching against transformers, against itself in company, and against a full pass."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from trustee_jax.engine import Engine, EngineConfig, Request, RequestError, Sampling
+
+CONFIG = EngineConfig(
+    slots=5,
+    max_length=160,
+    min_cache_length=64,
+    prefill_rows=2,
+    prefill_chunks=(8, 32),
+    decode_steps=4,
+)
+GREEDY = Sampling(temperature=0)
+
+
+def _engine(tiny, model, **changes):
+    return Engine(model, tiny.mesh, dataclasses.replace(CONFIG, **changes), None, seed=3)
+
+
+def _prompts(count, seed=0, vocab=320):
+    rng = np.random.default_rng(seed)
+    shared = rng.integers(0, vocab, 60)
+    return [
+        np.concatenate([shared[: rng.integers(0, 60)], rng.integers(0, vocab, rng.integers(1, 40))])
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("scan", [False, True], ids=["unrolled", "scanned"])
+def test_greedy_decoding_equals_generate(scan, tiny):
+    kind = "qwen3-tied-1e6"
+    hf = tiny.hf_model(kind)
+    prompts = _prompts(16)
+    engine = _engine(tiny, tiny.ours(kind, scan_layers=scan))
+    requests = [
+        Request(p, 12 + i, (i,), "policy" if i % 2 else "simulator", GREEDY)
+        for i, p in enumerate(prompts)
+    ]
+    for request, completion in zip(requests, engine.run(requests), strict=True):
+        prompt = torch.tensor(request.tokens)[None]
+        expected = hf.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=request.max_new_tokens,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        assert completion.tokens.tolist() == expected[0, len(request.tokens) :].tolist()
+        assert completion.finish == "length"
+
+
+def test_a_sample_does_not_depend_on_its_company(tiny):
+    model = tiny.ours("qwen2-tied-1e6")
+    prompts = _prompts(12)
+    requests = [
+        Request(
+            p, 20, (7, i), "policy", Sampling(1.0, top_p=0.9 if i % 3 else 1.0, top_k=i % 2 * 50)
+        )
+        for i, p in enumerate(prompts)
+    ]
+    engine = _engine(tiny, model)
+    together = engine.run(requests)
+    for request, expected in zip(requests[::4], together[::4], strict=True):
+        engine.reset()
+        (alone,) = engine.run([request])
+        assert alone.tokens.tolist() == expected.tokens.tolist()
+        np.testing.assert_allclose(alone.logprobs, expected.logprobs, atol=1e-5)
+    engine.reset()
+    (other,) = engine.run([dataclasses.replace(requests[0], key=(8, 0))])
+    assert other.tokens.tolist() != together[0].tokens.tolist()
+
+
+def test_logprobs_are_those_of_a_full_pass_over_turns_and_adapters(tiny):
+    """Second turns continue in kept caches; adapters differ by row; groups share a prompt."""
+    model = tiny.with_lora("qwen3-untied-1e4")
+    engine = _engine(tiny, model)
+    prompts = [prompt for prompt in _prompts(3) for _ in range(3)]
+    rng = np.random.default_rng(5)
+
+    def request(tokens, i, turn):
+        role = "simulator" if i % 3 == 2 else "policy"
+        return Request(tokens, 10, (i, turn), role)
+
+    contexts = prompts
+    for turn in range(3):
+        requests = [request(tokens, i, turn) for i, tokens in enumerate(contexts)]
+        completions = engine.run(requests)
+        next_contexts = []
+        for i, (r, c) in enumerate(zip(requests, completions, strict=True)):
+            whole = np.concatenate([r.tokens, c.tokens])
+            expected = tiny.sequence_logprobs(model, whole, adapter=r.role == "policy")
+            np.testing.assert_allclose(c.logprobs, expected[len(r.tokens) - 1 :], atol=1e-4)
+            next_contexts.append(np.concatenate([whole, rng.integers(0, 320, 3 + i)]))
+        contexts = next_contexts
+    # 9 rows in 5 slots: some contexts were lost and computed again, most were not.
+    assert engine.stats.prefilled_tokens < 0.8 * engine.stats.prompt_tokens
+
+
+def test_adapter_changes_the_logits(tiny):
+    model = tiny.with_lora("qwen3-untied-1e4")
+    tokens = _prompts(1)[0]
+    on = tiny.sequence_logprobs(model, tokens, adapter=True)
+    off = tiny.sequence_logprobs(model, tokens, adapter=False)
+    assert np.abs(on - off).max() > 0.01
+
+
+def test_a_group_prefills_its_prompt_once(tiny):
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"), slots=8)
+    prompt = _prompts(1)[0][:50]
+    engine.run([Request(prompt, 4, (i,), "policy") for i in range(8)])
+    assert engine.stats.prefilled_tokens == len(prompt) - 1
+
+
+def test_an_episode_goes_on_in_its_slot(tiny):
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
+    first = Request(np.arange(40), 8, (0,), "policy")
+    (completion,) = engine.run([first])
+    engine.run([Request(np.arange(20) + i, 4, (i,), "simulator") for i in range(3)])
+    before = engine.stats.prefilled_tokens
+    context = np.concatenate([first.tokens, completion.tokens, [5, 6, 7]])
+    engine.run([Request(context, 4, (1,), "policy")])
+    # The last sampled token was never fed, the very last one is fed by decoding.
+    assert engine.stats.prefilled_tokens - before == 3
+
+
+def test_stop_tokens_end_an_answer(tiny):
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
+    request = Request(np.arange(10), 40, (0,), "policy")
+    (free,) = engine.run([request])
+    stop = int(free.tokens[7])
+    (stopped,) = engine.run([dataclasses.replace(request, stop_ids=(319, stop))])
+    end = free.tokens.tolist().index(stop)
+    assert stopped.tokens.tolist() == free.tokens[: end + 1].tolist()
+    assert stopped.finish == "stop"
+
+
+def test_sampling_follows_the_distribution(tiny):
+    """2,000 draws of one token against the probabilities that transformers gives."""
+    kind = "qwen3-tied-1e6"
+    prompt = np.arange(12)
+    with torch.no_grad():
+        logits = tiny.hf_model(kind)(torch.tensor(prompt)[None]).logits[0, -1].double()
+    top = torch.topk(logits / 0.7, 5)
+    expected = np.zeros(320)
+    expected[top.indices.numpy()] = torch.softmax(top.values, 0).numpy()
+    engine = _engine(tiny, tiny.ours(kind), slots=20)
+    sampling = Sampling(0.7, top_k=5)
+    draws = engine.run([Request(prompt, 1, (i,), "policy", sampling) for i in range(2000)])
+    counts = np.bincount([int(draw.tokens[0]) for draw in draws], minlength=320) / 2000
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(0.25 / 2000)
+    assert counts[expected == 0].sum() == 0
+    full = torch.log_softmax(logits / 0.7, 0).numpy()
+    for draw in draws[:20]:  # the log-prob is of the uncut distribution
+        assert abs(draw.logprobs[0] - full[draw.tokens[0]]) < 1e-4
+
+
+def test_top_p_keeps_the_nucleus(tiny):
+    prompt = np.arange(12)
+    kind = "qwen3-tied-1e6"
+    with torch.no_grad():
+        logits = tiny.hf_model(kind)(torch.tensor(prompt)[None]).logits[0, -1].double()
+    order = torch.argsort(logits, descending=True)
+    cumulative = torch.cumsum(torch.softmax(logits, 0)[order], 0)
+    nucleus = set(order[: int((cumulative < 0.3).sum()) + 1].tolist())
+    engine = _engine(tiny, tiny.ours(kind), slots=20)
+    sampling = Sampling(1.0, top_p=0.3)
+    draws = engine.run([Request(prompt, 1, (i,), "policy", sampling) for i in range(400)])
+    drawn = {int(draw.tokens[0]) for draw in draws}
+    assert drawn <= nucleus
+    assert len(drawn) > 0.8 * len(nucleus)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"tokens": np.zeros(0, np.int32)}, "tokens"),
+        ({"tokens": np.array([320])}, "tokens"),
+        ({"tokens": np.zeros(150, np.int32)}, "max_new_tokens"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"stop_ids": tuple(range(9))}, "stop_ids"),
+    ],
+)
+def test_impossible_requests_are_refused(change, field, tiny):
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
+    request = Request(np.arange(10), 20, (0,), "policy")
+    with pytest.raises(RequestError, match=field):
+        engine.submit(dataclasses.replace(request, **change))
+    assert engine.idle
+
+
+def test_eight_devices_sample_what_one_does(tiny):
+    requests = [Request(p, 12, (i,), "policy") for i, p in enumerate(_prompts(10))]
+    config = dataclasses.replace(CONFIG, slots=8)
+    results = []
+    for shape in ((1, 1, 1), (2, 2, 2)):
+        mesh = tiny.make_mesh(*shape)
+        model = tiny.ours("qwen3-untied-1e4", mesh=mesh)
+        results.append(Engine(model, mesh, config, None).run(requests))
+    for one, eight in zip(*results, strict=True):
+        assert one.tokens.tolist() == eight.tokens.tolist()
+        np.testing.assert_allclose(one.logprobs, eight.logprobs, atol=1e-4)

@@ -1,0 +1,200 @@
+"""From a config to the objects of a run: models on their mesh, engines, learner, simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from trustee_jax.chat import ChatFormat
+from trustee_jax.config import Config, ModelOptions
+from trustee_jax.engine import Engine, Role
+from trustee_jax.errors import ConfigError
+from trustee_jax.learner import Learner
+from trustee_jax.models import (
+    LoRAConfig,
+    LoRAParam,
+    MeshRules,
+    ModelConfig,
+    Transformer,
+    make_mesh,
+    param_shardings,
+)
+from trustee_jax.models.sharding import LEARNER_RULES
+from trustee_jax.simulation import Simulator
+from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
+
+if TYPE_CHECKING:
+    import transformers
+
+
+def lora_config(options: ModelOptions) -> LoRAConfig | None:
+    """The adapters that the options ask for; None for full fine-tuning."""
+    if not options.lora_rank:
+        return None
+    return LoRAConfig(options.lora_rank, options.lora_alpha, options.lora_targets)
+
+
+def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
+    """The policy as the learner holds it, with shapes instead of arrays.
+
+    Base parameters that are trained in full are float32, so that small updates are not rounded away.
+    """
+    lora = lora_config(options)
+    return Transformer(
+        config,
+        rngs=None,
+        dtype=options.dtype,
+        param_dtype=options.dtype if lora else "float32",
+        scan_layers=options.scan_layers,
+        remat=options.remat,
+        lora=lora,
+    )
+
+
+def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
+    """A model that only generates, with shapes instead of arrays."""
+    return Transformer(config, rngs=None, dtype=options.dtype, scan_layers=options.scan_layers)
+
+
+def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:
+    """Fills in the checkpoint's parameters, and fresh LoRA factors where the model has them."""
+    rules = MeshRules.create(mesh, LEARNER_RULES)
+    graphdef, lora, base = nnx.split(abstract, LoRAParam, ...)
+    dtype = abstract.embed.embedding.get_value().dtype
+    base = load_params(checkpoint, base, param_shardings(base, rules), dtype)
+    if jax.tree.leaves(lora):
+        lora = _init_lora(lora, rules, seed)
+    return nnx.merge(graphdef, lora, base)
+
+
+def _init_lora(lora: nnx.State, rules: MeshRules, seed: int) -> nnx.State:
+    """A from N(0, 1/in), B zero (arXiv 2106.09685, section 4.1), the same on every mesh."""
+    shardings = dict(nnx.to_flat_state(param_shardings(lora, rules)))
+    drawn = {}
+    for i, (path, variable) in enumerate(nnx.to_flat_state(lora)):
+        shape = variable.get_value().shape
+        if path[-1] == "lora_a":
+            # On the host: hundreds of small random programs would take longer to compile.
+            factor = np.random.default_rng([seed, i]).standard_normal(shape, np.float32)
+            factor *= shape[-2] ** -0.5
+        else:
+            factor = np.zeros(shape, np.float32)
+        drawn[path] = variable.replace(jax.device_put(factor, shardings[path].get_value()))
+    return nnx.from_flat_state(drawn)
+
+
+@dataclasses.dataclass(eq=False)
+class System:
+    """Everything that computes in a run.
+
+    Attributes:
+      learner: Holds what is trained.
+      engines: By role; one engine serves both where the simulator is the policy's base.
+      simulator: The frozen model's roles.
+      policy_format: Chat format of the policy.
+      tokenizer: Of the policy.
+      model_config: Of the policy.
+      engine_dtype: Of trained parameters where they generate.
+    """
+
+    learner: Learner
+    engines: Mapping[Role, Engine]
+    simulator: Simulator
+    policy_format: ChatFormat
+    tokenizer: transformers.PreTrainedTokenizerFast
+    model_config: ModelConfig
+    engine_dtype: jnp.dtype
+
+    def refresh_policy(self) -> None:
+        """Gives the policy's engine the trained parameters, and all engines empty caches."""
+        # A copy, because the next update donates the learner's arrays.
+        params = jax.tree.map(
+            lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
+        )
+        self.engines["policy"].update(params)
+        if self.engines["simulator"] is not self.engines["policy"]:
+            self.engines["simulator"].reset()
+
+
+def build(config: Config) -> System:
+    """Loads the models and creates engines, simulator and learner.
+
+    Raises:
+      ConfigError: Options do not fit each other, the models or the devices.
+      CheckpointError: A checkpoint cannot be read.
+    """
+    options = config.model
+    mesh = _mesh(config)
+    checkpoint = open_checkpoint(options.source)
+    _check_lengths(config, checkpoint.config, "model.source")
+    shared = options.simulator is None and options.lora_rank > 0
+    simulator_checkpoint = checkpoint
+    if options.simulator not in (None, options.source):
+        simulator_checkpoint = open_checkpoint(options.simulator)
+        _check_lengths(config, simulator_checkpoint.config, "model.simulator")
+    tokenizer = checkpoint.tokenizer()
+    policy_format = ChatFormat(tokenizer)
+    # Options and prompts are checked before the first weight is read.
+    if simulator_checkpoint is checkpoint:
+        simulator_tokenizer, simulator_format = tokenizer, policy_format
+    else:
+        simulator_tokenizer = simulator_checkpoint.tokenizer()
+        simulator_format = ChatFormat(simulator_tokenizer)
+    simulator = Simulator(simulator_format, config.simulation, config.engine.max_length)
+
+    policy = load(checkpoint, abstract_policy(checkpoint.config, options), mesh, config.seed)
+    frozen = None
+    if not shared:
+        abstract = abstract_frozen(simulator_checkpoint.config, options)
+        frozen = load(simulator_checkpoint, abstract, mesh, config.seed)
+    reference = None
+    if not options.lora_rank and config.learner.kl_coef:
+        initial = frozen
+        if simulator_checkpoint is not checkpoint or initial is None:
+            abstract = abstract_frozen(checkpoint.config, options)
+            initial = load(checkpoint, abstract, mesh, config.seed)
+        _, reference = nnx.split(initial)
+
+    learner = Learner(
+        policy,
+        mesh,
+        config.learner,
+        temperature=config.simulation.policy.sampling.temperature,
+        reference=reference,
+    )
+    generator, engine_dtype = policy, jnp.dtype(jnp.float32)
+    if not options.lora_rank:
+        # The engine's own copy, in the dtype of the computation.
+        engine_dtype = jnp.dtype(options.dtype)
+        generator = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
+    policy_engine = Engine(generator, mesh, config.engine, tokenizer, config.seed)
+    engines: dict[Role, Engine] = {"policy": policy_engine, "simulator": policy_engine}
+    if frozen is not None:
+        engines["simulator"] = Engine(frozen, mesh, config.engine, simulator_tokenizer, config.seed)
+    return System(
+        learner, engines, simulator, policy_format, tokenizer, checkpoint.config, engine_dtype
+    )
+
+
+def _mesh(config: Config) -> Mesh:
+    try:
+        return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    except ValueError as error:
+        sizes = dataclasses.asdict(config.mesh)
+        raise ConfigError("mesh", sizes, f"it does not fit the devices: {error}") from None
+
+
+def _check_lengths(config: Config, model: ModelConfig, source: str) -> None:
+    if config.engine.max_length > model.max_position:
+        fix = f"{source} was trained for at most {model.max_position} tokens; lower it to that"
+        raise ConfigError("engine.max_length", config.engine.max_length, fix)
+    if config.learner.row_length < config.engine.max_length:
+        fix = f"raise it to engine.max_length = {config.engine.max_length}, so that episodes fit"
+        raise ConfigError("learner.row_length", config.learner.row_length, fix)
