@@ -48,7 +48,9 @@ def export(
             named_leaves(trained).items(), jax.tree.leaves(shardings), strict=True
         )
     }
-    with Checkpointer(Layout(pathlib.Path(workdir)).checkpoints) as checkpointer:
+    checkpoints = Layout(pathlib.Path(workdir)).checkpoints
+    # The run may be saving right now.
+    with Checkpointer(checkpoints, read_only=True) as checkpointer:
         restored = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
     trained = jax.tree.unflatten(jax.tree.structure(trained), [restored[name] for name in wanted])
     if jax.tree.leaves(frozen):
