@@ -10,6 +10,7 @@ def get_config() -> ConfigDict:
     config.model.source = "random:qwen3"
     config.model.dtype = "float32"
     config.model.scan_layers = False
+    config.model.remat = False
     config.model.lora_rank = 4
     config.model.lora_alpha = 8.0
 
@@ -27,7 +28,11 @@ def get_config() -> ConfigDict:
         config.simulation[role].think_budget = 0
     config.simulation.text_limit = 64
     config.simulation.tool_result_limit = 64
-    config.engine.slots = 16
-    config.engine.max_length = 4096
-    config.learner.row_length = 4096
+    # One size of everything: compiling takes longer than all that such a model computes.
+    config.engine.slots = 8
+    config.engine.max_length = 2048
+    config.engine.min_cache_length = 2048
+    config.engine.prefill_rows = 1
+    config.engine.prefill_chunks = (256,)
+    config.learner.row_length = 2048
     return config
