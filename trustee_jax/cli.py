@@ -133,8 +133,8 @@ def _parse_flags(
         raise flags.Error(f"config file {path} does not exist")
     try:
         rest = values(["trustee", *arguments])[1:]
-    except flags.Error:
-        raise
+    except flags.Error as error:
+        raise _typed_flag_error(arguments, error) from None
     # A config file is a program: anything can go wrong in it.
     except Exception as error:
         raise _config_file_error(path, error) from error
@@ -153,6 +153,19 @@ def _check_overrides(arguments: Sequence[str], options: Mapping[str, object]) ->
         match = re.fullmatch(r"--?(?:no)?config\.([^=]+)=?(.*)", word, re.DOTALL)
         if match and not any(f"{name}.".startswith(f"{match[1]}.") for name in options):
             raise unknown_field(match[1], match[2])
+
+
+def _typed_flag_error(arguments: Sequence[str], error: flags.Error) -> flags.Error:
+    """The error, saying what to write where an option got a value of another type."""
+    from trustee_jax.config import expected_type
+
+    for word in arguments:
+        match = re.match(r"--?config\.([^=]+)=", word)
+        if match and str(error).startswith(f"flag --{word.lstrip('-')}:"):
+            expected = expected_type(match[1])
+            if expected:
+                return flags.Error(f"flag --{word.lstrip('-')}: write {expected}")
+    return error
 
 
 def _config_path(arguments: Sequence[str]) -> str:

@@ -195,6 +195,12 @@ def unknown_field(name: str, value: Any) -> ConfigError:
     return ConfigError(name, value, f"there is no such option; there are: {listed}")
 
 
+def expected_type(name: str) -> str | None:
+    """What the option of that dotted name takes, in words; None if there is no such option."""
+    value = flatten(Config()).get(name)
+    return None if value is None else _WORDS.get(type(value), "a tuple")
+
+
 def _editable(section: Any) -> config_dict.ConfigDict:
     result = config_dict.ConfigDict()
     hints = typing.get_type_hints(type(section))
