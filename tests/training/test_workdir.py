@@ -14,27 +14,40 @@ def _changed(**sections: dict) -> Config:
     return parse(sections)
 
 
+def _record(path: pathlib.Path, config: Config) -> None:
+    with Workdir(path, config, primary=True) as workdir:
+        workdir.record()
+
+
+def test_a_claim_alone_binds_no_options(tmp_path: pathlib.Path) -> None:
+    Workdir(tmp_path, _changed(seed=1), primary=True).close()
+    _record(tmp_path, _changed(seed=2))
+    assert read_config(tmp_path).seed == 2
+
+
 def test_a_new_folder_holds_the_config(tmp_path: pathlib.Path) -> None:
     config = _changed(training={"steps": 7}, model={"lora_targets": ("q",)})
     with Workdir(tmp_path / "a" / "b", config, primary=True) as workdir:
         assert not workdir.resumed
+        workdir.record()
         assert json.loads(workdir.layout.config.read_text())["training"]["steps"] == 7
     assert read_config(tmp_path / "a" / "b") == config
 
 
 def test_the_same_run_goes_on_and_may_change_what_computes_nothing(tmp_path: pathlib.Path) -> None:
-    Workdir(tmp_path, Config(), primary=True).close()
+    _record(tmp_path, Config())
     longer = _changed(
         training={"steps": 999, "checkpoint_every": 1, "keep_last": 9, "keep_best": 0},
         mesh={"data": 2, "fsdp": 2, "tensor": 2},
     )
     with Workdir(tmp_path, longer, primary=True) as workdir:
         assert workdir.resumed
+        workdir.record()
     assert read_config(tmp_path) == longer
 
 
 def test_another_run_is_refused_and_every_difference_named(tmp_path: pathlib.Path) -> None:
-    Workdir(tmp_path, Config(), primary=True).close()
+    _record(tmp_path, Config())
     other = _changed(seed=5, training={"steps": 9, "group_size": 4}, model={"simulator": "x"})
     with pytest.raises(WorkdirError) as caught:
         Workdir(tmp_path, other, primary=True)
@@ -93,6 +106,7 @@ def test_two_live_runs_cannot_share_a_workdir(tmp_path: pathlib.Path) -> None:
 def test_only_the_primary_process_writes(tmp_path: pathlib.Path) -> None:
     with Workdir(tmp_path, Config(), primary=False) as workdir:
         assert not workdir.resumed
+        workdir.record()
     assert not list(tmp_path.iterdir())
 
 

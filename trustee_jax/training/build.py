@@ -44,7 +44,7 @@ def lora_config(options: ModelOptions) -> LoRAConfig | None:
 def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
     """The policy as the learner holds it, with shapes instead of arrays.
 
-    Base parameters that are trained in full are float32, so that small updates are not rounded away.
+    Base parameters that are trained in full are float32: small updates must not be rounded away.
     """
     lora = lora_config(options)
     return Transformer(
@@ -147,7 +147,7 @@ def build(config: Config) -> System:
     else:
         simulator_tokenizer = simulator_checkpoint.tokenizer()
         simulator_format = ChatFormat(simulator_tokenizer)
-    simulator = Simulator(simulator_format, config.simulation, config.engine.max_length)
+    simulator = _simulator(config, simulator_format)
 
     policy = load(checkpoint, abstract_policy(checkpoint.config, options), mesh, config.seed)
     frozen = None
@@ -186,9 +186,18 @@ def build(config: Config) -> System:
 def _mesh(config: Config) -> Mesh:
     try:
         return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    except ValueError as error:
-        sizes = dataclasses.asdict(config.mesh)
-        raise ConfigError("mesh", sizes, f"it does not fit the devices: {error}") from None
+    except ValueError:
+        sizes, count = dataclasses.asdict(config.mesh), jax.device_count()
+        fix = f"make the sizes multiply to {count}, the number of devices, or set one to -1"
+        raise ConfigError("mesh", sizes, fix) from None
+
+
+def _simulator(config: Config, format: ChatFormat) -> Simulator:
+    try:
+        return Simulator(format, config.simulation, config.engine.max_length)
+    except ConfigError as error:
+        # It names its options from its own section.
+        raise ConfigError(f"simulation.{error.field}", error.value, error.fix) from None
 
 
 def _check_lengths(config: Config, model: ModelConfig, source: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from trustee_jax.config import Config, flatten
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine import Completion, Request
+from trustee_jax.errors import ConfigError
 from trustee_jax.learner import Sample, group_advantages, pack
 from trustee_jax.simulation import Episode, Failure, Stopped, Task, generate_task, run_episode
 from trustee_jax.simulation import run as drive
@@ -73,11 +74,15 @@ def train(config: Config, workdir: pathlib.Path) -> None:
                     ) as episodes,
                 ):
                     metrics.config(flatten(config))
-                    _run(trainer, checkpointer, metrics, episodes)
+                    _run(trainer, claimed, checkpointer, metrics, episodes)
 
 
 def _run(
-    trainer: Trainer, checkpointer: Checkpointer, metrics: MetricWriter, log: EpisodeLog
+    trainer: Trainer,
+    workdir: Workdir,
+    checkpointer: Checkpointer,
+    metrics: MetricWriter,
+    log: EpisodeLog,
 ) -> None:
     """Steps until the last one, or until asked to stop."""
     options = trainer.config.training
@@ -85,6 +90,7 @@ def _run(
     try:
         while trainer.step < options.steps:
             result = trainer.train_step(lambda step, episode: log.append(step, episode.to_json()))
+            workdir.record()
             step, score = trainer.step, result.reward
             metrics.scalars(step, result.scalars)
             for name, episode in result.shown.items():
@@ -151,6 +157,7 @@ class Trainer:
 
         Raises:
           Stopped: The run was asked to stop.
+          ConfigError: In the first step, every prompt is longer than the engine takes.
         """
         number, start = self.step + 1, time.monotonic()
         difficulty = self.curriculum.difficulty
@@ -183,6 +190,7 @@ class Trainer:
 
     def _generate_tasks(self, number: int) -> tuple[list[Task], Scalars]:
         failures: collections.Counter[str] = collections.Counter()
+        details: dict[str, str] = {}
 
         def generate(index: int) -> Generator[Request, Completion, Task | None]:
             for draw in range(self.config.training.task_draws):
@@ -195,12 +203,15 @@ class Trainer:
                     return task
                 assert isinstance(task, Failure)
                 failures[task.cause] += 1
+                details[task.cause] = task.detail
             return None
 
         count = self.config.training.tasks_per_step
         written, scalars = self._drive(number, "tasks", [generate(i) for i in range(count)])
         # A task that could not be written is missing, not replaced by a dummy.
         tasks = [task for task in written if task is not None]
+        if not tasks and set(failures) == {"task_too_long"}:
+            self._check_fit(number, "task", details["task_too_long"])
         return tasks, scalars | summary.task_scalars(tasks, failures)
 
     # Steps 2 and 3: episodes, each ending with its verdict.
@@ -216,8 +227,16 @@ class Trainer:
             for episode in range(size)
         ]
         episodes, scalars = self._drive(number, "episodes", coroutines)
+        if episodes and all(episode.cause == "prompt_too_long" for episode in episodes):
+            self._check_fit(number, "episode", episodes[0].detail)
         groups = [episodes[i : i + size] for i in range(0, len(episodes), size)]
         return groups, scalars | summary.episode_scalars(episodes)
+
+    def _check_fit(self, number: int, what: str, detail: str) -> None:
+        # Later steps have longer prompts than the first: only some of them need to fit.
+        if number == 1:
+            fix = f"no {what} of the first step fits ({detail}); raise it"
+            raise ConfigError("engine.max_length", self.config.engine.max_length, fix)
 
     # Step 4: update.
 

@@ -81,8 +81,9 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
 def describe(episode: Episode) -> str:
     """An episode for a reader: task, dialogue, verdict."""
     task = episode.task
+    reward = episode.reward if episode.valid else f"none ({episode.cause}: {episode.detail})"
     lines = [
-        f"reward {episode.reward if episode.valid else f'none ({episode.cause}: {episode.detail})'}",
+        f"reward {reward}",
         f"ended by {episode.ended}",
         f"tools: {', '.join(tool.name for tool in task.tools)}",
         f"persona: {task.persona}",

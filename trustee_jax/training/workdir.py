@@ -68,7 +68,7 @@ class Workdir:
     """A claimed workdir. While it is entered, no other process of this machine can claim it."""
 
     def __init__(self, path: str | os.PathLike[str], config: Config, *, primary: bool) -> None:
-        """Makes the folder this run's, or finds that it already is.
+        """Claims the folder, if it is this run's or nobody's; `record` makes it this run's.
 
         Args:
           path: The folder; created if need be.
@@ -81,6 +81,7 @@ class Workdir:
         """
         self.layout = Layout(pathlib.Path(path).expanduser().absolute())
         self._lock: int | None = None
+        self._unrecorded = config if primary else None
         try:
             self.layout.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,11 +95,18 @@ class Workdir:
             self.resumed = self.layout.config.exists()
             if self.resumed:
                 _check_same_run(self.layout, config)
-            if primary:
-                _write_json(self.layout.config, dataclasses.asdict(config))
         except BaseException:
             self.close()
             raise
+
+    def record(self) -> None:
+        """Makes the folder this run's; call it when there is something in it to go on from.
+
+        Not earlier: options that turn out wrong must not bind the corrected ones to another folder.
+        """
+        if self._unrecorded is not None:
+            _write_json(self.layout.config, dataclasses.asdict(self._unrecorded))
+            self._unrecorded = None
 
     def close(self) -> None:
         """Lets others claim it."""
