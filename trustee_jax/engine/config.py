@@ -32,6 +32,16 @@ class EngineConfig:
     decode_steps: int = 8
     min_shared_prefix: int = 16
 
+    @property
+    def first_cache_length(self) -> int:
+        """Positions per slot of an empty engine."""
+        return min(self.min_cache_length, self.last_cache_length)
+
+    @property
+    def last_cache_length(self) -> int:
+        """The most positions per slot; the last chunk of a prompt is written whole, padding too."""
+        return self.max_length + self.prefill_chunks[-1]
+
     def __post_init__(self) -> None:
         for name in ("slots", "max_length", "min_cache_length", "prefill_rows", "decode_steps"):
             if getattr(self, name) < 1:

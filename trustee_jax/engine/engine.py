@@ -12,13 +12,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from trustee_jax.engine.cache import CacheSpec, KVCache, grow
+from trustee_jax.engine.cache import KVCache, grow
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.constraints import Constraint, ConstraintCompiler
 from trustee_jax.engine.programs import MAX_STOP_IDS, Drawn, Programs, Rows
 from trustee_jax.engine.slots import Slot, choose_slot, common_prefix, longest_match
 from trustee_jax.engine.types import Completion, Request, RequestError
-from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -97,24 +96,14 @@ class Engine:
         self.stats = EngineStats()
         self._graphdef, self._params = nnx.split(model)
         self._vocab_size = model.config.vocab_size
-        self._rules = MeshRules.create(mesh, ENGINE_RULES)
-        self._cache_spec = CacheSpec(
-            model.config, config.slots, model.dtype, model.scan_layers, self._rules
-        )
-        self._programs = Programs.create(
-            self._graphdef,
-            MeshRules.create(mesh, LEARNER_RULES),
-            self._rules,
-            self._cache_spec.sharding,
-            config.decode_steps,
-        )
+        self._programs = Programs.create(model, mesh, config)
         self._tokenizer = tokenizer
         self._compiler: ConstraintCompiler | None = None
         self._seed = seed
         self._tickets = 0
         words = -(-self._vocab_size // 32)
         self._free_bits = jax.device_put(
-            np.full((config.slots, words), -1, np.int32), self._rules.replicated
+            np.full((config.slots, words), -1, np.int32), self._programs.rules.replicated
         )
         self._no_halt = np.zeros(config.slots, bool)
         self._cache: KVCache | None = None
@@ -144,11 +133,11 @@ class Engine:
         self._slots = [Slot(i) for i in range(self.config.slots)]
         self._clock = 0
         self.stats = EngineStats()
-        self._rows = jax.device_put(Rows.zeros(self.config.slots), self._rules.replicated)
-        length = min(self.config.min_cache_length, self._capacity)
+        self._rows = jax.device_put(Rows.zeros(self.config.slots), self._programs.rules.replicated)
+        length = self.config.first_cache_length
         if self._cache is None or self._cache.length != length:
             self._cache = None  # Frees the old one first.
-            self._cache = self._cache_spec.zeros(length)
+            self._cache = self._programs.cache.zeros(length)
 
     def update(self, params: nnx.State) -> None:
         """Replaces the parameters that `params` has (e.g. the LoRA factors) and forgets cached contexts."""
@@ -161,11 +150,6 @@ class Engine:
     def idle(self) -> bool:
         """Whether no request is waiting or running."""
         return not self._pending and not self._running and not self._inflight
-
-    @property
-    def _capacity(self) -> int:
-        # The last chunk of a prompt is written whole, padding included.
-        return self.config.max_length + self.config.prefill_chunks[-1]
 
     def submit(self, request: Request) -> int:
         """Queues a request; `step` returns its completion under the ticket that this returns.
@@ -270,7 +254,7 @@ class Engine:
         needed = max(max(job.needed, len(job.tokens) - 1 + chunk) for job in batch)
         length = self._cache.length
         while length < needed:
-            length = min(2 * length, self._capacity)
+            length = min(2 * length, self.config.last_cache_length)
         if length > self._cache.length:
             self._cache = grow(self._cache, length)
 

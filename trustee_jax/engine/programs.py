@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh
 
-from trustee_jax.engine.cache import KVCache, cached_attention, copy_slots
+from trustee_jax.engine.cache import CacheSpec, KVCache, cached_attention, copy_slots
+from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.sampling import sample, unpack_bitmask
-from trustee_jax.models.sharding import MeshRules
+from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
 MAX_STOP_IDS = 8
@@ -202,43 +203,51 @@ def decode(
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The jitted programs of one model on one mesh; caches are donated."""
+    """The jitted programs of one model on one mesh, and the layout of its cache; caches are donated.
 
+    Attributes:
+      rules: Mesh and table while decoding (one token a row).
+      cache: Shape and layout of the cache.
+      prefill: `prefill`, with the mesh's table for many tokens a row.
+      admit: `admit`.
+      decode: `decode`.
+      copy: `copy_slots`.
+    """
+
+    rules: MeshRules
+    cache: CacheSpec
     prefill: jax.stages.Wrapped
     admit: jax.stages.Wrapped
     decode: jax.stages.Wrapped
     copy: jax.stages.Wrapped
 
     @classmethod
-    def create(
-        cls,
-        graphdef: nnx.GraphDef,
-        prefill_rules: MeshRules,
-        rules: MeshRules,
-        cache_sharding: NamedSharding,
-        max_steps: int,
-    ) -> Programs:
+    def create(cls, model: Transformer, mesh: Mesh, config: EngineConfig) -> Programs:
         """Binds what is static.
 
         Args:
-          graphdef: Of the model.
-          prefill_rules: Mesh and table while prompts are read (many tokens a row).
-          rules: Mesh and table while decoding (one token a row).
-          cache_sharding: Layout of every buffer of the cache.
-          max_steps: Longest decoding dispatch.
+          model: Its parameters may be shapes (jax.ShapeDtypeStruct).
+          mesh: Where they run.
+          config: Shapes.
         """
+        graphdef, _ = nnx.split(model)
+        rules = MeshRules.create(mesh, ENGINE_RULES)
+        prefill_rules = MeshRules.create(mesh, LEARNER_RULES)
+        cache = CacheSpec(model.config, config.slots, model.dtype, model.scan_layers, rules)
         small = rules.replicated
         return cls(
+            rules=rules,
+            cache=cache,
             prefill=jax.jit(
                 functools.partial(prefill, graphdef, prefill_rules),
                 donate_argnums=1,
-                out_shardings=cache_sharding,
+                out_shardings=cache.sharding,
             ),
             admit=jax.jit(admit, donate_argnums=0, out_shardings=small),
             decode=jax.jit(
-                functools.partial(decode, graphdef, rules, max_steps),
+                functools.partial(decode, graphdef, rules, config.decode_steps),
                 donate_argnums=(1, 2),
-                out_shardings=(cache_sharding, small, small),
+                out_shardings=(cache.sharding, small, small),
             ),
-            copy=jax.jit(copy_slots, donate_argnums=0, out_shardings=cache_sharding),
+            copy=jax.jit(copy_slots, donate_argnums=0, out_shardings=cache.sharding),
         )

@@ -2,14 +2,16 @@
 
 from trustee_jax.learner.advantages import group_advantages
 from trustee_jax.learner.config import LearnerConfig
-from trustee_jax.learner.learner import Learner, TrainState, make_optimizer
+from trustee_jax.learner.learner import Learner
 from trustee_jax.learner.loss import grpo_loss, target_logprobs
 from trustee_jax.learner.packing import PackedBatch, Sample, pack
+from trustee_jax.learner.programs import Programs, TrainState, make_optimizer
 
 __all__ = [
     "Learner",
     "LearnerConfig",
     "PackedBatch",
+    "Programs",
     "Sample",
     "TrainState",
     "group_advantages",
