@@ -40,6 +40,8 @@ def test_both_files_hold_the_same_scalars(tmp_path: pathlib.Path) -> None:
     with MetricWriter(board, lines) as writer:
         for step in (1, 2, 3):
             writer.scalars(step, {"reward/mean": step / 4, "loss": np.float32(step)})
+            # At once: a run that is killed now loses nothing.
+            assert _scalars(board)["loss"][step] == step
     assert [json.loads(line) for line in lines.read_text().splitlines()] == [
         {"step": step, "reward/mean": step / 4, "loss": float(step)} for step in (1, 2, 3)
     ]

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import json
 import pathlib
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from trustee_jax.training.jsonl import JsonLines
+
+
+class _EventFile:
+    """TensorBoard events that are in the file when `add` returns.
+
+    `tensorboardX.SummaryWriter` leaves them in a queue, from which a killed run loses them although
+    its checkpoint counts their step as done.
+    """
+
+    def __init__(self, folder: pathlib.Path, resume_step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Files are named by the second; a quick restart must not overwrite one.
+        self._writer = EventsWriter(str(folder / "events"), f".{resume_step}")
+        # Makes TensorBoard hide what earlier files hold from that step on.
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(step=resume_step + 1, session_log=start))
+
+    def add(self, step: int, *summaries: Any) -> None:
+        for one in summaries:
+            self._write(Event(step=step, summary=one))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class MetricWriter:
@@ -35,16 +66,11 @@ class MetricWriter:
           resume_step: The last step that stays; 0 starts afresh.
           enabled: Whether anything is written.
         """
-        self._events: SummaryWriter | None = None
+        self._events: _EventFile | None = None
         self._lines: JsonLines | None = None
         self._resume_step = resume_step
         if enabled:
-            self._events = SummaryWriter(
-                str(tensorboard),
-                purge_step=resume_step + 1,
-                # Files are named by the second; a quick restart must not overwrite one.
-                filename_suffix=f".{resume_step}",
-            )
+            self._events = _EventFile(tensorboard, resume_step)
             self._lines = JsonLines(jsonl, resume_step=resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -57,9 +83,7 @@ class MetricWriter:
         if self._events is None or self._lines is None:
             return
         numbers = {name: float(value) for name, value in values.items()}
-        for name, number in numbers.items():
-            self._events.add_scalar(name, number, step)
-        self._events.flush()
+        self._events.add(step, *(summary.scalar(name, value) for name, value in numbers.items()))
         self._lines.append(step, numbers)
 
     def text(self, step: int, name: str, text: str) -> None:
@@ -67,8 +91,7 @@ class MetricWriter:
         if self._events is not None:
             # TensorBoard renders Markdown; an indented block is shown as it is.
             block = "\n".join(f"    {line}" for line in text.splitlines())
-            self._events.add_text(name, block, step)
-            self._events.flush()
+            self._events.add(step, summary.text(name, block))
 
     def config(self, options: Mapping[str, Any]) -> None:
         """Shows the run's options as a table.
@@ -80,11 +103,10 @@ class MetricWriter:
             cells = {name: json.dumps(value).replace("|", r"\|") for name, value in options.items()}
             rows = [f"| {name} | `{cell}` |" for name, cell in cells.items()]
             table = "\n".join(["| option | value |", "|---|---|", *rows])
-            self._events.add_text("config", table, self._resume_step)
-            self._events.flush()
+            self._events.add(self._resume_step, summary.text("config", table))
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Closes both."""
         if self._events is not None:
             self._events.close()
         if self._lines is not None:
