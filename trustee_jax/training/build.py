@@ -66,7 +66,8 @@ def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
 def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:
     """Fills in the checkpoint's parameters, and fresh LoRA factors where the model has them."""
     rules = MeshRules.create(mesh, LEARNER_RULES)
-    graphdef, lora, base = nnx.split(abstract, LoRAParam, ...)
+    graphdef, *states = nnx.split(abstract, LoRAParam, ...)
+    lora, base = states
     dtype = abstract.embed.embedding.get_value().dtype
     base = load_params(checkpoint, base, param_shardings(base, rules), dtype)
     if jax.tree.leaves(lora):

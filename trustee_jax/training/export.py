@@ -75,5 +75,6 @@ def export(
 
 def _split(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """Graph, what is trained, what is not."""
-    graphdef, lora, base = nnx.split(model, LoRAParam, ...)
+    graphdef, *states = nnx.split(model, LoRAParam, ...)
+    lora, base = states
     return (graphdef, lora, base) if jax.tree.leaves(lora) else (graphdef, base, lora)
