@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     for role in ("task", "user", "tool", "verifier"):
         config.simulation[role].max_tokens = 256
         config.simulation[role].think_budget = 0
+    # A byte or two per token make long prompts of many tools.
+    config.curriculum.tools.high = 2
     config.simulation.text_limit = 64
     config.simulation.tool_result_limit = 64
     # One size of everything: compiling takes longer than all that such a model computes.
