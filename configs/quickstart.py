@@ -3,6 +3,8 @@
 Minutes on 2 cores. The weights come from the package index.
 """
 
+import pathlib
+
 from ml_collections import ConfigDict
 
 from trustee_jax.config import default
@@ -15,6 +17,9 @@ def get_config() -> ConfigDict:
     config.model.dtype = "float32"
     config.model.scan_layers = False
     config.mesh.fsdp = 1
+    # Everyday tools with one or two parameters: more is beyond a model of this size. For the 44
+    # categories that come with the package: --config.tools=starter
+    config.tools = str(pathlib.Path(__file__).with_name("quickstart_tools.json"))
 
     config.training.steps = 3
     config.training.tasks_per_step = 2
@@ -23,16 +28,21 @@ def get_config() -> ConfigDict:
     config.learner.updates_per_step = 1
     config.learner.learning_rate = 1e-4  # adapters want more than the 1e-6 of full fine-tuning
 
-    # Short texts: a small model has little to say, and every token costs 10 ms.
-    config.simulation.policy.max_tokens = 96
-    for role in ("task", "user", "tool", "verifier"):
-        config.simulation[role].max_tokens = 160
+    # Short texts: a small model has little to say, and each of them costs seconds.
+    config.simulation.policy.max_tokens = 64
+    config.simulation.policy.sampling.temperature = 0.8
+    config.simulation.text_limit = 120
+    config.simulation.tool_result_limit = 200
+    limits = {"task": 192, "user": 64, "tool": 96, "verifier": 96}
+    for role, max_tokens in limits.items():
+        config.simulation[role].max_tokens = max_tokens
         config.simulation[role].think_budget = 0
-    config.engine.slots = 16
-    config.engine.max_length = 2048
+
+    config.engine.slots = 8
+    config.engine.max_length = 1024
     config.engine.min_cache_length = 1024
-    config.engine.prefill_rows = 1  # padding costs as much as tokens
+    config.engine.prefill_rows = 1  # on a CPU, padding costs as much as tokens
     config.engine.prefill_chunks = (64, 256)
-    config.learner.row_length = 2048
+    config.learner.row_length = 1024
     config.learner.logprob_chunk = 256
     return config

@@ -1,1 +1,1 @@
-"""trustee-jax: reinforcement learning of tool calling in environments simulated by a frozen language model."""
+"""Reinforcement learning of tool calling in environments that a frozen model simulates."""

@@ -51,7 +51,22 @@ def test_a_template_without_tools_is_replaced_and_the_tokenizer_left_alone(make_
     format = ChatFormat(tokenizer)
     assert tokenizer.chat_template == own != format.template
     text = tokenizer.decode(format.prompt([USER, SAID, USER], [TOOL]))
-    assert '{"type": "function", "function": {"name": "look"' in text
+    assert "<tools>\nlook(): Looks.\n</tools>\nHi<|im_end|>" in text
+    nested = {
+        "type": "object",
+        "properties": {
+            "day": {"type": "string", "format": "date"},
+            "size": {"enum": ["small", "large"]},
+            "guests": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"name": {"type": "string"}}},
+            },
+        },
+        "required": ["day"],
+    }
+    tool = {"type": "function", "function": {**TOOL["function"], "parameters": nested}}
+    text = tokenizer.decode(format.prompt([USER], [tool]))
+    assert "look(day: date, size?: small|large, guests?: list of {name?: string}): Looks." in text
     # Without tools the default says what the model's own ChatML says.
     dialogue = [{"role": "system", "content": "Be brief."}, USER, SAID, USER]
     expected = tokenizer.apply_chat_template(

@@ -180,5 +180,5 @@ def test_packing_keeps_every_target_once():
 
 
 def test_too_long_a_sequence_names_the_option():
-    with pytest.raises(ValueError, match="learner.row_length=8"):
+    with pytest.raises(ValueError, match=r"learner\.row_length=8"):
         pack([[_sample(np.random.default_rng(0), np.arange(5), 10)]], 8)

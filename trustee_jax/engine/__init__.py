@@ -1,4 +1,4 @@
-"""Batched generation: KV cache, jitted prefill and decoding, continuous batching, answers held to JSON schemas."""
+"""Batched generation: KV cache, prefill and decoding, continuous batching, JSON schemas."""
 
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.engine import Engine, EngineStats

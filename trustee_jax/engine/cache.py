@@ -26,8 +26,9 @@ class KVCache:
     """Keys and values of every slot.
 
     Attributes:
-      keys: One [slots, kv_heads, length, head_dim] buffer per layer (unrolled layers; on CPU a stacked buffer is copied
-        at every step), or a single [layers, slots, kv_heads, length, head_dim] (scanned layers).
+      keys: One [slots, kv_heads, length, head_dim] buffer per layer (unrolled layers; on CPU a
+        stacked buffer is copied at every step), or a single [layers, slots, kv_heads, length,
+        head_dim] (scanned layers).
       values: Likewise.
     """
 
@@ -65,9 +66,11 @@ class KVCache:
           k: [P, C, kv_heads, head_dim].
           v: Likewise.
         """
-        # One scatter window per row: on CPU a scatter is a loop over windows, on TPU it partitions over the slots.
+        # One scatter window per row: on CPU a scatter is a loop over windows, on TPU it partitions
+        # over the slots.
         indices = jnp.stack([slots, offsets], axis=-1)
-        inserted, operand_dims = (0,), (0, 2)
+        inserted: tuple[int, ...] = (0,)
+        operand_dims: tuple[int, ...] = (0, 2)
         if self.stacked:
             indices = jnp.concatenate([jnp.full_like(indices[:, :1], layer), indices], axis=-1)
             inserted, operand_dims = (0, 1), (0, 1, 3)
@@ -130,14 +133,17 @@ class CacheSpec:
 
 
 def grow(cache: KVCache, length: int) -> KVCache:
-    """The same contents with more positions per slot."""
+    """The same contents with more positions per slot; `cache` is used up."""
 
     def pad(buffer: jax.Array) -> jax.Array:
         widths = [(0, 0)] * buffer.ndim
         widths[-2] = (0, length - buffer.shape[-2])
-        return jax.jit(jnp.pad, static_argnums=1, out_shardings=buffer.sharding)(
+        grown = jax.jit(jnp.pad, static_argnums=1, out_shardings=buffer.sharding)(
             buffer, tuple(widths)
         )
+        # At once, or the whole old cache would be there beside the whole new one.
+        buffer.delete()
+        return grown
 
     return jax.tree.map(pad, cache)
 
@@ -152,15 +158,19 @@ def copy_slots(
       sources: int32[N].
       targets: int32[N].
     """
-    axis = 1 if cache.stacked else 0
 
     def copy(buffer: jax.Array) -> jax.Array:
-        rows = jnp.take(buffer, sources, axis=axis, mode="clip")
-        if axis:
-            return buffer.at[:, targets].set(rows, mode="drop")
+        rows = jnp.take(buffer, sources, axis=0, mode="clip")
         return buffer.at[targets].set(rows, mode="drop")
 
-    return jax.tree.map(copy, cache)
+    def copy_layer(layer: jax.Array, buffer: jax.Array) -> jax.Array:
+        rows = jnp.take(buffer[layer], sources, axis=0, mode="clip")
+        return buffer.at[layer, targets].set(rows, mode="drop")
+
+    if not cache.stacked:
+        return jax.tree.map(copy, cache)
+    # All layers at once would be gathered through a copy of the whole buffer (XLA on TPU).
+    return jax.tree.map(lambda x: jax.lax.fori_loop(0, x.shape[0], copy_layer, x), cache)
 
 
 def cached_attention(slots: jax.Array | None, offsets: jax.Array, total_slots: int) -> Attend:
@@ -168,7 +178,8 @@ def cached_attention(slots: jax.Array | None, offsets: jax.Array, total_slots: i
 
     Args:
       slots: int32[P], slot of each row; None if row i is slot i (decoding).
-      offsets: int32[P], position of each row's first new token. Beyond the cache: nothing is written.
+      offsets: int32[P], position of each row's first new token. Beyond the cache: nothing is
+        written.
       total_slots: Number of slots, for `slots=None`.
     """
     where = jnp.arange(total_slots) if slots is None else slots

@@ -9,18 +9,19 @@ from trustee_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:
-    """Shapes of the decoding batch. Every number is a compiled shape, so few distinct values mean few compilations.
+    """Shapes of the decoding batch: every number is a compiled shape, so few mean few compilations.
 
     Attributes:
-      slots: Rows of the decoding batch, each with its own KV cache. At best the episodes in flight plus as many again:
-        a policy row keeps its cache while a simulator row answers.
+      slots: Rows of the decoding batch, each with its own KV cache. At best the episodes in flight
+        plus as many again: a policy row keeps its cache while a simulator row answers.
       max_length: Longest context (prompt and answer) of a request, in tokens.
-      min_cache_length: The cache starts with this many positions a row and doubles, up to `max_length`, when a request
-        needs more. Set it to `max_length` to compile a single size.
+      min_cache_length: The cache starts with this many positions a row and doubles, up to
+        `max_length`, when a request needs more. Set it to `max_length` to compile a single size.
       prefill_rows: Prompts that are prefilled together.
-      prefill_chunks: Chunk lengths, ascending; a prompt is prefilled in as few and small chunks as these allow.
-      decode_steps: Decoding steps per dispatch while no row is held to a schema (a schema is checked on the host after
-        each token).
+      prefill_chunks: Chunk lengths, ascending; a prompt is prefilled in as few and small chunks as
+        these allow.
+      decode_steps: Decoding steps per dispatch while no row is held to a schema (a schema is
+        checked on the host after each token).
       min_shared_prefix: A cached prefix of fewer tokens is recomputed, not copied.
     """
 

@@ -22,7 +22,7 @@ _NESTING = 16
 
 
 def _minimal_instance(schema: Mapping[str, Any]) -> Any:
-    """A short value of the schema with its longest fixed strings: bounds what is needed to finish an answer."""
+    """A short value of the schema with its longest fixed strings: what an answer needs at least."""
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -74,7 +74,8 @@ class ConstraintCompiler:
         """The constraint of one request.
 
         Raises:
-          RequestError: The schema is not supported, or `max_new_tokens` cannot hold its shortest instance.
+          RequestError: The schema is not supported, or `max_new_tokens` cannot hold its shortest
+            instance.
         """
         assert request.schema is not None
         text = json.dumps(request.schema)
@@ -93,8 +94,9 @@ class ConstraintCompiler:
         thinking = request.think_budget + 1 if request.think_end_id is not None else 0
         if request.max_new_tokens <= shortest + thinking:
             raise RequestError(
-                f"max_new_tokens={request.max_new_tokens} may not hold the shortest answer of the schema "
-                f"({shortest} tokens) after {thinking} of thinking; raise it or shorten the schema"
+                f"max_new_tokens={request.max_new_tokens} may not hold the shortest answer of the "
+                f"schema ({shortest} tokens) after {thinking} of thinking; raise it or shorten "
+                "the schema"
             )
         return Constraint(self, self._matchers[text].deep_copy(), request, shortest)
 
@@ -102,8 +104,9 @@ class ConstraintCompiler:
 class Constraint:
     """The state of one answer: which tokens may come next.
 
-    The answer is always complete JSON: when the tokens left are just enough for the shortest ending, open strings,
-    arrays and objects are closed (optional parts are dropped, required ones get empty values).
+    The answer is always complete JSON: when the tokens left are just enough for the shortest
+    ending, open strings, arrays and objects are closed (optional parts are dropped, required ones
+    get empty values).
     """
 
     def __init__(

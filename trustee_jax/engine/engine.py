@@ -68,10 +68,10 @@ class EngineStats:
 class Engine:
     """Serves policy and simulator requests from one device batch.
 
-    Every request carries its whole context. Whatever prefix of it a slot already holds, for the same role, is reused:
-    an episode's next turn continues in its slot, the episodes of a group copy their common prompt from the first, and
-    simulator requests copy their fixed instructions. Nothing depends on wall-clock time, so equal requests in equal
-    order give equal results.
+    Every request carries its whole context. Whatever prefix of it a slot already holds, for the
+    same role, is reused: an episode's next turn continues in its slot, the episodes of a group copy
+    their common prompt from the first, and simulator requests copy their fixed instructions.
+    Nothing depends on wall-clock time, so equal requests in equal order give equal results.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Engine:
             self._cache = self._programs.cache.zeros(length)
 
     def update(self, params: nnx.State) -> None:
-        """Replaces the parameters that `params` has (e.g. the LoRA factors) and forgets cached contexts."""
+        """Replaces the parameters that `params` has (LoRA factors, say); forgets all contexts."""
         model = nnx.merge(self._graphdef, self._params)
         nnx.update(model, params)
         _, self._params = nnx.split(model)
@@ -171,8 +171,8 @@ class Engine:
             raise RequestError(f"max_new_tokens={request.max_new_tokens}: must be at least 1")
         if len(tokens) + request.max_new_tokens > self.max_length:
             raise RequestError(
-                f"the context of {len(tokens)} tokens and max_new_tokens={request.max_new_tokens} exceed "
-                f"engine.max_length={self.max_length}; raise it or shorten one of them"
+                f"the context of {len(tokens)} tokens and max_new_tokens={request.max_new_tokens} "
+                f"exceed engine.max_length={self.max_length}; raise it or shorten one of them"
             )
         if len(request.stop_ids) > MAX_STOP_IDS:
             raise RequestError(
@@ -197,14 +197,15 @@ class Engine:
         return [done[ticket] for ticket in tickets]
 
     def step(self) -> list[tuple[int, Completion]]:
-        """Prefills what fits, dispatches one round of decoding and returns what has been completed."""
+        """Prefills what fits, dispatches a round of decoding, returns what has been completed."""
         while self._pending and self._place():
             pass
         constrained = [job for job in self._running.values() if job.constraint is not None]
         if self._running:
             self._dispatch(constrained)
-        # One dispatch stays in flight, so that the device works while the host reads the one before. A schema's next
-        # mask needs the token just drawn, so then there is nothing to overlap.
+        # One dispatch stays in flight, so that the device works while the host reads the one
+        # before. A schema's next mask needs the token just drawn, so then there is nothing to
+        # overlap.
         keep = 1 if self._running and not constrained else 0
         completions = []
         while len(self._inflight) > keep:
@@ -214,7 +215,7 @@ class Engine:
     # Placing requests into slots.
 
     def _place(self) -> bool:
-        """Moves pending requests into free slots and prefills them; False if none could be placed."""
+        """Moves pending requests into free slots and prefills them; False if there were none."""
         batch: list[_Job] = []
         free = [slot for slot in self._slots if not slot.busy]
         copies: list[_Copy] = []
@@ -222,7 +223,8 @@ class Engine:
         for job in self._pending:
             context, role = job.tokens[:-1], job.request.role
             source, matched = longest_match(self._slots, role, context)
-            # A request that shares more with one placed in this round waits until that one is in the cache.
+            # A request that shares more with one placed in this round waits until that one is in
+            # the cache.
             sharing = max(
                 (common_prefix(o.tokens[:-1], context) for o in batch if o.request.role == role),
                 default=0,

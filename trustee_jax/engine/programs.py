@@ -1,7 +1,7 @@
 """The compiled programs of the engine: prefill, admit, decode.
 
-Rows are inserted by `admit` and leave on the device itself (stop token or length), so decoding can be dispatched again
-before the host has seen which rows ended.
+Rows are inserted by `admit` and leave on the device itself (stop token or length), so decoding can
+be dispatched again before the host has seen which rows ended.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def prefill(
       cache: To be updated.
       slots: int32[P]. A slot may repeat only with the same contents.
       offsets: int32[P], position of each row's first token.
-      tokens: int32[P, C]. Padding at the end leaves garbage beyond the row's end, which is overwritten before it is seen.
+      tokens: int32[P, C]. Padding at the end leaves garbage beyond the row's end, which is
+        overwritten before it is seen.
       adapter: bool[P].
     """
     model: Transformer = nnx.merge(graphdef, params)
@@ -203,7 +204,7 @@ def decode(
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The jitted programs of one model on one mesh, and the layout of its cache; caches are donated.
+    """The jitted programs of one model on one mesh, and its cache's layout; caches are donated.
 
     Attributes:
       rules: Mesh and table while decoding (one token a row).

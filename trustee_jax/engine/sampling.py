@@ -27,7 +27,8 @@ def cut_top_k_top_p(logits: jax.Array, top_k: jax.Array, top_p: jax.Array) -> ja
     k = jnp.where(top_k > 0, jnp.minimum(top_k, vocab_size), vocab_size)
     ordered = jnp.where(jnp.arange(vocab_size) < k[:, None], ordered, _EXCLUDED)
     probabilities = jax.nn.softmax(ordered, axis=-1)
-    # A token belongs to the nucleus if those before it do not reach top_p yet; the first always does.
+    # A token belongs to the nucleus if those before it do not reach top_p yet; the first always
+    # does.
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     kept = (before < top_p[:, None]) & (ordered > _EXCLUDED)
     threshold = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
@@ -60,7 +61,8 @@ def sample(
     greedy = temperature == 0
     scaled = logits / jnp.where(greedy, 1.0, temperature)[:, None]
     candidates = jnp.where(allowed, scaled, _EXCLUDED)
-    # Sorting the vocabulary costs more than a decoding step of a small model: only if some row asks for it.
+    # Sorting the vocabulary costs more than a decoding step of a small model: only if some row asks
+    # for it.
     candidates = jax.lax.cond(
         jnp.any((top_k > 0) | (top_p < 1)),
         lambda x: cut_top_k_top_p(x, top_k, top_p),

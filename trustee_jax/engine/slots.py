@@ -36,7 +36,7 @@ class Slot:
         return len(self.tokens) - self.filled
 
     def take(self, role: Role, tokens: np.ndarray, filled: int, used: int) -> None:
-        """Starts a request whose first `filled` tokens are in the cache (or about to be copied there)."""
+        """Starts a request whose first `filled` tokens are in the cache."""
         self.role, self.tokens, self.filled, self.used, self.busy = role, tokens, filled, used, True
 
     def release(self, tokens: np.ndarray) -> None:
@@ -52,7 +52,7 @@ def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def longest_match(slots: Sequence[Slot], role: Role, tokens: np.ndarray) -> tuple[Slot | None, int]:
-    """The slot that holds the longest prefix of `tokens` for `role`, and its length; idle slots win ties."""
+    """The slot with the longest prefix of `tokens`, and its length; idle slots win ties."""
     best, length = None, 0
     for slot in slots:
         if slot.role != role or not slot.filled:
@@ -68,8 +68,8 @@ def longest_match(slots: Sequence[Slot], role: Role, tokens: np.ndarray) -> tupl
 def choose_slot(free: Sequence[Slot], source: Slot | None, matched: int) -> Slot:
     """Where a request goes: on in the slot that it extends, else into the one unused for longest.
 
-    A slot that holds more than the match is copied from, not cut short, while another one is free: what it holds may be
-    an episode that goes on.
+    A slot that holds more than the match is copied from, not cut short, while another one is free:
+    what it holds may be an episode that goes on.
     """
     if source in free and source is not None and source.filled == matched:
         return source

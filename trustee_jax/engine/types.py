@@ -23,7 +23,8 @@ class Sampling:
 
     Attributes:
       temperature: Divides the logits; 0 takes the most likely token.
-      top_p: Nucleus sampling (arXiv 1904.09751): the smallest set of tokens with this probability; 1 is off.
+      top_p: Nucleus sampling (arXiv 1904.09751): the smallest set of tokens with this probability;
+        1 is off.
       top_k: Keep the k most likely tokens; 0 is off. Applied before `top_p`.
     """
 
@@ -45,14 +46,19 @@ class Request:
     """One generation.
 
     Attributes:
-      tokens: int32[n], the whole context. What the engine has already cached of it is not computed again.
+      tokens: int32[n], the whole context. What the engine has already cached of it is not computed
+        again.
       max_new_tokens: Upper bound of the answer.
-      key: Integers that, with the engine's seed, determine the sample; neighbours in the batch do not.
+      key: Integers that, with the engine's seed, determine the sample; neighbours in the batch do
+        not.
       role: "policy" rows use the LoRA adapter, "simulator" rows the base.
       sampling: How tokens are drawn.
-      stop_ids: Tokens that end the answer (and are part of it). Not used with `schema`, where complete JSON ends it.
-      schema: JSON schema of an object that the answer must be, complete, without insignificant white space.
-      think_end_id: If given with `schema`, the model first writes freely up to and including this token.
+      stop_ids: Tokens that end the answer (and are part of it). Not used with `schema`, where
+        complete JSON ends it.
+      schema: JSON schema of an object that the answer must be, complete, without insignificant
+        white space.
+      think_end_id: If given with `schema`, the model first writes freely up to and including this
+        token.
       think_budget: Tokens of free thinking after which `think_end_id` is forced.
     """
 
@@ -73,8 +79,9 @@ class Completion:
 
     Attributes:
       tokens: int32[m], with the stop token if one was sampled.
-      logprobs: float32[m], log-probability of each token under softmax(logits / temperature) (temperature 1 for greedy
-        rows), before top-k, top-p and schema cut the distribution: what the learner computes again.
+      logprobs: float32[m], log-probability of each token under softmax(logits / temperature)
+        (temperature 1 for greedy rows), before top-k, top-p and schema cut the distribution: what
+        the learner computes again.
       finish: "stop" if a stop token or complete JSON ended it, "length" if `max_new_tokens` did.
     """
 

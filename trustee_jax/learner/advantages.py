@@ -19,8 +19,8 @@ def group_advantages(rewards: Sequence[float | None]) -> np.ndarray | None:
 
     Returns:
       float32[episodes] with 0 for invalid episodes; or None if the group teaches nothing, because
-      fewer than two episodes are valid or all rewards are equal. Such a group stays out of the batch:
-      its tokens would only dilute the mean over tokens.
+      fewer than two episodes are valid or all rewards are equal. Such a group stays out of the
+      batch: its tokens would only dilute the mean over tokens.
     """
     valid = np.array([reward is not None for reward in rewards], bool)
     values = np.array([reward or 0.0 for reward in rewards], np.float64)

@@ -23,8 +23,8 @@ class LearnerConfig:
       clip_epsilon: The probability ratio counts as far as 1 - epsilon and 1 + epsilon.
       kl_coef: Weight of the KL term against the initial policy; 0 turns it off.
       row_length: Tokens in a packed row. At least `engine.max_length`, so that every episode fits.
-      rows_per_micro_batch: Packed rows whose gradients are computed at once; a multiple of the mesh's
-        data x fsdp. Memory grows with it.
+      rows_per_micro_batch: Packed rows whose gradients are computed at once; a multiple of the
+        mesh's data x fsdp. Memory grows with it.
       logprob_chunk: Tokens of a row whose logits exist at once.
     """
 

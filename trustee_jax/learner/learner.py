@@ -20,8 +20,8 @@ from trustee_jax.models import Transformer
 class Learner:
     """Trains one model on packed batches.
 
-    With LoRA the factors are trained and the base, with adapters off, is the KL reference: no second
-    copy. Without, every parameter is trained and `reference` supplies the initial policy.
+    With LoRA the factors are trained and the base, with adapters off, is the KL reference: no
+    second copy. Without, every parameter is trained and `reference` supplies the initial policy.
     """
 
     def __init__(
@@ -35,8 +35,9 @@ class Learner:
     ):
         """Creates the optimizer's state.
 
-        Frozen arrays are shared with the model. Trained ones are donated from update to update: LoRA
-        factors are copied first, all parameters (full fine-tuning) are taken over from the model.
+        Frozen arrays are shared with the model. Trained ones are donated from update to update:
+        LoRA factors are copied first, all parameters (full fine-tuning) are taken over from the
+        model.
 
         Args:
           model: With LoRA, or float32 parameters to be trained in full.

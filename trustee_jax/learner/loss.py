@@ -33,28 +33,28 @@ def target_logprobs(
     """
     rows, length = batch.targets.shape
 
-    @jax.checkpoint
-    def logprobs(hidden: jax.Array, sources: jax.Array, targets: jax.Array) -> jax.Array:
+    def logprobs(sources: jax.Array, targets: jax.Array) -> jax.Array:
         states = jnp.take_along_axis(hidden, sources[..., None], axis=1)
         logits = project(states) / temperature
         chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
         return chosen - jax.nn.logsumexp(logits, axis=-1)
 
-    def one(_: None, inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[None, jax.Array]:
-        sources, targets, weights = inputs
+    # Recomputed as a whole: inside the branch, a copy of `hidden` would be kept for every chunk.
+    @jax.checkpoint
+    def one(sources: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
         # Targets stand at the front of their rows: the chunks behind them cost nothing.
         values = jax.lax.cond(
             jnp.any(weights > 0),
-            lambda: logprobs(hidden, sources, targets),
+            lambda: logprobs(sources, targets),
             lambda: jnp.zeros(targets.shape, jnp.float32),
         )
-        return None, jnp.where(weights > 0, values, 0.0)
+        return jnp.where(weights > 0, values, 0.0)
 
     def split(x: jax.Array) -> jax.Array:
         return jnp.moveaxis(x.reshape(rows, length // chunk, chunk), 1, 0)
 
     inputs = (split(batch.sources), split(batch.targets), split(batch.weights))
-    _, values = jax.lax.scan(one, None, inputs)
+    _, values = jax.lax.scan(lambda _, chunk: (None, one(*chunk)), None, inputs)
     return jnp.moveaxis(values, 0, 1).reshape(rows, length)
 
 
@@ -65,8 +65,8 @@ def grpo_loss(
 
     Per token, with ratio w = exp(logp - behaviour) and d = reference - logp:
     -min(w A, clip(w, 1 - eps, 1 + eps) A) + kl_coef (exp(d) - d - 1) (GRPO, arXiv 2402.03300, eq. 3
-    and 4; the last term is the k3 estimator). Divided by the number of targets of the whole batch it
-    is the token-level mean (DAPO, arXiv 2503.14476, eq. 8).
+    and 4; the last term is the k3 estimator). Divided by the number of targets of the whole batch
+    it is the token-level mean (DAPO, arXiv 2503.14476, eq. 8).
 
     Args:
       logprobs: float32[R, T] of the targets under the policy that is trained.

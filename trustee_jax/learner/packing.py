@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from trustee_jax import chat
+
+Array = Any  # np.ndarray on the host, jax.Array on the device
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,16 +54,16 @@ class PackedBatch:
       reference: float32, log-probabilities under the initial policy (0 until they are computed).
     """
 
-    tokens: np.ndarray
-    positions: np.ndarray
-    segments: np.ndarray
-    parents: np.ndarray
-    sources: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    behaviour: np.ndarray
-    advantages: np.ndarray
-    reference: np.ndarray
+    tokens: Array
+    positions: Array
+    segments: Array
+    parents: Array
+    sources: Array
+    targets: Array
+    weights: Array
+    behaviour: Array
+    advantages: Array
+    reference: Array
 
     @classmethod
     def empty(cls, rows: int, length: int) -> PackedBatch:
@@ -136,7 +139,8 @@ def pack(
             length = len(sample.sequence.tokens)
             if length > row_length:
                 raise ValueError(
-                    f"a sequence has {length} tokens; set learner.row_length={row_length} to at least that"
+                    f"a sequence has {length} tokens; set learner.row_length={row_length} to at "
+                    f"least that"
                 )
             if sample.sequence.prompt_length == 0:
                 raise ValueError("a sequence starts with a sampled token: nothing predicts it")

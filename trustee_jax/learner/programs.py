@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ class TrainState:
 
     params: nnx.State
     optimizer: optax.OptState
-    updates: jax.Array
+    updates: Any
 
 
 def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
@@ -52,7 +53,8 @@ def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
 
 def divide(model: Transformer) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """The graph, the parameters that are trained (the LoRA factors, or all), and the others."""
-    graphdef, lora, base = nnx.split(model, LoRAParam, ...)
+    graphdef, *states = nnx.split(model, LoRAParam, ...)
+    lora, base = states
     return (graphdef, lora, base) if jax.tree.leaves(lora) else (graphdef, base, lora)
 
 
@@ -104,8 +106,8 @@ class Programs:
         shape = (micro_batches, self.config.rows_per_micro_batch, 1)
         return self._rules.sharding((None, "batch", None), shape)
 
-    def state_shardings(self) -> TrainState:
-        """The layout of a TrainState: moments like parameters."""
+    def state_shardings(self) -> Any:
+        """The layout of a TrainState, as one: moments like parameters."""
         replicated = self._rules.replicated
         sharded = param_shardings(self._trained, self._rules)
         abstract = jax.eval_shape(self._optimizer.init, self._trained)
@@ -120,10 +122,9 @@ class Programs:
 
     def abstract_state(self) -> TrainState:
         """A TrainState of shapes with their layout."""
-        state = TrainState(
+        state = jax.eval_shape(
+            lambda params: TrainState(params, self.init_optimizer(params), jnp.int32(0)),
             self._trained,
-            jax.eval_shape(self.init_optimizer, self._trained),
-            jax.ShapeDtypeStruct((), jnp.int32),
         )
         return jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

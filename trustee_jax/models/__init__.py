@@ -1,4 +1,4 @@
-"""Decoder-only Transformers (Llama, Qwen2, Qwen3) in Flax NNX, with LoRA and logical sharding axes."""
+"""Decoder-only Transformers in Flax NNX, with LoRA and logical sharding axes."""
 
 from trustee_jax.models.config import ModelConfig, RopeScaling
 from trustee_jax.models.layers import LoRAConfig, LoRAParam

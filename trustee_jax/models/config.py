@@ -17,7 +17,7 @@ _ARCHITECTURES: dict[str, str] = {
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
-    """Llama-3 frequency scaling of rotary embeddings (Llama 3.1 technical report; `rope_type: llama3`)."""
+    """Llama-3 scaling of the rotary frequencies (Llama 3.1; `rope_type: llama3`)."""
 
     factor: float
     low_freq_factor: float
@@ -30,7 +30,8 @@ class ModelConfig:
     """What distinguishes one Llama, Qwen2 or Qwen3 from another.
 
     Attributes:
-      family: Selects nothing in the forward pass (the switches below do); it names the export format and chat style.
+      family: Selects nothing in the forward pass (the switches below do); it names the export
+        format and chat style.
       vocab_size: Rows of the embedding.
       embed_dim: Width of the residual stream.
       num_layers: Decoder blocks.
@@ -86,8 +87,8 @@ class ModelConfig:
     def from_hf(cls, hf: Mapping[str, Any]) -> ModelConfig:
         """Reads the contents of a Hugging Face config.json.
 
-        Accepts both spellings of the rotary settings: `rope_theta`/`rope_scaling` at the top level, and
-        `rope_parameters` as transformers 5 writes it.
+        Accepts both spellings of the rotary settings: `rope_theta`/`rope_scaling` at the top level,
+        and `rope_parameters` as transformers 5 writes it.
 
         Raises:
           ValueError: Names the field that is missing or describes something that is not supported.

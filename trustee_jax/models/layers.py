@@ -1,4 +1,4 @@
-"""The parts of a decoder block. Every parameter is made by `_param`, which also names its logical axes."""
+"""The parts of a decoder block. `ParamSpec.param` makes every parameter and names its axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 class LoRAParam(nnx.Param):
-    """A low-rank factor; its own type lets the learner select it (`nnx.split(model, LoRAParam, ...)`)."""
+    """A low-rank factor; its own type lets `nnx.split(model, LoRAParam, ...)` select it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Linear(nnx.Module):
         bias: bool = False,
         lora: LoRAConfig | None = None,
     ):
-        """Creates kernel [in_dim, out_dim], bias [out_dim], lora_a [in_dim, r] and lora_b [r, out_dim]."""
+        """Creates kernel [in, out], bias [out], lora_a [in, r] and lora_b [r, out]."""
         normal = jax.nn.initializers.normal(in_dim**-0.5)
         zeros = jax.nn.initializers.zeros
         self.kernel = spec.param(normal, (in_dim, out_dim), axes)
@@ -141,10 +141,11 @@ class RMSNorm(nnx.Module):
 
 
 def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> jax.Array:
-    """Angular frequencies, float32[head_dim / 2], in radians per position (arXiv 2104.09864, eq. 15).
+    """Rotary frequencies, float32[head_dim / 2], radians per position (arXiv 2104.09864, eq. 15).
 
-    With `scaling`, wavelengths longer than original_max / low_freq_factor are slowed down by `factor`, those shorter
-    than original_max / high_freq_factor are kept, and those between are interpolated (Llama 3.1).
+    With `scaling`, wavelengths longer than original_max / low_freq_factor are slowed down by
+    `factor`, those shorter than original_max / high_freq_factor are kept, and those between are
+    interpolated (Llama 3.1).
     """
     exponent = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
     frequencies = 1.0 / theta**exponent

@@ -1,7 +1,8 @@
 """Logical axes to mesh axes: the one table that says how arrays are laid out.
 
-Parameters, activations and caches name their axes ("embed", "heads", "batch", ...); a `MeshRules` maps each name to
-the mesh axes that split it. A single device is the trivial mesh, so there is no other code path.
+Parameters, activations and caches name their axes ("embed", "heads", "batch", ...); a `MeshRules`
+maps each name to the mesh axes that split it. A single device is the trivial mesh, so there is no
+other code path.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ MeshAxes = str | tuple[str, ...] | None
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
-# Parameters and caches: ZeRO-3 over "fsdp", Megatron over "tensor". The same layout serves learner and engine, so one copy of the
-# weights plays every role.
+# Parameters and caches: ZeRO-3 over "fsdp", Megatron over "tensor". The same layout serves learner
+# and engine, so one copy of the weights plays every role.
 _STORED: dict[str, MeshAxes] = {
     "vocab": "tensor",
     "embed": "fsdp",
@@ -34,8 +35,9 @@ _STORED: dict[str, MeshAxes] = {
     "cache_batch": ("data", "fsdp"),
     "cache_length": None,
 }
-# Learner activations: rows over data and fsdp; the residual stream is also split along the sequence between blocks
-# (Megatron sequence parallelism, arXiv 2205.05198), which is what makes long rows fit.
+# Learner activations: rows over data and fsdp; the residual stream is also split along the sequence
+# between blocks (Megatron sequence parallelism, arXiv 2205.05198), which is what makes long rows
+# fit.
 LEARNER_RULES: dict[str, MeshAxes] = _STORED | {
     "batch": ("data", "fsdp"),
     "length": "tensor",
@@ -45,8 +47,9 @@ LEARNER_RULES: dict[str, MeshAxes] = _STORED | {
     "act_mlp": "tensor",
     "act_vocab": "tensor",
 }
-# Engine activations: a decode step has one token a row, so moving activations is cheaper than gathering weights: the
-# residual stream is split like the weights' rows ("embed" over fsdp) and partial sums are reduced.
+# Engine activations: a decode step has one token a row, so moving activations is cheaper than
+# gathering weights: the residual stream is split like the weights' rows ("embed" over fsdp) and
+# partial sums are reduced.
 ENGINE_RULES: dict[str, MeshAxes] = _STORED | {
     "batch": "data",
     "length": None,
@@ -66,7 +69,8 @@ def make_mesh(
     Args:
       data: Replicas of the weights.
       fsdp: Ways in which the weights' rows are split.
-      tensor: Ways in which heads, MLP and vocabulary are split. At most one size may be -1: all that is left.
+      tensor: Ways in which heads, MLP and vocabulary are split. At most one size may be -1: all
+        that is left.
       devices: The devices to use, in the order that the mesh should have them.
 
     Raises:
@@ -76,15 +80,16 @@ def make_mesh(
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise ValueError(
-            f"mesh={dict(zip(MESH_AXES, sizes, strict=True))}: sizes are positive, at most one is -1"
+            f"mesh={dict(zip(MESH_AXES, sizes, strict=True))}: sizes are positive; at most one "
+            "is -1"
         )
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
     if math.prod(sizes) != len(devices):
         raise ValueError(
-            f"mesh={dict(zip(MESH_AXES, sizes, strict=True))} does not fit {len(devices)} device(s); "
-            "make the sizes multiply to that number or set one to -1"
+            f"mesh={dict(zip(MESH_AXES, sizes, strict=True))} does not fit {len(devices)} "
+            "device(s); make the sizes multiply to that number or set one to -1"
         )
     grid = np.asarray(devices).reshape(sizes)
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
@@ -92,7 +97,7 @@ def make_mesh(
 
 @dataclasses.dataclass(frozen=True)
 class MeshRules:
-    """A mesh and the table that maps logical axes onto it. Hashable, so that it can be a static argument.
+    """A mesh and the table that maps logical axes onto it; hashable, so it can be static.
 
     Attributes:
       mesh: The devices.
@@ -112,8 +117,8 @@ class MeshRules:
 
         Args:
           axes: A logical name, or None for an unsplit dimension, per dimension.
-          shape: If given, mesh axes that do not divide a dimension are left out (that dimension is then replicated
-            over them), so that 3 heads run on a mesh with tensor = 2.
+          shape: If given, mesh axes that do not divide a dimension are left out (that dimension is
+            then replicated over them), so that 3 heads run on a mesh with tensor = 2.
 
         Raises:
           KeyError: An axis is not in the table.

@@ -1,11 +1,13 @@
 """One decoder-only Transformer for Llama, Qwen2 and Qwen3.
 
-The model does not know who calls it: how keys and values are stored and who may attend to whom comes in as an `attend`
-function (`engine.cache` reads and writes a KV cache, `models.attention` serves packed training rows).
+The model does not know who calls it: how keys and values are stored and who may attend to whom
+comes in as an `attend` function (`engine.cache` reads and writes a KV cache, `models.attention`
+serves packed training rows).
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import jax
@@ -26,7 +28,7 @@ from trustee_jax.models.sharding import MeshRules
 
 
 class Attend(Protocol):
-    """Turns one layer's queries, keys and values into its output, through whatever cache the caller keeps."""
+    """Turns a layer's queries, keys and values into its output, through the caller's cache."""
 
     def __call__(
         self, q: jax.Array, k: jax.Array, v: jax.Array, cache: Any, layer: int | jax.Array
@@ -145,6 +147,22 @@ class Block(nnx.Module):
         return rules.constrain(x, "batch", "length", "act_embed"), cache
 
 
+def _run_block(
+    graphdef: nnx.GraphDef,
+    attend: Attend,
+    layer: int | jax.Array,
+    rules: MeshRules,
+    state: nnx.State,
+    x: jax.Array,
+    positions: jax.Array,
+    cache: Any,
+    adapter: Adapter,
+) -> tuple[jax.Array, Any]:
+    """A block as a function of its parameters, which `jax.checkpoint` and `lax.scan` need."""
+    block: Block = nnx.merge(graphdef, state)
+    return block(x, positions, attend, cache, layer, adapter, rules)
+
+
 class Transformer(nnx.Module):
     """Token ids in, final hidden states out; `logits` projects the positions that are wanted."""
 
@@ -163,12 +181,13 @@ class Transformer(nnx.Module):
 
         Args:
           config: Architecture.
-          rngs: Keys for the initialisation; None for an abstract model, with shapes for arrays (much
-            faster than `nnx.eval_shape`, whose tracing is quadratic in the number of keys drawn).
+          rngs: Keys for the initialisation; None for an abstract model, with shapes for arrays
+            (much faster than `nnx.eval_shape`, whose tracing is quadratic in the number of keys
+            drawn).
           dtype: Of activations.
           param_dtype: Of base parameters; `dtype` if None. LoRA factors are float32.
-          scan_layers: One stacked block run by `lax.scan` (compile time does not grow with depth) instead of a list of
-            blocks (much faster decoding on CPU).
+          scan_layers: One stacked block run by `lax.scan` (compile time does not grow with depth)
+            instead of a list of blocks (much faster decoding on CPU).
           remat: Recompute each block in the backward pass instead of keeping its activations.
           lora: Adapters, or None.
         """
@@ -220,12 +239,9 @@ class Transformer(nnx.Module):
         else:
             for i, block in enumerate(self.layers):
                 graphdef, state = nnx.split(block)
-
-                def run(state: nnx.State, x: jax.Array, cache: Any, graphdef=graphdef, i=i):
-                    block = nnx.merge(graphdef, state)
-                    return block(x, positions, attend, cache, i, adapter, rules)
-
-                x, cache = (jax.checkpoint(run) if self.remat else run)(state, x, cache)
+                run = functools.partial(_run_block, graphdef, attend, i, rules)
+                step = jax.checkpoint(run) if self.remat else run
+                x, cache = step(state, x, positions, cache, adapter)
         return self.final_norm(x), cache
 
     def _scan(
@@ -239,11 +255,15 @@ class Transformer(nnx.Module):
     ) -> tuple[jax.Array, Any]:
         graphdef, stacked = nnx.split(self.layers)
 
-        # The cache travels in the carry, where XLA updates it in place; as scanned input and output it would be copied.
-        def body(carry: tuple[jax.Array, Any], inputs: tuple[nnx.State, jax.Array]):
+        # The cache travels in the carry, where XLA updates it in place; as scanned input and output
+        # it would be copied.
+        def body(
+            carry: tuple[jax.Array, Any], inputs: tuple[nnx.State, jax.Array]
+        ) -> tuple[tuple[jax.Array, Any], None]:
             state, layer = inputs
-            block = nnx.merge(graphdef, state)
-            return block(carry[0], positions, attend, carry[1], layer, adapter, rules), None
+            x, cache = carry
+            run = functools.partial(_run_block, graphdef, attend, layer, rules)
+            return run(state, x, positions, cache, adapter), None
 
         if self.remat:
             body = jax.checkpoint(body, prevent_cse=False)
