@@ -3,13 +3,14 @@
     python benchmarks/constrained_decoding.py [--answers=200] [--output=FILE.json]
 
 Tool results and verdicts are asked for with the real prompts, once held to their schema and once
-free, with the same limits. Speed is sampled tokens per second of the whole engine, prompts included;
-the figure to look at is the ratio of the two, measured in the same process.
+free, with the same limits. Speed is sampled tokens per second of the whole engine, prompts
+included; the figure to look at is the ratio of the two, measured in the same process.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import pathlib
 import platform
@@ -106,10 +107,8 @@ def main() -> None:
         seconds = time.perf_counter() - start
         valid = 0
         for completion, (_, schema) in zip(completions, prompts, strict=True):
-            try:
+            with contextlib.suppress(ValueError):
                 valid += schemas.matches(json.loads(format.decode(completion.tokens)), schema)
-            except ValueError:
-                pass
         tokens = engine.stats.sampled_tokens
         report[name] = {
             "valid": valid / arguments.answers,

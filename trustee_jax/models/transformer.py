@@ -151,14 +151,18 @@ def _run_block(
     graphdef: nnx.GraphDef,
     attend: Attend,
     layer: int | jax.Array,
+    adapter: Adapter,
     rules: MeshRules,
     state: nnx.State,
     x: jax.Array,
     positions: jax.Array,
     cache: Any,
-    adapter: Adapter,
 ) -> tuple[jax.Array, Any]:
-    """A block as a function of its parameters, which `jax.checkpoint` and `lax.scan` need."""
+    """A block as a function of its parameters, which `jax.checkpoint` and `lax.scan` need.
+
+    `jax.checkpoint` traces its arguments, so what must stay Python (a constant `adapter`, the
+    number of the layer) is bound beforehand.
+    """
     block: Block = nnx.merge(graphdef, state)
     return block(x, positions, attend, cache, layer, adapter, rules)
 
@@ -239,9 +243,9 @@ class Transformer(nnx.Module):
         else:
             for i, block in enumerate(self.layers):
                 graphdef, state = nnx.split(block)
-                run = functools.partial(_run_block, graphdef, attend, i, rules)
+                run = functools.partial(_run_block, graphdef, attend, i, adapter, rules)
                 step = jax.checkpoint(run) if self.remat else run
-                x, cache = step(state, x, positions, cache, adapter)
+                x, cache = step(state, x, positions, cache)
         return self.final_norm(x), cache
 
     def _scan(
@@ -262,8 +266,8 @@ class Transformer(nnx.Module):
         ) -> tuple[tuple[jax.Array, Any], None]:
             state, layer = inputs
             x, cache = carry
-            run = functools.partial(_run_block, graphdef, attend, layer, rules)
-            return run(state, x, positions, cache, adapter), None
+            run = functools.partial(_run_block, graphdef, attend, layer, adapter, rules)
+            return run(state, x, positions, cache), None
 
         if self.remat:
             body = jax.checkpoint(body, prevent_cse=False)
