@@ -109,7 +109,16 @@ def logits(model, tokens, *, adapter=True):
     return model.logits(hidden)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _all_logprobs(graphdef, params, tokens, adapter):
+    model = nnx.merge(graphdef, params)
+    return jax.nn.log_softmax(logits(model, tokens[None], adapter=adapter)[0])
+
+
 def sequence_logprobs(model, tokens, *, adapter=True):
-    """float32[n - 1], of tokens 1 to n - 1, in one pass."""
-    values = jax.nn.log_softmax(logits(model, np.asarray(tokens)[None], adapter=adapter)[0])
-    return np.asarray(values[np.arange(len(tokens) - 1), np.asarray(tokens)[1:]])
+    """float32[n - 1], of tokens 1 to n - 1, in one pass over a padded row."""
+    tokens = np.asarray(tokens)
+    padded = np.zeros(192, np.int32)
+    padded[: len(tokens)] = tokens
+    values = _all_logprobs(*nnx.split(model), padded, adapter)
+    return np.asarray(values)[np.arange(len(tokens) - 1), tokens[1:]]

@@ -125,7 +125,7 @@ def test_a_batch_for_another_mesh_is_refused(tiny):
         Learner(model, tiny.make_mesh(2, 2, 2), CONFIG)
 
 
-def bandit(tiny, steps=12):
+def bandit(tiny, steps=40):
     """Trains one step at a time to emit token 7 first; returns its rate before and after."""
     model = tiny.ours("qwen3-tied-1e6", lora=tiny.LoRAConfig(8, 16.0))
     engine = Engine(model, tiny.mesh, dataclasses.replace(ENGINE, slots=64), None)
@@ -137,7 +137,7 @@ def bandit(tiny, steps=12):
         draws = engine.run([Request(prompt, 1, (step, i), "policy") for i in range(count)])
         return draws, np.array([float(draw.tokens[0] % 32 == 7) for draw in draws])
 
-    before = play(1000)[1].mean()
+    before = play(1000, 256)[1].mean()
     for step in range(steps):
         draws, rewards = play(step)
         advantages = group_advantages(rewards.tolist())
@@ -156,7 +156,7 @@ def bandit(tiny, steps=12):
         ]
         learner.update(pack([group], config.row_length))
         engine.update(learner.state.params)
-    return before, play(2000)[1].mean()
+    return before, play(2000, 256)[1].mean()
 
 
 def test_learns_a_bandit(tiny):

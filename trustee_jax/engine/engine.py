@@ -93,7 +93,6 @@ class Engine:
         """
         self.config = config
         self.max_length = config.max_length
-        self.stats = EngineStats()
         self._graphdef, self._params = nnx.split(model)
         self._vocab_size = model.config.vocab_size
         self._programs = Programs.create(model, mesh, config)
@@ -105,9 +104,8 @@ class Engine:
         self._free_bits = jax.device_put(
             np.full((config.slots, words), -1, np.int32), self._programs.rules.replicated
         )
-        self._no_halt = np.zeros(config.slots, bool)
         self._cache: KVCache | None = None
-        self.reset()
+        self.cancel()
 
     def reset(self) -> None:
         """Forgets every cached context; results then do not depend on what was served before.
@@ -115,21 +113,16 @@ class Engine:
         Raises:
           RuntimeError: Requests are under way.
         """
-        if getattr(self, "_pending", None) or getattr(self, "_running", None):
-            raise RuntimeError(
-                "the engine still has requests; run it until it is idle, or cancel()"
-            )
-        self._clear()
+        if not self.idle:
+            raise RuntimeError("the engine has requests; run it until it is idle, or cancel()")
+        self.cancel()
 
     def cancel(self) -> None:
         """Drops every request and cached context."""
-        self._clear()
-
-    def _clear(self) -> None:
         self._pending: list[_Job] = []
         self._running: dict[int, _Job] = {}
         self._inflight: collections.deque[tuple[Drawn, dict[int, _Job]]] = collections.deque()
-        self._halted = self._no_halt.copy()
+        self._halted = np.zeros(self.config.slots, bool)  # rows to be ended by the next dispatch
         self._slots = [Slot(i) for i in range(self.config.slots)]
         self._clock = 0
         self.stats = EngineStats()
@@ -337,7 +330,7 @@ class Engine:
         self._cache, self._rows, drawn = self._programs.decode(
             self._params, self._cache, self._rows, self._halted, bits, np.int32(steps)
         )
-        self._halted = self._no_halt.copy()
+        self._halted = np.zeros_like(self._halted)
         self._inflight.append((drawn, dict(self._running)))
 
     def _collect(self, drawn: Drawn, jobs: dict[int, _Job]) -> list[tuple[int, Completion]]:
