@@ -125,8 +125,12 @@ def test_a_batch_for_another_mesh_is_refused(tiny):
         Learner(model, tiny.make_mesh(2, 2, 2), CONFIG)
 
 
-def bandit(tiny, steps=40):
-    """Trains one step at a time to emit token 7 first; returns its rate before and after."""
+def bandit(tiny, steps=15):
+    """Rewards 10 of 320 tokens; returns their rate before and after.
+
+    The output layer is frozen and the hidden state's norm is fixed, which bounds how sure such a
+    small model can become (at about 0.6).
+    """
     model = tiny.ours("qwen3-tied-1e6", lora=tiny.LoRAConfig(8, 16.0))
     engine = Engine(model, tiny.mesh, dataclasses.replace(ENGINE, slots=64), None)
     config = dataclasses.replace(CONFIG, learning_rate=3e-2, kl_coef=0.0)
@@ -161,5 +165,5 @@ def bandit(tiny, steps=40):
 
 def test_learns_a_bandit(tiny):
     before, after = bandit(tiny)
-    assert before < 0.3
-    assert after > 0.9
+    assert before < 0.05
+    assert after > 0.5
