@@ -130,6 +130,20 @@ def test_an_episode_goes_on_in_its_slot(tiny):
     assert engine.stats.prefilled_tokens - before == 3
 
 
+def test_reset_with_a_dispatch_in_flight(tiny):
+    """The host learns of an ending one dispatch late; by then the next one is on its way."""
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
+    request = Request(np.arange(10), 4, (0,), "policy")
+    ticket, done = engine.submit(request), []
+    while not done:
+        done = engine.step()
+    assert not engine.idle
+    engine.reset()
+    assert engine.idle
+    (again,) = engine.run([request])
+    assert (done[0][0], done[0][1].tokens.tolist()) == (ticket, again.tokens.tolist())
+
+
 def test_stop_tokens_end_an_answer(tiny):
     engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
     request = Request(np.arange(10), 40, (0,), "policy")

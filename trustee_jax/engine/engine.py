@@ -113,7 +113,8 @@ class Engine:
         Raises:
           RuntimeError: Requests are under way.
         """
-        if not self.idle:
+        # A dispatch may still be in flight whose rows have all ended.
+        if self._pending or self._running:
             raise RuntimeError("the engine has requests; run it until it is idle, or cancel()")
         self.cancel()
 

@@ -23,7 +23,7 @@ def cut_top_k_top_p(logits: jax.Array, top_k: jax.Array, top_p: jax.Array) -> ja
       top_p: float32[B], 1 for off.
     """
     vocab_size = logits.shape[-1]
-    ordered = -jnp.sort(-logits, axis=-1)
+    ordered = -jnp.sort(-logits, axis=-1, stable=False)
     k = jnp.where(top_k > 0, jnp.minimum(top_k, vocab_size), vocab_size)
     ordered = jnp.where(jnp.arange(vocab_size) < k[:, None], ordered, _EXCLUDED)
     probabilities = jax.nn.softmax(ordered, axis=-1)
