@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pathlib
 import re
 import sys
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_USAGE, end="")
         return 0
     logging.set_verbosity(logging.WARNING)
+    # transformers advises to install PyTorch, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         if command not in _COMMANDS:
             raise flags.Error(f"unknown command {command!r}; there are: {', '.join(_COMMANDS)}")

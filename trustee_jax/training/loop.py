@@ -177,12 +177,13 @@ class Trainer:
         seconds = time.monotonic() - start
         scalars |= {"curriculum/difficulty": difficulty, "seconds/step": seconds}
         valid = sum(episode.valid for episode in episodes)
+        updates = scalars["learner/updates"]
         self.progress.finish_step(
             number,
             reward=result.reward,
             difficulty=difficulty,
             seconds=seconds,
-            note=f"{valid}/{len(episodes)} valid",
+            note=f"{valid}/{len(episodes)} episodes valid, {updates:.0f} updates",
         )
         return result
 
