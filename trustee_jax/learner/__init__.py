@@ -5,7 +5,7 @@ from trustee_jax.learner.config import LearnerConfig
 from trustee_jax.learner.learner import Learner
 from trustee_jax.learner.loss import grpo_loss, target_logprobs
 from trustee_jax.learner.packing import PackedBatch, Sample, pack
-from trustee_jax.learner.programs import Programs, TrainState, make_optimizer
+from trustee_jax.learner.programs import Programs, TrainState, divide, make_optimizer
 
 __all__ = [
     "Learner",
@@ -14,6 +14,7 @@ __all__ = [
     "Programs",
     "Sample",
     "TrainState",
+    "divide",
     "group_advantages",
     "grpo_loss",
     "make_optimizer",

@@ -92,20 +92,19 @@ class Learner:
         Returns:
           float32[rows, T], 0 where padded.
         """
+        return self._score(self.state.params, batch, adapter)
+
+    def _score(self, params: nnx.State | None, batch: PackedBatch, adapter: bool) -> np.ndarray:
         micro, count = self._micro_batches(batch)
-        values = self._programs.score(self.state.params, self._frozen, micro, adapter, count)
+        values = self._programs.score(params, self._frozen, micro, adapter, count)
         return np.asarray(values).reshape(-1, batch.tokens.shape[1])[: len(batch.tokens)]
 
     def add_reference(self, batch: PackedBatch) -> PackedBatch:
         """The batch with the initial policy's log-probabilities, unless the loss has no KL term."""
         if not self.config.kl_coef:
             return batch
-        if self._has_lora:
-            return dataclasses.replace(batch, reference=self.logprobs(batch, adapter=False))
-        micro, count = self._micro_batches(batch)
-        values = self._programs.score(self._reference, self._frozen, micro, False, count)
-        values = np.asarray(values).reshape(-1, batch.tokens.shape[1])[: len(batch.tokens)]
-        return dataclasses.replace(batch, reference=values)
+        initial = self.state.params if self._has_lora else self._reference
+        return dataclasses.replace(batch, reference=self._score(initial, batch, False))
 
     def update(self, batch: PackedBatch) -> dict[str, float]:
         """One optimizer update on a batch of a multiple of `rows_per_micro_batch` rows.

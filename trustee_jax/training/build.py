@@ -134,12 +134,12 @@ def build(config: Config) -> System:
     options = config.model
     mesh = _mesh(config)
     checkpoint = open_checkpoint(options.source)
-    _check_lengths(config, checkpoint.config, "model.source")
+    _check_max_length(config, checkpoint.config, "model.source")
     shared = options.simulator is None and options.lora_rank > 0
     simulator_checkpoint = checkpoint
     if options.simulator not in (None, options.source):
         simulator_checkpoint = open_checkpoint(options.simulator)
-        _check_lengths(config, simulator_checkpoint.config, "model.simulator")
+        _check_max_length(config, simulator_checkpoint.config, "model.simulator")
     tokenizer = checkpoint.tokenizer()
     policy_format = ChatFormat(tokenizer)
     # Options and prompts are checked before the first weight is read.
@@ -201,10 +201,7 @@ def _simulator(config: Config, format: ChatFormat) -> Simulator:
         raise ConfigError(f"simulation.{error.field}", error.value, error.fix) from None
 
 
-def _check_lengths(config: Config, model: ModelConfig, source: str) -> None:
+def _check_max_length(config: Config, model: ModelConfig, source: str) -> None:
     if config.engine.max_length > model.max_position:
         fix = f"{source} was trained for at most {model.max_position} tokens; lower it to that"
         raise ConfigError("engine.max_length", config.engine.max_length, fix)
-    if config.learner.row_length < config.engine.max_length:
-        fix = f"raise it to engine.max_length = {config.engine.max_length}, so that episodes fit"
-        raise ConfigError("learner.row_length", config.learner.row_length, fix)

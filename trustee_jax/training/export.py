@@ -9,7 +9,8 @@ import jax
 from flax import nnx
 
 from trustee_jax.chat import ChatFormat
-from trustee_jax.models import LoRAParam, MeshRules, make_mesh, param_shardings
+from trustee_jax.learner import divide
+from trustee_jax.models import MeshRules, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.training.build import abstract_policy, load, lora_config
 from trustee_jax.training.checkpoint import Checkpointer
@@ -40,7 +41,7 @@ def export(
     checkpoint = open_checkpoint(config.model.source)
     abstract = abstract_policy(checkpoint.config, config.model)
     mesh = make_mesh()
-    graphdef, trained, frozen = _split(abstract)
+    graphdef, trained, frozen = divide(abstract)
     shardings = param_shardings(trained, MeshRules.create(mesh, LEARNER_RULES))
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -54,7 +55,7 @@ def export(
         restored = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
     trained = jax.tree.unflatten(jax.tree.structure(trained), [restored[name] for name in wanted])
     if jax.tree.leaves(frozen):
-        _, _, frozen = _split(load(checkpoint, abstract, mesh, config.seed))
+        _, _, frozen = divide(load(checkpoint, abstract, mesh, config.seed))
     _, state = nnx.split(nnx.merge(graphdef, trained, frozen))
 
     tokenizer = checkpoint.tokenizer()
@@ -71,10 +72,3 @@ def export(
         lora_scale=lora.scale if lora else None,
         stop_ids=chat.stop_ids,
     )
-
-
-def _split(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """Graph, what is trained, what is not."""
-    graphdef, *states = nnx.split(model, LoRAParam, ...)
-    lora, base = states
-    return (graphdef, lora, base) if jax.tree.leaves(lora) else (graphdef, base, lora)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -289,27 +290,22 @@ class Trainer:
         """Runs coroutines over the engines, showing and timing them."""
         start = time.monotonic()
         engines = list({id(engine): engine for engine in self._system.engines.values()}.values())
-        before = [
-            (e.stats.prompt_tokens, e.stats.prefilled_tokens, e.stats.sampled_tokens)
-            for e in engines
-        ]
 
-        def sums() -> list[int]:
-            now = [
-                (e.stats.prompt_tokens, e.stats.prefilled_tokens, e.stats.sampled_tokens)
-                for e in engines
-            ]
-            return [sum(n[i] - b[i] for n, b in zip(now, before, strict=True)) for i in range(3)]
+        def totals() -> np.ndarray:
+            """Prompt, prefilled and sampled tokens of all engines."""
+            return np.sum([dataclasses.astuple(engine.stats) for engine in engines], axis=0)
+
+        before = totals()
 
         with self.progress.phase(number, phase, len(coroutines)) as advance:
             results = drive(
                 coroutines,
                 self._system.engines,
-                on_progress=lambda done, total: advance(done, sums()[2]),
+                on_progress=lambda done, total: advance(done, int((totals() - before)[2])),
                 should_stop=self._should_stop,
             )
         seconds = time.monotonic() - start
-        prompt, prefilled, sampled = sums()
+        prompt, prefilled, sampled = (totals() - before).tolist()
         return results, {
             f"seconds/{phase}": seconds,
             f"tokens_per_second/{phase}": sampled / seconds,
