@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import flags, logging
 from ml_collections import config_flags
 
+from trustee_jax.command_line import asks_for_help, help_text, parse, path
 from trustee_jax.errors import ConfigError
 
 _USAGE = """\
@@ -78,18 +79,18 @@ def _train(arguments: Sequence[str]) -> None:
         "Join the other hosts first (jax.distributed.initialize): run the same on each of them.",
         flag_values=values,
     )
-    from trustee_jax.config import Config, flatten, parse
+    from trustee_jax import config as run_config
 
-    options = flatten(Config())
-    if _asks_for_help(arguments):
-        print(_help(values))
+    options = run_config.flatten(run_config.Config())
+    if asks_for_help(arguments):
+        print(help_text(values))
         print("  --config.NAME=VALUE overrides an option; the defaults are:")
         print("\n".join(f"    {name} = {value!r}" for name, value in options.items()))
         return
     _check_overrides(arguments, options)
-    _parse_flags(values, arguments, required=("config", "workdir"))
-    config = parse(values["config"].value)
-    workdir = _path(values, "workdir")
+    _parse_with_config(values, arguments, required=("config", "workdir"))
+    config = run_config.parse(values["config"].value)
+    workdir = path(values, "workdir")
     if values["distributed"].value:
         import jax
 
@@ -106,46 +107,34 @@ def _export(arguments: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "step", None, "Which checkpoint; the newest by default.", flag_values=values
     )
-    if _asks_for_help(arguments):
-        print(_help(values))
+    if asks_for_help(arguments):
+        print(help_text(values))
         return
-    _parse_flags(values, arguments, required=("workdir", "output"))
+    parse(values, arguments, required=("workdir", "output"))
     from trustee_jax.training.export import export
 
-    output = _path(values, "output")
-    export(_path(values, "workdir"), output, step=values["step"].value)
+    output = path(values, "output")
+    export(path(values, "workdir"), output, step=values["step"].value)
     print(f"wrote {output}")
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": _train, "export": _export}
 
 
-def _asks_for_help(arguments: Sequence[str]) -> bool:
-    return any(word in ("--help", "-help", "-h") for word in arguments)
-
-
-def _help(values: flags.FlagValues) -> str:
-    return "\n".join(f"  --{name}: {values[name].help}" for name in values)
-
-
-def _parse_flags(
+def _parse_with_config(
     values: flags.FlagValues, arguments: Sequence[str], *, required: Sequence[str]
 ) -> None:
-    path = _config_path(arguments)
-    if path and not pathlib.Path(path).is_file():
-        raise flags.Error(f"config file {path} does not exist")
+    """Reads the flags of a command that has --config."""
+    file = _config_path(arguments)
+    if file and not pathlib.Path(file).is_file():
+        raise flags.Error(f"config file {file} does not exist")
     try:
-        rest = values(["trustee", *arguments])[1:]
+        parse(values, arguments, required=required)
     except flags.Error as error:
         raise _typed_flag_error(arguments, error) from None
     # A config file is a program: anything can go wrong in it.
     except Exception as error:
-        raise _config_file_error(path, error) from error
-    if rest:
-        raise flags.Error(f"unexpected {rest[0]!r}; flags are written --NAME=VALUE")
-    for name in required:
-        if values[name].value is None:
-            raise flags.Error(f"--{name} is needed; see trustee --help")
+        raise _config_file_error(file, error) from error
 
 
 def _check_overrides(arguments: Sequence[str], options: Mapping[str, object]) -> None:
@@ -189,10 +178,6 @@ def _config_file_error(path: str, error: Exception) -> flags.Error:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]
     where = f", line {frames[-1].lineno}" if frames else ""
     return flags.Error(f"config file {path}{where}: {type(error).__name__}: {error}")
-
-
-def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
-    return pathlib.Path(str(values[name].value)).expanduser().absolute()
 
 
 def _input_errors() -> tuple[type[ValueError], ...]:
