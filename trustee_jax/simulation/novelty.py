@@ -9,6 +9,7 @@ from typing import Any
 from trustee_jax.errors import ConfigError
 
 _GRAM = 3
+_SEPARATORS = re.compile(r"\W+")
 
 
 class RecentTasks:
@@ -72,7 +73,7 @@ class RecentTasks:
 
 def _grams(text: str) -> frozenset[str]:
     plain = unicodedata.normalize("NFKC", text).casefold()
-    plain = f" {re.sub(r'[^\w]+', ' ', plain).strip()} "
+    plain = f" {_SEPARATORS.sub(' ', plain).strip()} "
     return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
 
 
