@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Tokens that close what an answer may have open besides the schema's required parts.
 _NESTING = 16
+# Schemas that name an episode's records are used a few times each.
+_KEPT_SCHEMAS = 512
 
 
 def _minimal_instance(schema: Mapping[str, Any]) -> Any:
@@ -47,8 +49,27 @@ def _minimal_instance(schema: Mapping[str, Any]) -> Any:
     return {"boolean": False, "null": None}.get(kind, 0)
 
 
+def _begun_instance(schema: Mapping[str, Any]) -> str:
+    """JSON that a part which may be left out still needs at most, once it has been begun."""
+    texts = [""]
+    for union in ("anyOf", "oneOf"):
+        texts += [_begun_instance(inner) for inner in schema.get(union, ())]
+    required = schema.get("required", ())
+    optional = {name: s for name, s in schema.get("properties", {}).items() if name not in required}
+    for inner in (*optional.values(), *schema.get("patternProperties", {}).values()):
+        texts.append(_compact(_minimal_instance(inner)) + _begun_instance(inner))
+    texts += [_begun_instance(schema.get("properties", {}).get(name, {})) for name in required]
+    if items := schema.get("items"):
+        texts.append(_compact(_minimal_instance(items)) + _begun_instance(items))
+    return max(texts, key=len)
+
+
+def _compact(instance: Any) -> str:
+    return json.dumps(instance, separators=(",", ":"))
+
+
 class ConstraintCompiler:
-    """Compiles schemas for one tokenizer; compiled schemas are kept."""
+    """Compiles schemas for one tokenizer; the compiled schemas used last are kept."""
 
     def __init__(self, tokenizer: transformers.PreTrainedTokenizerFast, vocab_size: int):
         """Reads the vocabulary (about a second for 150,000 tokens).
@@ -79,7 +100,8 @@ class ConstraintCompiler:
         """
         assert request.schema is not None
         text = json.dumps(request.schema)
-        if text not in self._matchers:
+        matcher = self._matchers.pop(text, None)
+        if matcher is None:
             grammar = LLMatcher.grammar_from_json_schema(
                 text, defaults={"whitespace_flexible": False}
             )
@@ -88,9 +110,13 @@ class ConstraintCompiler:
                 raise RequestError(
                     f"schema: {matcher.get_error()}; use features that llguidance supports"
                 )
-            self._matchers[text] = matcher
-        instance = json.dumps(_minimal_instance(request.schema), separators=(",", ":"))
-        shortest = len(self._tokenizer.tokenize_str(instance)) + _NESTING
+        self._matchers[text] = matcher  # the youngest is last
+        if len(self._matchers) > _KEPT_SCHEMAS:
+            del self._matchers[next(iter(self._matchers))]
+        instance = _compact(_minimal_instance(request.schema))
+        # No part is begun that could not be ended within the limit.
+        parts = instance + _begun_instance(request.schema)
+        shortest = len(self._tokenizer.tokenize_str(parts)) + _NESTING
         thinking = request.think_budget + 1 if request.think_end_id is not None else 0
         if request.max_new_tokens <= shortest + thinking:
             raise RequestError(
@@ -98,7 +124,7 @@ class ConstraintCompiler:
                 f"schema ({shortest} tokens) after {thinking} of thinking; raise it or shorten "
                 "the schema"
             )
-        return Constraint(self, self._matchers[text].deep_copy(), request, shortest)
+        return Constraint(self, matcher.deep_copy(), request, shortest)
 
 
 class Constraint:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from trustee_jax.engine.cache import KVCache, grow
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.constraints import Constraint, ConstraintCompiler
-from trustee_jax.engine.programs import MAX_STOP_IDS, Drawn, Programs, Rows
+from trustee_jax.engine.programs import MAX_CHOICES, MAX_STOP_IDS, Drawn, Programs, Rows
 from trustee_jax.engine.slots import Slot, choose_slot, common_prefix, longest_match
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.models.transformer import Transformer
@@ -35,6 +35,7 @@ class _Job:
     slot: Slot | None = None
     sampled: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
+    choice_logits: list[np.ndarray] = dataclasses.field(default_factory=list)
 
     @property
     def needed(self) -> int:
@@ -171,6 +172,11 @@ class Engine:
         if len(request.stop_ids) > MAX_STOP_IDS:
             raise RequestError(
                 f"stop_ids: {len(request.stop_ids)} given, at most {MAX_STOP_IDS} are supported"
+            )
+        choices = request.choices
+        if len(choices) > MAX_CHOICES or not all(0 <= token < vocab_size for token in choices):
+            raise RequestError(
+                f"choices: {len(choices)} given; at most {MAX_CHOICES} ids in [0, {vocab_size})"
             )
         constraint = None
         if request.schema is not None:
@@ -315,6 +321,7 @@ class Engine:
                 new.key[i] = np.random.SeedSequence([self._seed, *request.key]).generate_state(2)
                 if request.schema is None:
                     new.stop_ids[i, : len(request.stop_ids)] = request.stop_ids
+                new.choices[i, : len(request.choices)] = request.choices
                 self._running[slot.index] = job
                 self._halted[slot.index] = False
             self._rows = self._programs.admit(self._rows, slots, new)
@@ -335,7 +342,9 @@ class Engine:
         self._inflight.append((drawn, dict(self._running)))
 
     def _collect(self, drawn: Drawn, jobs: dict[int, _Job]) -> list[tuple[int, Completion]]:
-        tokens, logprobs, valid = jax.device_get((drawn.tokens, drawn.logprobs, drawn.valid))
+        tokens, logprobs, valid, choices = jax.device_get(
+            (drawn.tokens, drawn.logprobs, drawn.valid, drawn.choices)
+        )
         completions = []
         for index, job in jobs.items():
             if self._running.get(index) is not job:
@@ -344,6 +353,8 @@ class Engine:
             new = tokens[rows, index].tolist()
             job.sampled += new
             job.logprobs += logprobs[rows, index].tolist()
+            if job.request.choices:
+                job.choice_logits += list(choices[rows, index, : len(job.request.choices)])
             self.stats.sampled_tokens += len(new)
             complete = False
             if job.constraint is not None:
@@ -361,5 +372,11 @@ class Engine:
         # The last token drawn was never fed, so its keys and values are not in the cache.
         job.slot.release(np.concatenate([job.tokens, sampled[:-1]]))
         del self._running[job.slot.index]
-        logprobs = np.array(job.logprobs, np.float32)
-        return Completion(sampled, logprobs, "stop" if complete else "length")
+        return Completion(
+            tokens=sampled,
+            logprobs=np.array(job.logprobs, np.float32),
+            finish="stop" if complete else "length",
+            choice_logits=np.array(job.choice_logits, np.float32).reshape(
+                len(sampled), len(job.request.choices)
+            ),
+        )

@@ -23,6 +23,7 @@ from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
 MAX_STOP_IDS = 8
+MAX_CHOICES = 12
 Array = Any  # np.ndarray on the host, jax.Array on the device
 
 
@@ -43,6 +44,7 @@ class Rows:
       top_p: float32.
       key: uint32[slots, 2].
       stop_ids: int32[slots, MAX_STOP_IDS], padded with -1.
+      choices: int32[slots, MAX_CHOICES], tokens whose logits are reported, padded with 0.
     """
 
     token: Array
@@ -56,6 +58,7 @@ class Rows:
     top_p: Array
     key: Array
     stop_ids: Array
+    choices: Array
 
     @classmethod
     def zeros(cls, slots: int) -> Rows:
@@ -72,6 +75,7 @@ class Rows:
             top_p=np.ones(slots, np.float32),
             key=np.zeros((slots, 2), np.uint32),
             stop_ids=np.full((slots, MAX_STOP_IDS), -1, np.int32),
+            choices=np.zeros((slots, MAX_CHOICES), np.int32),
         )
 
 
@@ -84,11 +88,13 @@ class Drawn:
       tokens: int32.
       logprobs: float32.
       valid: bool, False where the row was not active in that step.
+      choices: float32, with a last axis of MAX_CHOICES: logits of the row's choices.
     """
 
     tokens: jax.Array
     logprobs: jax.Array
     valid: jax.Array
+    choices: jax.Array
 
 
 def prefill(
@@ -157,7 +163,10 @@ def decode(
     allowed = unpack_bitmask(bits, vocab_size)
     shape = (max_steps, total)
     drawn = Drawn(
-        jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
+        jnp.zeros(shape, jnp.int32),
+        jnp.zeros(shape, jnp.float32),
+        jnp.zeros(shape, bool),
+        jnp.zeros((*shape, MAX_CHOICES), jnp.float32),
     )
 
     def step(
@@ -183,6 +192,7 @@ def decode(
             drawn.tokens.at[i].set(tokens),
             drawn.logprobs.at[i].set(logprobs),
             drawn.valid.at[i].set(rows.active),
+            drawn.choices.at[i].set(jnp.take_along_axis(logits, rows.choices, axis=-1)),
         )
         one = rows.active.astype(jnp.int32)
         stopped = jnp.any(tokens[:, None] == rows.stop_ids, axis=-1)

@@ -61,6 +61,51 @@ class SimulatorConfig:
 
 
 @dataclass(frozen=True)
+class WorldConfig(SimulatorConfig):
+    """The records behind the tools, and the simulator as the one who writes the first of them.
+
+    Attributes:
+      enabled: whether there are any. A weak simulator may do better without; reads are then not
+        repeated verbatim, and nothing but the conversation says what has changed.
+      collections: most collections of a task's world.
+      records: most records of a collection at the start.
+      fields: most fields of a record besides its id.
+      changes: most changes of one call.
+    """
+
+    max_tokens: int = 1024
+    enabled: bool = True
+    collections: int = 3
+    records: int = 4
+    fields: int = 5
+    changes: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(self, 1, "collections", "records", "fields", "changes")
+
+
+@dataclass(frozen=True)
+class VerifierConfig(SimulatorConfig):
+    """How the verifier answers.
+
+    Attributes:
+      mode: "reasoned", one question per criterion, answered after reasons (and thoughts, where the
+        model thinks); "logprobs", one question per criterion, read from the probability of "true"
+        without a sample; "joint", one question for all criteria, as in the published run.
+      threshold: probability of "true" from which a criterion is met ("reasoned" and "logprobs").
+    """
+
+    mode: Literal["reasoned", "logprobs", "joint"] = "reasoned"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.threshold < 1:
+            raise ConfigError("threshold", self.threshold, "give a probability between 0 and 1")
+
+
+@dataclass(frozen=True)
 class SimulationConfig:
     """Options of tasks and episodes.
 
@@ -69,6 +114,7 @@ class SimulationConfig:
       task: the simulator as task generator.
       user: the simulator as user.
       tool: the simulator as every tool.
+      world: the records behind the tools, and the simulator as their author.
       verifier: the simulator as verifier.
       max_parallel_calls: calls of one assistant turn that are executed; the others are told so.
       tool_result_limit: characters after which a tool result is cut.
@@ -78,6 +124,12 @@ class SimulationConfig:
       show_persona: tell user and verifier the persona.
       show_intent: tell user, tools and verifier the intent.
       show_expected_calls: tell the verifier the expected calls.
+      check_calls: let code answer calls that do not fit their tool's schema, with the error that a
+        real API would give; otherwise the tool simulator answers them.
+      check_tasks: refuse a task whose intent lacks a value that its expected calls need.
+      recent_tasks: tasks that a new one is compared with; 0 turns it off.
+      near_copy: similarity from which it is refused; see `RecentTasks`.
+      vetoes: let code take away criteria that it knows not to be met; see `find_vetoes`.
       prompts: folder with own prompt templates, which replace those of `simulation/prompts` file by
         file; None for none.
     """
@@ -91,16 +143,25 @@ class SimulationConfig:
     )
     user: SimulatorConfig = SimulatorConfig()
     tool: SimulatorConfig = SimulatorConfig()
-    verifier: SimulatorConfig = SimulatorConfig()
+    world: WorldConfig = WorldConfig()
+    verifier: VerifierConfig = VerifierConfig()
     max_parallel_calls: int = 3
     tool_result_limit: int = 512
     text_limit: int = 400
     show_persona: bool = True
     show_intent: bool = True
     show_expected_calls: bool = True
+    check_calls: bool = True
+    check_tasks: bool = True
+    recent_tasks: int = 256
+    near_copy: float = 0.6
+    vetoes: bool = True
     prompts: str | None = None
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "max_parallel_calls")
         # Shorter ones leave no room for the errors that code answers with.
         _at_least(self, 64, "tool_result_limit", "text_limit")
+        _at_least(self, 0, "recent_tasks")
+        if not self.near_copy > 0:
+            raise ConfigError("near_copy", self.near_copy, "give more than 0; above 1 it is off")

@@ -16,13 +16,13 @@ from trustee_jax.chat import (
     ChatFormat,
     Conversation,
     MalformedCall,
+    Sequence,
     ToolCall,
 )
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.simulation.config import SimulationConfig
-from trustee_jax.simulation.prompts import CRITERIA
 from trustee_jax.simulation.records import Counts, End, Episode
-from trustee_jax.simulation.schemas import result_schema, user_schema, verdict_schema
+from trustee_jax.simulation.schemas import changing_result_schema, result_schema, user_schema
 from trustee_jax.simulation.simulator import (
     ROLE_KEYS,
     Key,
@@ -34,6 +34,8 @@ from trustee_jax.simulation.simulator import (
 from trustee_jax.simulation.task import Task
 from trustee_jax.simulation.transcript import call_text, compact_json
 from trustee_jax.simulation.verdict import Verdict
+from trustee_jax.simulation.verifier import Evidence, verify
+from trustee_jax.simulation.world import ImpossibleChange, World, apply_changes
 from trustee_jax.tools import check_arguments
 
 
@@ -68,6 +70,7 @@ class _Play:
         self.counts, self.usage = Counts(), Usage()
         self.tools = {tool.name: tool for tool in task.tools}
         self.tool_fields = tool_fields(task.tools)
+        self.world = None if task.world is None else World(task.world)
         self.messages: list[dict[str, Any]] = [
             {"role": "system", "content": simulator.prompts.policy(task.aspects.system_prompt)},
             {"role": "user", "content": task.query},
@@ -85,7 +88,7 @@ class _Play:
         verdict, reward, cause, detail = None, None, None, ""
         try:
             ended = yield from self._dialogue()
-            if self.counts.valid_calls:
+            if self._has_called():
                 verdict = yield from self._verify(ended)
                 reward = verdict.reward
             else:
@@ -97,6 +100,7 @@ class _Play:
         sequences = self.conversation.sequences()
         self.counts.policy_tokens = sum(int(np.sum(part.sampled)) for part in sequences)
         self.counts.context_tokens = len(self.conversation.context)
+        self.counts.changes = len(self.world.changes) if self.world else 0
         self.counts.simulator_tokens = self.usage.tokens
         self.counts.simulator_requests = self.usage.requests
         self.counts.simulator_retries = self.usage.retries
@@ -111,7 +115,14 @@ class _Play:
             cause=cause,
             detail=detail,
             counts=self.counts,
+            world=self.world.records if self.world else None,
+            changes=tuple(self.world.changes) if self.world else (),
+            segments=tuple(_segments(self.format, part) for part in sequences),
         )
+
+    def _has_called(self) -> bool:
+        """Whether there is anything to judge; what code refuses is no use of a tool."""
+        return bool(self.counts.valid_calls if self.config.check_calls else self.counts.calls)
 
     def _dialogue(self) -> Generator[Request, Completion, End]:
         counts, limits = self.counts, self.task.aspects
@@ -204,7 +215,7 @@ class _Play:
                 answer = {"error": past_limit}
             elif not isinstance(call, ToolCall):
                 answer = {"error": f"the call could not be read: {call.problem}"}
-            elif problem := self._problem(call):
+            elif self.config.check_calls and (problem := self._problem(call)):
                 answer = {"error": problem}
             else:
                 answer = yield from self._ask_tool(call)
@@ -220,20 +231,53 @@ class _Play:
 
     def _ask_tool(self, call: ToolCall) -> Generator[Request, Completion, dict[str, Any]]:
         number = self.counts.executed_calls
+        world = self.world
+        self.counts.executed_calls += 1
+        if world is not None and (known := world.recall(call.name, call.arguments)) is not None:
+            self.counts.repeated_reads += 1
+            return known
+        text = call_text(call.name, call.arguments)
+        options = self.config.world
+        schema = result_schema(self.config.tool_result_limit)
+        if world is not None:
+            ids = {name: [row["id"] for row in rows] for name, rows in world.records.items()}
+            schema = changing_result_schema(
+                self.config.tool_result_limit, ids, options.changes, options.fields
+            )
         answer = yield from self.simulator.ask(
             "tool",
             {
                 "tools": self.tool_fields,
                 "intent": self.task.intent if self.config.show_intent else None,
-                "call": call_text(call.name, call.arguments),
+                "world": world.lines() if world is not None else None,
+                "call": text,
             },
-            result_schema(self.config.tool_result_limit),
+            schema,
             (*self.key, ROLE_KEYS["tool"], number),
             messages=self.messages,
+            check=self._impossible,
             usage=self.usage,
         )
-        self.counts.executed_calls += 1
-        return answer
+        if world is None:
+            return answer
+        result: dict[str, Any] = answer["result"]
+        before = len(world.changes)
+        world.change(answer["changes"], text)
+        if len(world.changes) == before:
+            world.remember(call.name, call.arguments, result)
+        return result
+
+    def _impossible(self, answer: dict[str, Any]) -> str | None:
+        """Why the world does not allow the changes of a tool's answer."""
+        if self.world is None:
+            return None
+        if "error" in answer["result"] and answer["changes"]:
+            return "a failed call changes nothing"
+        try:
+            apply_changes(self.world.records, answer["changes"])
+        except ImpossibleChange as error:
+            return str(error)
+        return None
 
     def _ask_user(self) -> Generator[Request, Completion, str]:
         answer = yield from self.simulator.ask(
@@ -253,24 +297,22 @@ class _Play:
         return text
 
     def _verify(self, ended: End) -> Generator[Request, Completion, Verdict]:
-        expected = self.task.expected_calls if self.config.show_expected_calls else None
-        count = self.task.aspects.criteria
-        answer = yield from self.simulator.ask(
-            "verifier",
-            {
-                "tools": self.tool_fields,
-                "persona": self.task.persona if self.config.show_persona else None,
-                "intent": self.task.intent if self.config.show_intent else None,
-                "query": self.task.query,
-                "expected_calls": expected,
-                "ended": ended,
-                "criteria": CRITERIA[:count],
-            },
-            verdict_schema(count, self.config.text_limit),
-            (*self.key, ROLE_KEYS["verifier"], 0),
+        evidence = Evidence(
+            task=self.task,
             messages=self.messages,
-            usage=self.usage,
+            ended=ended,
+            world=self.world.records if self.world else None,
+            changes=self.world.changes if self.world else (),
         )
-        return Verdict(
-            answer["reasoning"].strip(), {name: answer[name] for name in CRITERIA[:count]}
-        )
+        key = (*self.key, ROLE_KEYS["verifier"])
+        return (yield from verify(self.simulator, evidence, key, self.usage))
+
+
+def _segments(format: ChatFormat, sequence: Sequence) -> tuple[tuple[int, str | None], ...]:
+    """Runs of context and of sampled tokens, the latter with their text."""
+    bounds = np.flatnonzero(np.diff(sequence.sampled)) + 1
+    runs = []
+    for run in np.split(np.arange(len(sequence.tokens)), bounds):
+        sampled = len(run) > 0 and bool(sequence.sampled[run[0]])
+        runs.append((len(run), format.decode(sequence.tokens[run]) if sampled else None))
+    return tuple(runs)

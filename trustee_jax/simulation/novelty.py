@@ -48,10 +48,6 @@ class RecentTasks:
         grams = _grams(text)
         return max((_jaccard(grams, other) for other in self._grams), default=0.0)
 
-    def holds_near_copy(self, text: str) -> bool:
-        """Whether a remembered text is at least `threshold` near."""
-        return self.nearest(text) >= self.threshold
-
     def state(self) -> dict[str, Any]:
         """Returns all that `restore` needs, as JSON values."""
         return {"texts": list(self._texts)}
@@ -69,6 +65,11 @@ class RecentTasks:
         self._grams.clear()
         for text in texts:
             self.add(text)
+
+
+def similarity(one: str, other: str) -> float:
+    """Returns the nearness of two texts, in [0, 1]."""
+    return _jaccard(_grams(one), _grams(other))
 
 
 def _grams(text: str) -> frozenset[str]:

@@ -9,13 +9,26 @@ import jinja2
 from trustee_jax.errors import ConfigError
 from trustee_jax.simulation.transcript import compact_json
 
-SimulatorRole = Literal["task", "user", "tool", "verifier"]
+SimulatorRole = Literal["task", "world", "user", "tool", "verifier"]
 
 POLICY_PROMPTS = ("policy_detailed", "policy_medium", "policy_brief", "policy_one_line")
 CRITERIA = ("intent_met", "calls_correct", "no_hallucination", "no_waste", "concise")
 """What the verifier judges, in the order in which the curriculum adds them."""
 
 _OWN_FOLDER = Path(__file__).parent / "prompts"
+EXAMPLE_TASK: dict[str, Any] = {
+    "persona": "Tom, a nurse after a night shift, types without capitals.",
+    "expected_calls": [
+        {
+            "name": "reserve_table",
+            "values": {"restaurant": "Luigi's", "date": "12 May", "time": "19:30", "people": "4"},
+        }
+    ],
+    "intent": "Reserve a table for 4 at Luigi's in Leeds on 12 May at 19:30.",
+    "query": "hey, can you get me a table at luigi's in leeds? 4 people, 12 may, half past seven",
+}
+"""The task that the generator is shown; a simulator that repeats it is refused."""
+
 _TOOL = {"name": "find", "description": "Finds.", "parameters": {"type": "object"}}
 # One value for every field that a role's template receives; shows a misspelt field at once.
 _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
@@ -26,9 +39,24 @@ _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
         "persona": 0,
         "ambiguity": 0,
         "turns": 0,
+        "values": {"find": ["city"]},
+        "example": EXAMPLE_TASK,
+    },
+    "world": {
+        "tools": [_TOOL],
+        "intent": "g",
+        "expected_calls": [{"name": "find", "values": {"city": "Lyon"}}],
+        "collections": 3,
+        "records": 4,
     },
     "user": {"tools": [_TOOL], "persona": "p", "intent": "g", "query": "q", "history": ["h"]},
-    "tool": {"tools": [_TOOL], "intent": "g", "history": ["h"], "call": "find({})"},
+    "tool": {
+        "tools": [_TOOL],
+        "intent": "g",
+        "history": ["h"],
+        "world": ["hotels: {}"],
+        "call": "find({})",
+    },
     "verifier": {
         "tools": [_TOOL],
         "persona": "p",
@@ -37,7 +65,10 @@ _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
         "expected_calls": ["find"],
         "history": ["h"],
         "ended": "user",
+        "world": ["hotels: {}"],
+        "changes": ["add in hotels: {}"],
         "criteria": CRITERIA,
+        "mode": "reasoned",
     },
 }
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from trustee_jax.chat import Sequence
-from trustee_jax.simulation.prompts import SimulatorRole
 from trustee_jax.simulation.simulator import Problem
 from trustee_jax.simulation.task import Task
 from trustee_jax.simulation.verdict import Verdict
+from trustee_jax.simulation.world import Change, Records
 
 End = Literal["user", "user_turns", "assistant_turns", "tool_turns", "length", "context", "empty"]
 """How a dialogue came to its end; all of these are graded.
@@ -22,7 +22,11 @@ policy wrote neither text nor call.
 INVALID_CAUSES = (
     "prompt_too_long",
     "policy_refused",
-    *(f"{role}_{problem}" for role in get_args(SimulatorRole)[1:] for problem in get_args(Problem)),
+    *(
+        f"{role}_{problem}"
+        for role in ("user", "tool", "verifier")
+        for problem in get_args(Problem)
+    ),
 )
 """Why an episode says nothing about the policy: prompt_too_long, the opening alone fills the
 context; policy_refused, the engine refused a request of the policy; else a simulator's role and
@@ -41,6 +45,8 @@ class Counts:
       valid_calls: those of an offered tool with arguments that fit its schema.
       malformed_calls: attempts that were no calls.
       executed_calls: calls that the tool simulator answered.
+      repeated_reads: executed calls among them whose earlier result was repeated verbatim.
+      changes: records that calls added, updated or removed.
       unanswered_calls: well-formed or not, past the limit of parallel calls or of turns.
       policy_tokens: tokens that the policy sampled.
       context_tokens: length of the policy's context at the end.
@@ -56,6 +62,8 @@ class Counts:
     valid_calls: int = 0
     malformed_calls: int = 0
     executed_calls: int = 0
+    repeated_reads: int = 0
+    changes: int = 0
     unanswered_calls: int = 0
     policy_tokens: int = 0
     context_tokens: int = 0
@@ -80,6 +88,10 @@ class Episode:
       cause: why it is invalid, one of `INVALID_CAUSES`; None if valid.
       detail: what exactly went wrong, for a reader.
       counts: the numbers.
+      world: the records at the end; None where there were none.
+      changes: what calls changed.
+      segments: per sequence, (tokens, text) of each run of tokens; text is what the policy sampled
+        and is trained on, None for context.
     """
 
     task: Task
@@ -92,6 +104,9 @@ class Episode:
     cause: str | None = None
     detail: str = ""
     counts: Counts = field(default_factory=Counts)
+    world: Records | None = None
+    changes: tuple[Change, ...] = ()
+    segments: tuple[tuple[tuple[int, str | None], ...], ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -110,5 +125,8 @@ class Episode:
             "verdict": self.verdict.to_json() if self.verdict else None,
             "task": self.task.to_json(),
             "messages": list(self.messages),
+            "world": self.world,
+            "changes": [change.to_json() for change in self.changes],
+            "segments": [[list(run) for run in sequence] for sequence in self.segments],
             "counts": dataclasses.asdict(self.counts),
         }

@@ -5,6 +5,7 @@ used are those that llguidance and jsonschema understand alike.
 """
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema
@@ -15,6 +16,8 @@ Schema = dict[str, Any]
 
 _AMOUNT = {"type": "number", "minimum": -(10**9), "maximum": 10**9, "multipleOf": 0.01}
 _KEY = "^[a-z][a-z0-9_]{0,23}$"
+_ID = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$"}
+_VALUE_LENGTH = 48
 # Small models like to answer with a letter, which is neither a wish nor a person.
 _LEAST_TEXT = 4
 # The engine writes decimal digits; a float is rarely an exact multiple of 0.01.
@@ -25,12 +28,37 @@ _Validator = jsonschema.validators.extend(
 
 @functools.cache
 def task_schema(tools: tuple[str, ...], calls: int, text_limit: int) -> Schema:
-    """Schema of a task: {persona, intent, expected_calls, query}."""
-    text = _text(text_limit, least=_LEAST_TEXT)
-    persona = _text(text_limit // 2, least=_LEAST_TEXT)
+    """Schema of a task: {persona, expected_calls, intent, query}, the calls by their names."""
     name = {"type": "string", "enum": list(tools)}
-    expected = {"type": "array", "items": name, "minItems": calls, "maxItems": calls}
-    return _closed(persona=persona, intent=text, expected_calls=expected, query=text)
+    return _task(name, calls, text_limit)
+
+
+def planned_task_schema(values: Mapping[str, Sequence[str]], calls: int, text_limit: int) -> Schema:
+    """Schema of a task whose calls come with their values: {name, values} each.
+
+    Args:
+      values: tool name -> parameters whose values are asked for.
+      calls: number of calls.
+      text_limit: characters of a text.
+    """
+    call = {
+        "anyOf": [
+            _closed(
+                name={"type": "string", "enum": [name]},
+                values=_closed(**{parameter: _text(_VALUE_LENGTH) for parameter in parameters}),
+            )
+            for name, parameters in values.items()
+        ]
+    }
+    return _task(call, calls, text_limit)
+
+
+@functools.cache
+def world_schema(collections: int, records: int, fields: int, text_limit: int) -> Schema:
+    """Schema of a world: up to so many collections of records with an id and further fields."""
+    record = _record(fields, text_limit)
+    listing = {"type": "array", "items": record, "maxItems": records}
+    return _open(listing, most=collections)
 
 
 @functools.cache
@@ -49,9 +77,56 @@ def result_schema(result_limit: int) -> Schema:
     return _open(value, most=5)
 
 
+def changing_result_schema(
+    result_limit: int, ids: Mapping[str, Sequence[str]], changes: int, fields: int
+) -> Schema:
+    """Schema of a tool result with the changes that the call makes: {result, changes}.
+
+    Args:
+      result_limit: characters of the result, as in `result_schema`.
+      ids: collection -> ids of its records: what can be updated or removed.
+      changes: most changes of one call.
+      fields: most fields that a change sets.
+    """
+    written = _open(_scalar(_VALUE_LENGTH), most=fields)
+    kinds = [
+        _closed(
+            operation={"type": "string", "enum": ["add"]},
+            collection={"type": "string", "pattern": _KEY},
+            id=_ID,
+            fields=written,
+        )
+    ]
+    for collection, present in ids.items():
+        if present:
+            where = {
+                "collection": {"type": "string", "enum": [collection]},
+                "id": {"type": "string", "enum": list(present)},
+            }
+            update = {"type": "string", "enum": ["update"]}
+            remove = {"type": "string", "enum": ["remove"]}
+            kinds.append(_closed(operation=update, **where, fields=written))
+            kinds.append(_closed(operation=remove, **where))
+    listing = {"type": "array", "items": {"anyOf": kinds}, "maxItems": changes}
+    return _closed(result=result_schema(result_limit), changes=listing)
+
+
+@functools.cache
+def part_schema(lines: int, reasoning_limit: int | None) -> Schema:
+    """Schema of the judgement on one criterion: {[reasoning,] line, met}.
+
+    Args:
+      lines: lines of the transcript, the deciding one of which is named.
+      reasoning_limit: characters of the reasons; None: no reasons.
+    """
+    line = {"type": "integer", "enum": list(range(1, lines + 1))}
+    reasons = {} if reasoning_limit is None else {"reasoning": _text(reasoning_limit)}
+    return _closed(**reasons, line=line, met={"type": "boolean"})
+
+
 @functools.cache
 def verdict_schema(criteria: int, text_limit: int) -> Schema:
-    """Schema of a verdict: {reasoning, one boolean for each of the first criteria}."""
+    """Schema of a joint verdict: {reasoning, one boolean for each of the first criteria}."""
     flags = {name: {"type": "boolean"} for name in CRITERIA[:criteria]}
     return _closed(reasoning=_text(text_limit), **flags)
 
@@ -61,12 +136,28 @@ def matches(value: Any, schema: Schema) -> bool:
     return _Validator(schema).is_valid(value)
 
 
+def _task(call: Schema, calls: int, text_limit: int) -> Schema:
+    text = _text(text_limit, least=_LEAST_TEXT)
+    persona = _text(text_limit // 2, least=_LEAST_TEXT)
+    expected = {"type": "array", "items": call, "minItems": calls, "maxItems": calls}
+    # The calls come first: a wish is then written for them, rather than calls found for a wish.
+    return _closed(persona=persona, expected_calls=expected, intent=text, query=text)
+
+
 def _text(most: int, least: int = 0) -> Schema:
     return {"type": "string", "minLength": least, "maxLength": most}
 
 
 def _scalar(text_limit: int) -> Schema:
     return {"anyOf": [_text(text_limit), _AMOUNT, {"type": "boolean"}]}
+
+
+def _record(fields: int, text_limit: int) -> Schema:
+    return {
+        **_open(_scalar(text_limit), most=1 + fields),
+        "properties": {"id": _ID},
+        "required": ["id"],
+    }
 
 
 def _closed(**properties: Schema) -> Schema:

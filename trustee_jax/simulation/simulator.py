@@ -1,6 +1,8 @@
 """The frozen model behind every simulated role: one request, held to a schema, with tries."""
 
+import functools
 import json
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -18,7 +20,7 @@ from trustee_jax.simulation.transcript import transcript
 Problem = Literal["too_long", "refused", "length", "malformed"]
 Key = tuple[int, ...]
 
-ROLE_KEYS = {"task": 0, "policy": 1, "user": 2, "tool": 3, "verifier": 4}
+ROLE_KEYS = {"task": 0, "policy": 1, "user": 2, "tool": 3, "verifier": 4, "world": 5}
 # Characters a line and number of lines that a conversation is cut to, in turn, until it fits: a
 # policy that floods its simulators must not get away with an episode that does not count.
 _CUTS = ((None, None), (2000, None), (500, None), (125, 40))
@@ -83,6 +85,8 @@ class Simulator:
         self.prompts = Prompts(config.prompts)
         self.max_length = max_length
         for role in get_args(SimulatorRole):
+            if role == "world" and not config.world.enabled:
+                continue
             if (tokens := self._answer_tokens(self._options(role))) >= max_length:
                 raise ConfigError(
                     f"{role}.max_tokens",
@@ -117,11 +121,46 @@ class Simulator:
         Raises:
           SimulatorError: no try gave a usable answer.
         """
+        answer, _ = yield from self.ask_completion(
+            role, fields, schema, key, messages=messages, check=check, usage=usage
+        )
+        return answer
+
+    def ask_completion(
+        self,
+        role: SimulatorRole,
+        fields: Mapping[str, Any],
+        schema: Schema,
+        key: Key,
+        *,
+        messages: Sequence[Mapping[str, Any]] = (),
+        check: Callable[[dict[str, Any]], str | None] = lambda answer: None,
+        usage: Usage | None = None,
+        options: SimulatorConfig | None = None,
+        choices: tuple[int, ...] = (),
+    ) -> Generator[Request, Completion, tuple[dict[str, Any], Completion]]:
+        """Asks like `ask`, and returns the answer with the tokens it was made of.
+
+        Args:
+          role: see `ask`, as the arguments not listed here.
+          fields: see `ask`.
+          schema: see `ask`.
+          key: see `ask`.
+          messages: see `ask`.
+          check: see `ask`.
+          usage: see `ask`.
+          options: in place of the role's own.
+          choices: tokens whose logits the completion shall hold.
+
+        Raises:
+          SimulatorError: no try gave a usable answer.
+        """
         usage = usage if usage is not None else Usage()
-        options = self._options(role)
+        options = options or self._options(role)
         thinking = self._thinks(options)
-        tokens = self._prompt(role, fields, messages)
-        for attempt in range(options.tries):
+        tokens = self._prompt(role, fields, messages, options)
+        greedy = options.sampling.temperature == 0
+        for attempt in range(1 if greedy else options.tries):
             try:
                 completion = yield Request(
                     tokens=tokens,
@@ -133,6 +172,7 @@ class Simulator:
                     schema=schema,
                     think_end_id=self.format.think_end_id if thinking else None,
                     think_budget=options.think_budget if thinking else 0,
+                    choices=choices,
                 )
             except RequestError as error:
                 # A refusal depends on the request's shape, not on its key: another try is in vain.
@@ -145,9 +185,39 @@ class Simulator:
                 continue
             answer, problem = self._read(completion.tokens, schema, thinking)
             if answer is not None and not (problem := check(answer) or ""):
-                return answer
+                return answer, completion
             failure = Failure(role, "malformed", problem)
         raise SimulatorError(failure)
+
+    @functools.cached_property
+    def boolean_starts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Tokens that begin `true`, and tokens that begin `false`, in JSON."""
+        return self._single_tokens("true"), self._single_tokens("false")
+
+    def boolean_place(self, tokens: np.ndarray) -> int | None:
+        """Index of the token with which the boolean at the end of an answer begins.
+
+        Args:
+          tokens: int32[n], an answer whose last field is a boolean.
+
+        Returns:
+          The index; None if the token begins before the boolean does.
+        """
+        ids = [int(token) for token in tokens]
+        text = self.format.decode(ids)
+        end = re.search(r"(true|false)\}\s*$", text)
+        if end is None:
+            return None
+        # Backwards: the answer before it may be long.
+        for place in range(len(ids) - 1, -1, -1):
+            begin = len(self.format.decode(ids[:place]))
+            if begin <= end.start():
+                return place if begin == end.start() else None
+        return None
+
+    def _single_tokens(self, word: str) -> tuple[int, ...]:
+        parts = (self.format.encode(word[: length + 1]) for length in range(len(word)))
+        return tuple(dict.fromkeys(int(ids[0]) for ids in parts if len(ids) == 1))
 
     def _options(self, role: SimulatorRole) -> SimulatorConfig:
         options: SimulatorConfig = getattr(self.config, role)
@@ -161,9 +231,12 @@ class Simulator:
         return options.max_tokens + (options.think_budget + 1 if self._thinks(options) else 0)
 
     def _prompt(
-        self, role: SimulatorRole, fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
+        self,
+        role: SimulatorRole,
+        fields: Mapping[str, Any],
+        messages: Sequence[Mapping[str, Any]],
+        options: SimulatorConfig,
     ) -> np.ndarray:
-        options = self._options(role)
         room = self.max_length - self._answer_tokens(options)
         for width, lines in _CUTS:
             history = {"history": transcript(messages, width, lines)} if messages else {}

@@ -93,7 +93,9 @@ def describe(episode: Episode) -> str:
         *transcript(episode.messages),
     ]
     if episode.verdict:
-        lines += ["", f"verdict: {episode.verdict.criteria}", episode.verdict.reasoning]
+        lines += ["", f"verdict: {episode.verdict.criteria}"]
+        lines += [f"{part.criterion}: {part.reasoning}" for part in episode.verdict.parts]
+        lines += [f"veto on {v.criterion}: {v.reason}" for v in episode.verdict.vetoes]
     return "\n".join(lines)
 
 

@@ -1,0 +1,59 @@
+"""Whether a task can be solved: what its calls need, and whether the user knows it."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trustee_jax.tools import Tool
+
+_NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
+_WORDS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
+
+
+def needed_values(tool: Tool) -> tuple[str, ...]:
+    """Names of the parameters whose values only the user can know.
+
+    These are the required ones that are a text or a number. One of fixed choices, a boolean and one
+    with a default can be told from the wish; lists and objects are too free to be checked.
+    """
+    properties = tool.parameters.get("properties", {})
+    return tuple(
+        name
+        for name in tool.parameters.get("required", ())
+        if (schema := properties.get(name, {})).get("type") in ("string", "number", "integer")
+        and schema.keys().isdisjoint(("enum", "const", "default"))
+    )
+
+
+def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]:
+    """Finds what the intent does not say of the calls that are to fulfil it.
+
+    A value is said if all its words and numbers stand in the intent, in any order and spelling of
+    case, accents and small numbers. A later call may leave a value empty: it comes from the result
+    of an earlier one.
+
+    Args:
+      calls: {name, values: parameter -> text} in order.
+      intent: what the user wants.
+
+    Returns:
+      "call.parameter (value)" for each one missing.
+    """
+    known = _words(intent)
+    lacking = []
+    for index, call in enumerate(calls):
+        for parameter, value in call["values"].items():
+            words = _words(value)
+            if (not words and index == 0) or not words <= known:
+                lacking.append(f"{call['name']}.{parameter} ({value!r})")
+    return lacking
+
+
+def _words(text: str) -> set[str]:
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("'", "")
+    return {_WORDS.get(word, word) for word in re.findall(r"\w+", plain)}

@@ -1,0 +1,184 @@
+"""What code can tell about an episode without asking a model. It can only take a criterion away."""
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from trustee_jax.simulation.task import Task
+from trustee_jax.simulation.verdict import Veto
+
+# "3 flights", "step 2", the day of a date: too small to tell an invention from a count.
+_SMALL = 31
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# A word of letters and digits with at least five of them: a code, not a unit or an ordinal.
+_CODE = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9][\w-]{4,}")
+# Sums and products of more numbers than this would cover nearly everything.
+_OPERANDS = 40
+_LARGE = 1e12
+
+
+def find_vetoes(
+    task: Task, messages: Sequence[Mapping[str, Any]], *, expected_calls: bool = True
+) -> list[Veto]:
+    """Checks a dialogue.
+
+    expected_call: an expected tool never answered without an error: "calls_correct", and where none
+    of them did, "intent_met". unknown_tool: a call of a tool that does not exist:
+    "no_hallucination". repeated_call: a call repeated although nothing had changed, or one that
+    could not be executed: "no_waste". invented_value: a number or a code in a message of the
+    assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
+    addition, subtraction or multiplication: "no_hallucination".
+
+    Args:
+      task: the task.
+      messages: the dialogue in the OpenAI form.
+      expected_calls: whether the expected calls may be held against the policy.
+    """
+    vetoes: list[Veto] = []
+    calls = list(_answered_calls(messages))
+    if expected_calls:
+        vetoes += _expected(task, calls)
+    names = {tool.name for tool in task.tools}
+    for name in dict.fromkeys(call.name for call in calls if call.name not in names):
+        vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
+    vetoes += _waste(messages, calls)
+    vetoes += [
+        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value}")
+        for value in invented_values(messages, _descriptions(task))
+    ]
+    return list(dict.fromkeys(vetoes))
+
+
+def invented_values(
+    messages: Sequence[Mapping[str, Any]], known_before: Iterable[str] = ()
+) -> list[str]:
+    """Numbers and codes that the assistant states, but that no earlier message gives.
+
+    What the assistant wrote itself, arguments included, is no source.
+
+    Args:
+      messages: the dialogue in the OpenAI form.
+      known_before: further texts that the assistant may take values from.
+    """
+    sources = _Sources()
+    for text in known_before:
+        sources.add(text)
+    invented: dict[str, None] = {}
+    for message in messages:
+        text = message.get("content") or ""
+        if message["role"] != "assistant":
+            sources.add(text)
+            continue
+        for code in _CODE.findall(text):
+            if not sources.mention(code):
+                invented[code] = None
+        for number in _NUMBER.findall(_CODE.sub(" ", text)):
+            if not sources.give(number):
+                invented[number] = None
+    return list(invented)
+
+
+class _Sources:
+    """What the assistant could know."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._numbers: set[float] = set()
+        self._rounded: dict[int, set[float]] = {}
+
+    def add(self, text: str) -> None:
+        self._text += "\n" + text.casefold()
+        for match in _NUMBER.findall(text):
+            # 19:30, 2026-05-12 and 1,250 are all read as their groups, too.
+            self._numbers |= {_value(match), *map(_value, re.split("[.,]", match))}
+        self._rounded.clear()
+
+    def mention(self, code: str) -> bool:
+        return code.casefold() in self._text
+
+    def give(self, number: str) -> bool:
+        """Whether a number is small, mentioned, or follows from two that are."""
+        value = _value(number)
+        if (value <= _SMALL and value == int(value)) or number in self._text:
+            return True
+        decimals = len(number.rpartition(".")[2]) if "." in number else 0
+        if decimals not in self._rounded:
+            numbers = itertools.chain(self._numbers, self._derived())
+            self._rounded[decimals] = {round(n, decimals) for n in numbers}
+        return round(value, decimals) in self._rounded[decimals]
+
+    def _derived(self) -> Iterator[float]:
+        known = sorted(n for n in self._numbers if n < _LARGE)[:_OPERANDS]
+        for one, other in itertools.combinations_with_replacement(known, 2):
+            yield from (one + other, other - one, one * other)
+
+
+def _descriptions(task: Task) -> Iterator[str]:
+    for tool in task.tools:
+        yield f"{tool.description} {json.dumps(tool.parameters)}"
+
+
+class _Answered:
+    """A call of the dialogue with its answer; answer None: it was not executed."""
+
+    def __init__(self, name: str, arguments: str, answer: str | None):
+        self.name, self.arguments, self.answer = name, arguments, answer
+
+    @property
+    def failed(self) -> bool:
+        return self.answer is None or self.answer.startswith('{"error":')
+
+
+def _answered_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[_Answered]:
+    answers = {m.get("tool_call_id"): m["content"] for m in messages if m["role"] == "tool"}
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            function = call["function"]
+            yield _Answered(
+                function["name"], _canonical(function["arguments"]), answers.get(call["id"])
+            )
+
+
+def _canonical(arguments: Mapping[str, Any] | str) -> str:
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return str(arguments)
+    return json.dumps(arguments, sort_keys=True)
+
+
+def _expected(task: Task, calls: Sequence[_Answered]) -> Iterator[Veto]:
+    done = Counter(call.name for call in calls if not call.failed)
+    missing = Counter(task.expected_calls) - done
+    for name in missing:
+        yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
+    if task.expected_calls and not any(done[name] for name in task.expected_calls):
+        yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
+
+
+def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[_Answered]) -> Iterator[Veto]:
+    seen: dict[tuple[str, str], str | None] = {}
+    for call in calls:
+        key = (call.name, call.arguments)
+        # The same answer twice: nothing had changed, and nothing was learnt.
+        if key in seen and (call.answer is None or seen[key] == call.answer):
+            yield Veto("no_waste", "repeated_call", f"{call.name} was called twice alike")
+        seen[key] = call.answer
+        if call.failed:
+            yield Veto("no_waste", "failed_call", f"a call of {call.name} failed")
+    if any(message.get("malformed_calls") for message in messages):
+        yield Veto("no_waste", "failed_call", "a call could not be read")
+
+
+def _value(text: str) -> float:
+    # A comma before exactly three digits groups thousands; another one is a decimal comma.
+    plain = re.sub(r",(?=\d{3}(?:\D|$))", "", text).replace(",", ".")
+    head, *rest = plain.split(".")
+    try:
+        return float(".".join([head, "".join(rest)]) if rest else head)
+    except (ValueError, OverflowError):
+        return float("inf")
