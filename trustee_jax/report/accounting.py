@@ -1,0 +1,105 @@
+"""What was lost on the way, by cause, over the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from trustee_jax.report.panels import Values
+
+_RECENT = 10  # steps
+
+
+def tables(metrics: Values) -> list[dict[str, Any]]:
+    """Counts over all complete steps, with their rates.
+
+    Args:
+      metrics: Step -> name -> value.
+
+    Returns:
+      [{"title", "unit", "total", "rows", "never"}]: rows are {"label", "count", "share",
+      "recent", "steps", "series"}, where share is of the total, recent the same over the
+      last steps, steps how many steps it occurred in, and series its count at every step. `never`
+      lists the causes that are counted but did not occur.
+    """
+    steps = list(metrics.values())
+    made = [
+        _table(
+            "Episodes",
+            "episodes played",
+            _column(steps, "episodes/played"),
+            [
+                ("valid", _product(steps, "episodes/valid", "episodes/played")),
+                *_causes(steps, "episodes/invalid_"),
+            ],
+        ),
+        _draws(steps),
+        _groups(steps),
+    ]
+    return [table for table in made if table["total"]]
+
+
+def _draws(steps: list[Any]) -> dict[str, Any]:
+    rows = [
+        ("written", _column(steps, "tasks/written")),
+        *((f"rejected: {cause}", series) for cause, series in _causes(steps, "tasks/rejected_")),
+        *((f"failed: {cause}", series) for cause, series in _causes(steps, "tasks/failed_")),
+    ]
+    return _table("Tasks", "tasks drawn", _sum(series for _, series in rows), rows)
+
+
+def _groups(steps: list[Any]) -> dict[str, Any]:
+    kinds = ("used", "uniform", "too_few_valid")
+    rows = [(kind, _column(steps, f"groups/{kind}")) for kind in kinds]
+    return _table("Groups", "groups played", _sum(series for _, series in rows), rows)
+
+
+def _table(
+    title: str, unit: str, totals: list[float], rows: list[tuple[str, list[float]]]
+) -> dict[str, Any]:
+    total, recent_total = sum(totals), sum(totals[-_RECENT:])
+    return {
+        "title": title,
+        "unit": unit,
+        "total": total,
+        "rows": [
+            {
+                "label": label,
+                "count": sum(series),
+                "share": sum(series) / total if total else None,
+                "recent": sum(series[-_RECENT:]) / recent_total if recent_total else None,
+                "steps": sum(value > 0 for value in series),
+                "series": [
+                    round(value / of, 4) if of else None
+                    for value, of in zip(series, totals, strict=True)
+                ],
+            }
+            # The first row is what was not lost; its absence is worth a row.
+            for place, (label, series) in enumerate(rows)
+            if sum(series) or not place
+        ],
+        "never": [label for label, series in rows[1:] if not sum(series)],
+        "recent_steps": min(_RECENT, len(totals)),
+    }
+
+
+def _causes(steps: list[Any], prefix: str) -> list[tuple[str, list[float]]]:
+    names = dict.fromkeys(name for values in steps for name in values if name.startswith(prefix))
+    return [
+        (name.removeprefix(prefix), _column(steps, name))
+        for name in sorted(names, key=lambda name: -sum(_column(steps, name)))
+    ]
+
+
+def _column(steps: list[Any], name: str) -> list[float]:
+    return [values.get(name) or 0.0 for values in steps]
+
+
+def _product(steps: list[Any], first: str, second: str) -> list[float]:
+    pairs = zip(_column(steps, first), _column(steps, second), strict=True)
+    # A share times its whole is a count again, up to rounding.
+    return [float(round(one * other)) for one, other in pairs]
+
+
+def _sum(columns: Iterable[list[float]]) -> list[float]:
+    return [sum(values) for values in zip(*columns, strict=True)]

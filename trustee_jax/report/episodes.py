@@ -1,0 +1,216 @@
+"""Recorded episodes in the one form that the page reads, whatever their age or damage.
+
+A record may lack fields (older files) and may hold anything where the policy wrote it. Here every
+field gets its type, so that the page has one form to show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def normalise(record: Mapping[str, Any], number: int) -> Json:
+    """One line of episodes.jsonl with every field present and of its type.
+
+    Args:
+      record: The line.
+      number: Of the line, from 1; stands in for a missing key.
+
+    Returns:
+      The fields of the record, with these differences: `key` is text ("1-0-3"); messages have
+      `reasoning`, `calls` [{id, name, arguments, line}] and `malformed` [{text, problem, line}];
+      `line` is an event's line in the verifier's transcript, from 1, or None if it has none.
+    """
+    key = record.get("key")
+    parts = key if isinstance(key, list) and key else [f"line{number}"]
+    reward = record.get("reward")
+    cause = record.get("cause")
+    valid = record.get("valid", cause is None and reward is not None)
+    return {
+        "key": "-".join(_text(part) for part in parts),
+        "step": record["step"] if isinstance(record.get("step"), int) else 0,
+        "reward": _number(reward),
+        "cause": None if valid else _text(cause) or "unknown",
+        "detail": _text(record.get("detail")),
+        "ended": _text(record["ended"]) if record.get("ended") is not None else None,
+        "task": _task(_object(record.get("task"))),
+        "messages": _messages(record.get("messages")),
+        "world": _world(record.get("world")),
+        "changes": [_change(change) for change in _objects(record.get("changes"))],
+        "verdict": _verdict(record.get("verdict")),
+        "segments": _segments(record.get("segments")),
+        "counts": _numbers(record.get("counts")),
+    }
+
+
+def _task(task: Json) -> Json:
+    return {
+        "category": _text(task.get("category")),
+        "tools": [
+            {
+                "name": _text(tool.get("name")),
+                "description": _text(tool.get("description")),
+                "parameters": tool.get("parameters"),
+            }
+            for tool in _objects(task.get("tools"))
+        ],
+        "aspects": {
+            name: value
+            for name, value in _object(task.get("aspects")).items()
+            if isinstance(value, bool | int | float | str)
+        },
+        "persona": _text(task.get("persona")),
+        "intent": _text(task.get("intent")),
+        "expected_calls": [_text(name) for name in _list(task.get("expected_calls"))],
+        "query": _text(task.get("query")),
+        "world": _world(task.get("world")),
+    }
+
+
+def _messages(messages: Any) -> list[Json]:
+    """Messages with the transcript's line numbers: see `simulation.transcript.transcript`."""
+    result = []
+    line = 0
+
+    def next_line() -> int:
+        nonlocal line
+        line += 1
+        return line
+
+    for message in _objects(messages):
+        role = _text(message.get("role"))
+        content = _content(message.get("content"))
+        calls = [_call(call) for call in _objects(message.get("tool_calls"))]
+        malformed = [
+            {"text": _text(call.get("text")), "problem": _text(call.get("problem"))}
+            for call in _objects(message.get("malformed_calls"))
+        ]
+        shown: Json = {"role": role, "content": content, "line": None}
+        if role in ("user", "tool") or (
+            role == "assistant" and (content or not (calls or malformed))
+        ):
+            shown["line"] = next_line()
+        for call in (*calls, *malformed):
+            call["line"] = next_line() if role == "assistant" else None
+        optional = {
+            "reasoning": _text(message.get("reasoning_content")),
+            "calls": calls,
+            "malformed": malformed,
+            "name": _text(message.get("name")),
+            "answers": _text(message.get("tool_call_id")),
+        }
+        result.append(shown | {name: value for name, value in optional.items() if value})
+    return result
+
+
+def _call(call: Json) -> Json:
+    function = _object(call.get("function"))
+    return {
+        "id": _text(call.get("id")),
+        "name": _text(function.get("name")),
+        "arguments": _text(function.get("arguments")),
+    }
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, list):
+        parts = (part.get("text") if isinstance(part, dict) else part for part in content)
+        return "".join(map(_text, parts))
+    return _text(content)
+
+
+def _verdict(verdict: Any) -> Json | None:
+    """The verdict by parts; an older one, which has only criteria, becomes parts as well."""
+    if not isinstance(verdict, dict):
+        return None
+    criteria = {
+        name: met for name, met in _object(verdict.get("criteria")).items() if met is not None
+    }
+    parts = [
+        {
+            "criterion": _text(part.get("criterion")),
+            "met": bool(part.get("met")),
+            "probability": _number(part.get("probability")),
+            "line": part["turn"] if isinstance(part.get("turn"), int) else None,
+            "reasoning": _text(part.get("reasoning")),
+        }
+        for part in _objects(verdict.get("parts"))
+    ] or [
+        {
+            "criterion": name,
+            "met": bool(met),
+            "probability": None,
+            "line": None,
+            "reasoning": "",
+        }
+        for name, met in criteria.items()
+    ]
+    return {
+        "mode": _text(verdict.get("mode")),
+        "reasoning": _text(verdict.get("reasoning")),
+        "parts": parts,
+        "vetoes": [
+            {name: _text(veto.get(name)) for name in ("criterion", "check", "reason")}
+            for veto in _objects(verdict.get("vetoes"))
+        ],
+        "criteria": {name: bool(met) for name, met in criteria.items()}
+        or {part["criterion"]: part["met"] for part in parts},
+    }
+
+
+def _segments(sequences: Any) -> list[list[list[Any]]] | None:
+    if not isinstance(sequences, list):
+        return None
+    return [
+        [
+            [int(_number(segment[0]) or 0), segment[1] if isinstance(segment[1], str) else None]
+            for segment in _list(sequence)
+            if isinstance(segment, list) and len(segment) == 2
+        ]
+        for sequence in sequences
+    ]
+
+
+def _world(world: Any) -> dict[str, list[Json]] | None:
+    if not isinstance(world, dict):
+        return None
+    return {name: _objects(rows) for name, rows in world.items()}
+
+
+def _change(change: Json) -> Json:
+    texts = {name: _text(change.get(name)) for name in ("call", "operation", "collection", "id")}
+    return texts | {"record": _object(change.get("record"))}
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    numbers = {name: _number(value) for name, value in _object(values).items()}
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, int | float) and math.isfinite(value):
+        return value
+    return None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Json]:
+    return [item for item in _list(value) if isinstance(item, dict)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

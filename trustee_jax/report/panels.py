@@ -1,0 +1,262 @@
+"""Which curves the page shows, in which order, and what they are called.
+
+Known metrics get a place and a word of explanation; all others follow, so that none is hidden.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+Values = Mapping[int, Mapping[str, float | None]]
+Role = Literal["", "good", "middle", "bad"]
+
+_REWARD_SHARES = {"positive": "1", "zero": "0", "negative": "-1"}
+_ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "good"}
+_DIGITS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One chart over the steps.
+
+    Attributes:
+      title: What it shows.
+      series: Metric -> label.
+      note: How to read it.
+      kind: Lines, or bars that are stacked.
+      scale: Of the vertical axis; the reader can change it.
+      limits: What the vertical axis shows at least.
+    """
+
+    title: str
+    series: Mapping[str, str]
+    note: str = ""
+    kind: Literal["line", "stack"] = "line"
+    scale: Literal["linear", "log"] = "linear"
+    limits: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as the page reads them."""
+        series = [
+            {"metric": metric, "label": label, "role": _ROLES.get(_last(metric), "")}
+            for metric, label in self.series.items()
+        ]
+        return vars(self) | {"series": series}
+
+
+def derive(metrics: Values) -> dict[int, dict[str, float | None]]:
+    """The metrics, with shares of all played episodes in place of counts for each cause."""
+    result = {}
+    for step, values in metrics.items():
+        played = values.get("episodes/played")
+        shares = {
+            f"share/{_last(name)}": value / played
+            for name, value in values.items()
+            if name.startswith("episodes/invalid_") and value is not None and played
+        }
+        if played and values.get("episodes/valid") is not None:
+            shares["share/valid"] = values["episodes/valid"]
+        result[step] = {**values, **shares}
+    return result
+
+
+def columns(metrics: Values) -> dict[str, Any]:
+    """The metrics as the page reads them: {"steps": [n], "values": {name: [n]}}."""
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    return {
+        "steps": list(metrics),
+        "values": {
+            name: [_rounded(values.get(name)) for values in metrics.values()] for name in names
+        },
+    }
+
+
+def groups(metrics: Values) -> list[dict[str, Any]]:
+    """The charts of the metrics there are, in groups.
+
+    Args:
+      metrics: With what `derive` adds.
+
+    Returns:
+      [{"title", "compact": bool, "panels": [see `Panel.to_json`]}]; a compact group's charts are
+      small, a folded one's are shown on request.
+    """
+    every = dict.fromkeys(name for values in metrics.values() for name in values)
+    # A cause or reason that never occurred would only lengthen a legend; the accounting names it.
+    occurred = dict.fromkeys(
+        name for values in metrics.values() for name, value in values.items() if value
+    )
+    taken: set[str] = set()
+    result = []
+    for title, compact, make in _GROUPS:
+        panels = []
+        for panel in make(list(every), list(occurred)):
+            series = {name: label for name, label in panel.series.items() if name in every}
+            taken.update(series)
+            if series:
+                panels.append(dataclasses.replace(panel, series=series).to_json())
+        if panels:
+            result.append({"title": title, "compact": compact, "folded": False, "panels": panels})
+    shown_otherwise = re.compile(r"(episodes|tasks|groups|share)/")
+    rest = [name for name in every if name not in taken and not shown_otherwise.match(name)]
+    if rest:
+        panels = [Panel(name, {name: name}).to_json() for name in rest]
+        result.append(
+            {"title": "All other metrics", "compact": True, "folded": True, "panels": panels}
+        )
+    return result
+
+
+def words(name: str) -> str:
+    """The last part of a metric's name, as words."""
+    return _last(name).replace("_", " ")
+
+
+def _reward(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    known = {"mean", "no_call", *_REWARD_SHARES}
+    criteria = [name for name in _with("reward/", every) if _last(name) not in known]
+    yield Panel(
+        "Mean reward", {"reward/mean": "mean"}, "over the valid episodes", limits=(-1.0, 1.0)
+    )
+    yield Panel(
+        "Rewards",
+        {f"reward/{name}": f"reward {label}" for name, label in _REWARD_SHARES.items()},
+        "share of the valid episodes with each reward",
+        kind="stack",
+        limits=(0.0, 1.0),
+    )
+    yield Panel(
+        "Criteria met",
+        _labels(criteria),
+        "share of the graded episodes; strict criteria count only at higher difficulty",
+        limits=(0.0, 1.0),
+    )
+    yield Panel(
+        "Nothing to grade",
+        {"reward/no_call": "no tool called"},
+        "share of the valid episodes, rewarded -1 without a verdict",
+        limits=(0.0, 1.0),
+    )
+
+
+def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    causes = [name for name in _with("share/invalid_", occurred)]
+    yield Panel(
+        "Validity by cause",
+        {"share/valid": "valid"} | {name: words(name)[len("invalid ") :] for name in causes},
+        "share of the episodes played; invalid ones carry no reward",
+        kind="stack",
+        limits=(0.0, 1.0),
+    )
+    for kind, note in (
+        ("rejected", "drawn tasks that failed a check, by reason"),
+        ("failed", "draws that gave no task at all, by cause"),
+    ):
+        names = [n for n in _with(f"tasks/{kind}_", occurred)]
+        yield Panel(
+            f"Tasks {kind}",
+            {name: words(name)[len(kind) + 1 :] for name in names},
+            note,
+            kind="stack",
+        )
+    yield Panel("Tasks written", {"tasks/written": "written"}, "per step", limits=(0.0, 1.0))
+    yield Panel(
+        "Groups",
+        _labels(_with("groups/", every)) | {"learner/groups_used": "share used"},
+        "used: rewards differ; uniform: all equal, nothing to learn from",
+    )
+    yield Panel(
+        "How dialogues ended",
+        _labels(_with("ended/", every)),
+        "share of the valid episodes",
+        kind="stack",
+        limits=(0.0, 1.0),
+    )
+
+
+def _curriculum(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    yield Panel("Difficulty", {"curriculum/difficulty": "difficulty"})
+    rest = [name for name in _with("curriculum/", every) if _last(name) != "difficulty"]
+    frontier = [name for name in every if "frontier" in name]
+    for name in rest:
+        if name not in frontier:
+            yield Panel(words(name).capitalize(), {name: words(name)})
+    for name in frontier:
+        label = name.removeprefix("curriculum/").replace("/", " ").replace("_", " ")
+        yield Panel(label.capitalize(), {name: label})
+
+
+def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    yield Panel("KL to the initial policy", {"learner/kl": "KL"}, "per token")
+    yield Panel("Clip fraction", {"learner/clip_fraction": "clipped"}, "share of the tokens")
+    yield Panel(
+        "Gradient norm",
+        {"learner/grad_norm": "gradient", "learner/update_norm": "update"},
+        "before clipping",
+        scale="log",
+    )
+    yield Panel(
+        "Engine and learner differ by",
+        {"learner/logprob_difference": "mean", "learner/logprob_difference_max": "maximum"},
+        "log-probability of the same token, before the first update of a step",
+        scale="log",
+    )
+    yield Panel("Loss", {"learner/loss": "loss"})
+    yield Panel("Probability ratio", {"learner/ratio": "ratio"}, "present to sampling policy")
+    yield Panel("Updates", {"learner/updates": "updates"}, "per step")
+    yield Panel("Tokens trained on", {"learner/tokens": "tokens"}, "per step")
+
+
+def _lengths(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    for title, kinds, note in (
+        ("Tokens", ("policy_tokens", "context_tokens", "simulator_tokens"), "per valid episode"),
+        ("Turns", ("assistant_turns", "user_turns", "tool_turns"), "per valid episode"),
+        (
+            "Calls",
+            ("calls", "valid_calls", "executed_calls", "malformed_calls", "unanswered_calls"),
+            "per valid episode",
+        ),
+        (
+            "Requests to the simulator",
+            ("simulator_requests", "simulator_retries"),
+            "per valid episode",
+        ),
+    ):
+        yield Panel(title, {f"counts/{kind}": kind.replace("_", " ") for kind in kinds}, note)
+    yield Panel("Other counts", _labels(_with("counts/", every)), "per valid episode")
+
+
+def _speed(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    phases = [name for name in _with("seconds/", every) if _last(name) != "step"]
+    yield Panel("Seconds by phase", _labels(phases), kind="stack")
+    yield Panel("Seconds per step", {"seconds/step": "step"}, "phases may overlap")
+    yield Panel("Tokens per second", _labels(_with("tokens_per_second/", every)), scale="log")
+
+
+_GROUPS: tuple[tuple[str, bool, Callable[[Sequence[str], Sequence[str]], Iterable[Panel]]], ...] = (
+    ("Reward", False, _reward),
+    ("Validity", False, _validity),
+    ("Curriculum", True, _curriculum),
+    ("Learning", False, _learning),
+    ("Lengths", False, _lengths),
+    ("Speed", False, _speed),
+)
+
+
+def _with(prefix: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]
+
+
+def _labels(names: Iterable[str]) -> dict[str, str]:
+    return {name: words(name) for name in names}
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_DIGITS}g}")

@@ -1,0 +1,171 @@
+"""The page: template, styles, program and data in one file."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import hashlib
+import html
+import importlib.resources
+import os
+import pathlib
+import string
+from collections.abc import Iterator
+from typing import IO, Any
+
+import rich.progress
+from rich.console import Console
+
+from trustee_jax.config import Config, flatten
+from trustee_jax.report import accounting, panels
+from trustee_jax.report.archive import Index, compress, pack
+from trustee_jax.report.episodes import Json, normalise
+from trustee_jax.report.run import ReportError, Run, open_run
+
+# Concatenated in this order.
+_PROGRAM = (
+    "dom.js",
+    "data.js",
+    "charts.js",
+    "overview.js",
+    "list.js",
+    "episode.js",
+    "verdict.js",
+    "app.js",
+)
+_LARGE = 200 << 20  # bytes from which a browser takes its time
+
+
+def write_report(
+    folder: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    most_episodes: int | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes the report of a run, finished or not, as one HTML file that needs no other.
+
+    Args:
+      folder: The run's workdir.
+      output: The file; it replaces an older one only when it is complete.
+      most_episodes: Keep only so many, the most recent; None keeps all.
+      console: Shows the progress; None is the standard output.
+
+    Raises:
+      ReportError: The folder holds no run, a file of it is broken, or the output cannot be written.
+    """
+    console = console or Console(highlight=False)
+    run = open_run(folder)
+    left_out = max(0, run.episodes - most_episodes) if most_episodes is not None else 0
+    unfinished = output.with_name(output.name + ".tmp")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            _write(file, run, left_out, console)
+        os.replace(unfinished, output)
+    except OSError as error:
+        raise ReportError(
+            f"{output} cannot be written ({error.strerror}); choose another"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    size = output.stat().st_size
+    shown = run.episodes - left_out
+    console.print(
+        f"wrote {output}: {len(run.metrics)} steps, {shown} episodes, {size / 1e6:.1f} MB",
+        markup=False,
+        soft_wrap=True,
+    )
+    if size > _LARGE:
+        console.print("That is much for a browser: --episodes=N keeps the most recent N.")
+
+
+def _write(file: IO[str], run: Run, left_out: int, console: Console) -> None:
+    style = _asset("style.css")
+    program = "\n".join(_asset(name) for name in _PROGRAM)
+    # The page may run this program and nothing else, whatever the episodes contain.
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(program)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    head, tail = (
+        string.Template(_asset("page.html"))
+        .substitute(
+            policy=html.escape(policy, quote=True),
+            title=html.escape(run.layout.root.name.encode("utf-8", "replace").decode()),
+            style=style,
+            program=program,
+            data="\0",
+        )
+        .split("\0")
+    )
+    file.write(head)
+    index = Index()
+    for number, chunk in enumerate(pack(_episodes(run, left_out, console), index)):
+        file.write(f'<script type="application/gzip" id="chunk-{number}">{chunk}</script>\n')
+    summary = compress(_summary(run, index, left_out))
+    file.write(f'<script type="application/gzip" id="summary">{summary}</script>\n')
+    file.write(tail)
+
+
+def _episodes(run: Run, left_out: int, console: Console) -> Iterator[Json]:
+    records = enumerate(run.read_episodes(left_out), start=left_out + 1)
+    for number, record in rich.progress.track(
+        records,
+        description="episodes",
+        total=run.episodes - left_out,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ):
+        yield normalise(record, number)
+
+
+def _summary(run: Run, index: Index, left_out: int) -> dict[str, Any]:
+    """Everything but the episodes themselves."""
+    metrics = panels.derive(run.metrics)
+    defaults = flatten(Config())
+    options = run.options
+    return {
+        "run": {
+            "name": run.layout.root.name,
+            "folder": str(run.layout.root),
+            "model": options.get("model.source"),
+            "simulator": options.get("model.simulator"),
+            "tools": options.get("tools"),
+            "steps": max(run.metrics, default=0),
+            "planned": options.get("training.steps"),
+            "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "left_out": left_out,
+        },
+        "options": [
+            {
+                "name": name,
+                "value": value,
+                "default": defaults.get(name),
+                "changed": name in defaults and _plain(defaults[name]) != _plain(value),
+            }
+            for name, value in options.items()
+        ],
+        "metrics": panels.columns(metrics),
+        "groups": panels.groups(metrics),
+        "accounting": accounting.tables(run.metrics),
+        "index": index.to_json(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A default as JSON would give it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _asset(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath("assets", name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    """A source of a content security policy: the text of one inline element."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
