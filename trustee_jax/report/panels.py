@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Values = Mapping[int, Mapping[str, float | None]]
-Role = Literal["", "good", "middle", "bad"]
+Role = Literal["", "good", "middle", "bad", "kept"]
 
 _REWARD_SHARES = {"positive": "1", "zero": "0", "negative": "-1"}
-_ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "good"}
+_ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "kept"}
 _DIGITS = 7
 
 
@@ -51,15 +51,17 @@ def derive(metrics: Values) -> dict[int, dict[str, float | None]]:
     """The metrics, with shares of all played episodes in place of counts for each cause."""
     result = {}
     for step, values in metrics.items():
-        played = values.get("episodes/played")
-        shares = {
-            f"share/{_last(name)}": value / played
-            for name, value in values.items()
-            if name.startswith("episodes/invalid_") and value is not None and played
-        }
-        if played and values.get("episodes/valid") is not None:
-            shares["share/valid"] = values["episodes/valid"]
-        result[step] = {**values, **shares}
+        derived = dict(values)
+        played, valid = values.get("episodes/played"), values.get("episodes/valid")
+        if played:
+            derived |= {
+                f"share/{_last(name)}": value / played
+                for name, value in values.items()
+                if name.startswith("episodes/invalid_") and value is not None
+            }
+            if valid is not None:
+                derived["share/valid"] = valid
+        result[step] = derived
     return result
 
 
@@ -199,9 +201,9 @@ def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
         scale="log",
     )
     yield Panel(
-        "Engine and learner differ by",
+        "Engine against learner",
         {"learner/logprob_difference": "mean", "learner/logprob_difference_max": "maximum"},
-        "log-probability of the same token, before the first update of a step",
+        "difference of a token's log-probability, before a step's first update",
         scale="log",
     )
     yield Panel("Loss", {"learner/loss": "loss"})
@@ -211,6 +213,7 @@ def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
 
 
 def _lengths(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    known: set[str] = set()
     for title, kinds, note in (
         ("Tokens", ("policy_tokens", "context_tokens", "simulator_tokens"), "per valid episode"),
         ("Turns", ("assistant_turns", "user_turns", "tool_turns"), "per valid episode"),
@@ -226,7 +229,9 @@ def _lengths(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
         ),
     ):
         yield Panel(title, {f"counts/{kind}": kind.replace("_", " ") for kind in kinds}, note)
-    yield Panel("Other counts", _labels(_with("counts/", every)), "per valid episode")
+        known.update(f"counts/{kind}" for kind in kinds)
+    others = [name for name in _with("counts/", every) if name not in known]
+    yield Panel("Other counts", _labels(others), "per valid episode")
 
 
 def _speed(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:

@@ -131,7 +131,6 @@ def _summary(run: Run, index: Index, left_out: int) -> dict[str, Any]:
     return {
         "run": {
             "name": run.layout.root.name,
-            "folder": str(run.layout.root),
             "model": options.get("model.source"),
             "simulator": options.get("model.simulator"),
             "tools": options.get("tools"),

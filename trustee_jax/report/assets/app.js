@@ -36,7 +36,7 @@ async function start() {
     navigate({ ...cleared(), view: "episodes", from: String(step), to: String(step) }, true);
   notice.hidden = true;
 
-  let place = { before: null, after: null };
+  let place = { before: null, after: null, siblings: [] };
   let shown = "";
   let turn = 0;
 
@@ -79,7 +79,12 @@ async function start() {
   function placeOf(row) {
     const at = list.rows.indexOf(row);
     const key = (i) => (at >= 0 && i >= 0 && i < list.rows.length ? episodes.columns.key[list.rows[i]] : null);
-    return { before: key(at - 1), after: key(at + 1), at: at + 1, of: list.rows.length };
+    const own = episodes.columns.key[row];
+    const group = own.slice(0, own.lastIndexOf("-") + 1);
+    const siblings = group === "" ? [] : episodes.columns.key.flatMap((other, i) =>
+      (other.startsWith(group) && !other.slice(group.length).includes("-")
+        ? [{ key: other, reward: episodes.columns.cause[i] === null ? episodes.columns.reward[i] : null }] : []));
+    return { siblings, before: key(at - 1), after: key(at + 1), at: at + 1, of: list.rows.length };
   }
 
   document.addEventListener("click", (event) => {

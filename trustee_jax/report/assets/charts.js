@@ -17,6 +17,7 @@ class Chart {
   constructor(panel, { steps, values }, compact) {
     this.panel = panel;
     this.steps = steps;
+    this.compact = compact;
     this.height = compact ? 120 : 190;
     this.log = panel.scale === "log";
     let place = 0;
@@ -42,7 +43,7 @@ class Chart {
     const { title, note, kind } = this.panel;
     this.tip = h("div", { class: "tip", hidden: true });
     this.plot = h("div", { class: "plot" }, this.tip);
-    const scale = kind === "line" && h("button", {
+    const scale = kind === "line" && !this.panel.limits && !this.compact && h("button", {
       type: "button", class: "quiet", "aria-pressed": String(this.log), title: "Logarithmic axis",
       onclick: (event) => {
         this.log = !this.log;
@@ -54,7 +55,7 @@ class Chart {
       h("figcaption", null,
         h("div", { class: "chart-head" }, h("h4", null, title), scale),
         note && h("p", { class: "note" }, note)),
-      this.series.length > 1 && this.legend(),
+      (this.series.length > 1 || kind === "stack") && this.legend(),
       this.plot,
       folded("Values", () => this.table(), { class: "values" }));
   }
@@ -116,6 +117,7 @@ class Chart {
         class: "tick", x: this.x(tick), y: this.height - 6, "text-anchor": "middle",
       }, String(tick)));
     }
+    drawing.append(svg("text", { class: "tick", x: left - 6, y: this.height - 6, "text-anchor": "end" }, "step"));
     if (stacked) this.drawBars(drawing, curves, band);
     else this.drawLines(drawing, curves, log);
     this.cursor = svg("g", { class: "cursor" });
@@ -124,7 +126,8 @@ class Chart {
     this.plot.querySelector("svg")?.remove();
     this.plot.prepend(drawing);
     this.curves = curves;
-    this.hide();
+    if (this.at === null) this.hide();
+    else this.show(this.at);
   }
 
   /** The ends of the vertical axis, and whether it is logarithmic. */

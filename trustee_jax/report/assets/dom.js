@@ -78,12 +78,10 @@ function folded(summary, make, { open = false, ...properties } = {}) {
   return details;
 }
 
-const NARROW = "\u202f";
-
 /** A whole number with separators. */
 function count(value) {
   if (value === null || value === undefined) return "–";
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, NARROW);
+  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** A number in few characters. */
@@ -93,7 +91,7 @@ function short(value) {
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e6) return count(size).replace(/^/, value < 0 ? "−" : "");
   const text = size >= 1e6 || size < 1e-3
-    ? size.toExponential(2).replace("e+", "e")
+    ? Number(size.toPrecision(3)).toExponential().replace("e+", "e")
     : String(Number(size >= 1000 ? size.toFixed(0) : size.toPrecision(3)));
   return (value < 0 ? "−" : "") + text;
 }

@@ -1,6 +1,10 @@
 // One episode: its task, the dialogue, and where it stands in the list.
 
-/** Fills the section with an episode. `place`: {before, after, at, of} within the list. */
+/**
+ * Fills the section with an episode.
+ * `place`: {before, after, at, of} within the list, and {siblings: [{key, reward}]} of its
+ * group.
+ */
 function showEpisode(section, episode, place, navigate, listHref) {
   const { key, task, verdict } = episode;
   const go = (target, label, title) => h("button", {
@@ -20,7 +24,13 @@ function showEpisode(section, episode, place, navigate, listHref) {
         h("span", { class: "fact" }, plain(words(task.category))),
         verdict?.vetoes.length ? h("span", { class: "flag bad" }, plural(verdict.vetoes.length, "veto").replace("vetos", "vetoes")) : null),
       h("div", { class: "turning" },
-        go(place.before, "← Previous", "k or left arrow"), go(place.after, "Next →", "j or right arrow"))),
+        go(place.before, "← Previous", "k or left arrow"), go(place.after, "Next →", "j or right arrow")),
+      place.siblings.length > 1 ? h("nav", { class: "siblings", "aria-label": "Episodes of the same task" },
+        h("span", { class: "note" }, "Same task:"),
+        place.siblings.map((one) => h("a", {
+          href: address({ ...readState(), episode: one.key, line: "" }), title: `episode ${one.key}`,
+          "aria-current": one.key === key ? "page" : null,
+        }, rewardBadge(one.reward)))) : null),
     episode.cause === null ? "" : h("p", { class: "notice bad" },
       h("strong", null, "Invalid: ", plain(words(episode.cause)), ". "), plain(episode.detail),
       " It has no reward and is not trained on."),
@@ -90,8 +100,7 @@ function dialogue({ messages }) {
     for (const call of message.calls ?? []) body.append(line(call.line, callCard(call)));
     for (const call of message.malformed ?? []) body.append(line(call.line, malformedCard(call)));
     return h("li", { class: `turn ${["system", "user", "assistant", "tool"].includes(role) ? role : "other"}` },
-      h("div", { class: "role" }, plain(role || "no role"),
-        role === "tool" && message.name ? h("code", null, plain(message.name)) : ""), body);
+      h("div", { class: "role" }, plain(role || "no role")), body);
   }));
 }
 
@@ -125,13 +134,14 @@ function malformedCard({ text, problem }) {
     block(text, { class: "code" }, "pre"));
 }
 
-function toolResult({ content, line: number }) {
+function toolResult({ content, name, line: number }) {
   const parsed = parse(content);
   const failed = parsed !== null && typeof parsed === "object" && "error" in parsed;
   const shown = parsed !== null && typeof parsed === "object" && content.length < 20000
     ? JSON.stringify(parsed, null, 2) : content;
   return line(number, h("div", { class: failed ? "result failed" : "result" },
-    failed ? h("span", { class: "flag bad" }, "error") : "", block(shown, { class: "code" }, "pre")));
+    h("div", null, h("span", { class: "what" }, name ? [h("code", null, plain(name)), " returns "] : "returns "),
+      failed ? h("span", { class: "flag bad" }, "error") : ""), block(shown, { class: "code" }, "pre")));
 }
 
 function parse(text) {

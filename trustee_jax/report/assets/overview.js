@@ -100,8 +100,8 @@ function accountingTable({ title, unit, total, rows, never, recent_steps: recent
 }
 
 /** Fills the config: all options, searchable. */
-function showConfig(section, { options, run }) {
-  section.append(h("h2", null, "Config"), h("p", { class: "note" }, plain(run.folder)));
+function showConfig(section, { options }) {
+  section.append(h("h2", null, "Config"));
   if (!options.length) {
     section.append(h("p", { class: "notice" }, "The run has no config.json yet: it writes it with its first step."));
     return;
@@ -132,7 +132,7 @@ function showConfig(section, { options, run }) {
   section.append(
     h("div", { class: "controls" }, h("label", null, "Search ", word),
       h("label", null, only, " changed from the default only"), found),
-    h("details", { open: true }, h("summary", null, "Options"), h("div", { class: "scroll" },
+    h("details", { open: true, class: "card" }, h("summary", null, "Options"), h("div", { class: "scroll" },
       h("table", { class: "options" },
         h("thead", null, h("tr", null, ["option", "value", "default, where it differs"].map((text) =>
           h("th", { scope: "col" }, text)))),
