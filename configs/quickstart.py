@@ -33,10 +33,14 @@ def get_config() -> ConfigDict:
     config.simulation.policy.sampling.temperature = 0.8
     config.simulation.text_limit = 120
     config.simulation.tool_result_limit = 200
-    limits = {"task": 192, "user": 64, "tool": 96, "verifier": 96}
+    limits = {"task": 192, "world": 160, "user": 64, "tool": 128, "verifier": 96}
     for role, max_tokens in limits.items():
         config.simulation[role].max_tokens = max_tokens
         config.simulation[role].think_budget = 0
+    config.simulation.world.collections = 2
+    config.simulation.world.records = 2
+    config.simulation.world.fields = 2
+    config.simulation.world.changes = 1
 
     config.engine.slots = 8
     config.engine.max_length = 1024

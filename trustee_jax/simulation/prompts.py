@@ -39,7 +39,7 @@ _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
         "persona": 0,
         "ambiguity": 0,
         "turns": 0,
-        "values": {"find": ["city"]},
+        "values": {"find": {"city": "string"}},
         "example": EXAMPLE_TASK,
     },
     "world": {

@@ -18,6 +18,12 @@ _AMOUNT = {"type": "number", "minimum": -(10**9), "maximum": 10**9, "multipleOf"
 _KEY = "^[a-z][a-z0-9_]{0,23}$"
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$"}
 _VALUE_LENGTH = 48
+# Of a value that the calls of a task need; empty, it comes from an earlier result.
+_WRITTEN = {
+    "string": {"type": "string", "maxLength": 32},
+    "integer": {"type": "string", "pattern": "^([0-9]{1,6})?$"},
+    "number": {"type": "string", "pattern": r"^([0-9]{1,7}(\.[0-9]{1,2})?)?$"},
+}
 # Small models like to answer with a letter, which is neither a wish nor a person.
 _LEAST_TEXT = 4
 # The engine writes decimal digits; a float is rarely an exact multiple of 0.01.
@@ -33,11 +39,13 @@ def task_schema(tools: tuple[str, ...], calls: int, text_limit: int) -> Schema:
     return _task(name, calls, text_limit)
 
 
-def planned_task_schema(values: Mapping[str, Sequence[str]], calls: int, text_limit: int) -> Schema:
+def planned_task_schema(
+    values: Mapping[str, Mapping[str, str]], calls: int, text_limit: int
+) -> Schema:
     """Schema of a task whose calls come with their values: {name, values} each.
 
     Args:
-      values: tool name -> parameters whose values are asked for.
+      values: tool name -> parameters whose values are asked for -> string, integer or number.
       calls: number of calls.
       text_limit: characters of a text.
     """
@@ -45,7 +53,7 @@ def planned_task_schema(values: Mapping[str, Sequence[str]], calls: int, text_li
         "anyOf": [
             _closed(
                 name={"type": "string", "enum": [name]},
-                values=_closed(**{parameter: _text(_VALUE_LENGTH) for parameter in parameters}),
+                values=_closed(**{key: _WRITTEN[kind] for key, kind in parameters.items()}),
             )
             for name, parameters in values.items()
         ]

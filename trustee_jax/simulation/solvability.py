@@ -14,19 +14,19 @@ _NUMBER_WORDS = (
 _WORDS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
 
 
-def needed_values(tool: Tool) -> tuple[str, ...]:
-    """Names of the parameters whose values only the user can know.
+def needed_values(tool: Tool) -> dict[str, str]:
+    """The parameters whose values only the user can know, and their types.
 
     These are the required ones that are a text or a number. One of fixed choices, a boolean and one
     with a default can be told from the wish; lists and objects are too free to be checked.
     """
     properties = tool.parameters.get("properties", {})
-    return tuple(
-        name
+    return {
+        name: str(schema["type"])
         for name in tool.parameters.get("required", ())
         if (schema := properties.get(name, {})).get("type") in ("string", "number", "integer")
         and schema.keys().isdisjoint(("enum", "const", "default"))
-    )
+    }
 
 
 def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]:

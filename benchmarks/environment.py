@@ -1,0 +1,211 @@
+"""The simulated environment with one model in every role: what is valid, what fails, what it costs.
+
+    python benchmarks/environment.py --config=configs/quickstart.py --episodes=100 [--output=DIR]
+
+The config's base model plays policy and simulators, without training, at the config's first
+difficulty. Episodes and a summary are written to the output folder; episodes have the form of a
+run's, so that `trustee report` and `trustee audit` read them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import pathlib
+import platform
+import time
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from trustee_jax.chat import ChatFormat
+from trustee_jax.config import Config, parse
+from trustee_jax.curriculum import Curriculum
+from trustee_jax.engine import Completion, Engine, Request
+from trustee_jax.models import make_mesh
+from trustee_jax.simulation import (
+    INVALID_CAUSES,
+    REJECTIONS,
+    Episode,
+    Failure,
+    RecentTasks,
+    Simulator,
+    Task,
+    Usage,
+    generate_task,
+    run,
+    run_episode,
+)
+from trustee_jax.tools import load_repository
+from trustee_jax.training.build import abstract_frozen, load
+from trustee_jax.weights import open_checkpoint
+
+
+class Environment:
+    """Engine, simulator and tools of a config, without anything that is trained."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        checkpoint = open_checkpoint(config.model.source)
+        mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
+        model = load(checkpoint, abstract_frozen(checkpoint.config, config.model), mesh, 0)
+        tokenizer = checkpoint.tokenizer()
+        self.engine = Engine(model, mesh, config.engine, tokenizer, config.seed)
+        self.format = ChatFormat(tokenizer)
+        self.simulator = Simulator(self.format, config.simulation, config.engine.max_length)
+        self.repository = load_repository(config.tools)
+        self.curriculum = Curriculum(config.curriculum)
+        simulation = config.simulation
+        self.recent = RecentTasks(simulation.recent_tasks, simulation.near_copy)
+        self.written = self.refused = 0
+        self.rejections: collections.Counter[str] = collections.Counter()
+        self.failures: collections.Counter[str] = collections.Counter()
+
+    def drive(self, coroutines: Sequence[Generator[Request, Completion, Any]], what: str) -> list:
+        start = time.perf_counter()
+
+        def show(done: int, total: int) -> None:
+            print(f"  {what} {done}/{total}  {time.perf_counter() - start:.0f} s", flush=True)
+
+        engines = {"policy": self.engine, "simulator": self.engine}
+        return run(coroutines, engines, on_progress=show)  # type: ignore[arg-type]
+
+    def tasks(self, number: int, count: int) -> list[Task]:
+        """One round of `count` tasks; those that could not be had are missing."""
+
+        def generate(index: int) -> Generator[Request, Completion, Task | None]:
+            for draw in range(self.config.training.task_draws):
+                rng = np.random.default_rng([self.config.seed, number, index, draw])
+                aspects = self.curriculum.aspects(rng)
+                tools = self.repository.sample(rng, aspects.tools)
+                usage, before = Usage(), self.rejections.total()
+                task = yield from generate_task(
+                    self.simulator,
+                    tools,
+                    aspects,
+                    (number, index, draw),
+                    recent=self.recent,
+                    rejections=self.rejections,
+                    usage=usage,
+                )
+                self.refused += self.rejections.total() - before
+                if isinstance(task, Task):
+                    self.written += 1
+                    self.recent.add(task.text)
+                    return task
+                assert isinstance(task, Failure)
+                self.failures[task.cause] += 1
+            return None
+
+        found = self.drive([generate(i) for i in range(count)], "tasks")
+        return [task for task in found if task is not None]
+
+
+def repeated_reads(episodes: Sequence[Episode]) -> tuple[int, int]:
+    """Calls that repeat one after which nothing changed: all, and those answered identically."""
+    repeats = same = 0
+    for episode in episodes:
+        changing = {change.call for change in episode.changes}
+        answers = {m["tool_call_id"]: m["content"] for m in episode.messages if m["role"] == "tool"}
+        seen: dict[str, str] = {}
+        for message in episode.messages:
+            for call in message.get("tool_calls", ()):
+                function, answer = call["function"], answers.get(call["id"])
+                if answer is None or answer.startswith('{"error"'):
+                    continue
+                arguments = json.loads(function["arguments"])
+                key = json.dumps([function["name"], arguments], sort_keys=True)
+                text = f"{function['name']}({json.dumps(arguments, separators=(',', ':'))})"
+                if text in changing:
+                    seen.clear()
+                elif key in seen:
+                    repeats += 1
+                    same += seen[key] == answer
+                seen.setdefault(key, answer)
+    return repeats, same
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--group", type=int, default=4)
+    parser.add_argument("--output", type=pathlib.Path)
+    arguments, overrides = parser.parse_known_args()
+    values = flags.FlagValues()
+    words = ["benchmark", f"--config={arguments.config}", *overrides]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+    values(words)
+    config = parse(values["config"].value)
+
+    environment = Environment(config)
+    tasks: list[Task] = []
+    wanted = -(-arguments.episodes // arguments.group)
+    start = time.perf_counter()
+    round_size = max(1, config.engine.slots // 2)
+    number = 0
+    while len(tasks) < wanted and number < 4 * -(-wanted // round_size):
+        number += 1
+        tasks += environment.tasks(number, min(round_size, wanted - len(tasks)))
+    task_seconds = time.perf_counter() - start
+    coroutines = [
+        run_episode(
+            environment.simulator,
+            task,
+            environment.format,
+            (1000, index, episode),
+            config.engine.max_length,
+        )
+        for index, task in enumerate(tasks)
+        for episode in range(arguments.group)
+    ][: arguments.episodes]
+    start = time.perf_counter()
+    episodes: list[Episode] = environment.drive(coroutines, "episodes")
+    seconds = time.perf_counter() - start
+
+    repeats, same = repeated_reads(episodes)
+    causes = collections.Counter(episode.cause for episode in episodes)
+    written = environment.written + environment.refused
+    summary = {
+        "source": config.model.source,
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "tasks_written": written,
+        "tasks_accepted": environment.written,
+        "tasks_accepted_share": round(environment.written / max(1, written), 3),
+        "tasks_rejected": {name: environment.rejections[name] for name in REJECTIONS},
+        "tasks_failed": dict(environment.failures),
+        "seconds_per_accepted_task": round(task_seconds / max(1, len(tasks)), 2),
+        "episodes": len(episodes),
+        "valid": sum(episode.valid for episode in episodes),
+        "invalid": {cause: causes[cause] for cause in INVALID_CAUSES if causes[cause]},
+        "with_a_valid_call": sum(episode.counts.valid_calls > 0 for episode in episodes),
+        "rewards": dict(collections.Counter(str(e.reward) for e in episodes)),
+        "ended": dict(collections.Counter(str(e.ended) for e in episodes)),
+        "executed_calls": sum(episode.counts.executed_calls for episode in episodes),
+        "changes": sum(episode.counts.changes for episode in episodes),
+        "repeated_reads": repeats,
+        "repeated_reads_identical": same,
+        "simulator_requests": sum(e.counts.simulator_requests for e in episodes),
+        "simulator_retries": sum(e.counts.simulator_retries for e in episodes),
+        "seconds": round(seconds, 1),
+        "seconds_per_episode": round(seconds / max(1, len(episodes)), 2),
+    }
+    print(json.dumps(summary, indent=1))
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(summary, indent=1) + "\n"
+        (arguments.output / "summary.json").write_text(text, encoding="utf-8")
+        with open(arguments.output / "episodes.jsonl", "w", encoding="utf-8") as file:
+            for episode in episodes:
+                file.write(json.dumps({"step": 1, **episode.to_json()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
