@@ -1,6 +1,7 @@
 """The page in a real browser: opened from disk, with the network off."""
 
 import base64
+import json
 import os
 import pathlib
 import shutil
@@ -22,7 +23,19 @@ WHY = "needs a browser: apt-get install chromium chromium-driver"
 
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER) and not REQUIRED, reason=WHY)
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync", "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--disable-dev-shm-usage", "--window-size=1280,900"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--hide-scrollbars",
+    "--disable-dev-shm-usage",
+    "--window-size=1280,900",
+]
 
 
 class Page:
@@ -70,7 +83,7 @@ class Page:
     def found(self, text: str) -> None:
         self.until("return document.getElementById('found').innerText", what=text.__eq__)
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         return self.js(
             "return [...document.querySelectorAll('.list tbody th')].map(e=>e.innerText)"
         )
@@ -144,14 +157,14 @@ def page(driver: Any, report: pathlib.Path) -> Iterator[Page]:
 def test_overview_shows_curves_and_accounting(page: Page) -> None:
     page.open()
     # Every chart that is not folded away has drawn something at its own width.
-    drawn = page.js(
+    drawn = page.until(
         "return [...document.querySelectorAll('.group .charts .chart')].map(chart =>"
         "[chart.querySelector('h4').innerText,"
         " chart.querySelectorAll('.curve, .bar').length,"
-        " [...chart.querySelectorAll('.curve, .bar')].some(p => p.getAttribute('d').length > 20)])"
+        " [...chart.querySelectorAll('.curve, .bar')].some(p => p.getAttribute('d').length > 20)])",
+        what=lambda drawn: all(shapes and long for _, shapes, long in drawn),
     )
     assert len(drawn) > 25
-    assert [title for title, shapes, long in drawn if not shapes or not long] == []
     titles = [title for title, *_ in drawn]
     for title in ("Mean reward", "Validity by cause", "Tasks rejected", "Frontier tools",
                   "KL to the initial policy", "Gradient norm", "Tokens per second"):  # fmt: skip
@@ -176,7 +189,7 @@ def test_a_chart_answers_keyboard_and_mouse(page: Page) -> None:
     )
     page.press("Enter")
     page.found("40 of 1,000 episodes")
-    assert set(key.split("-")[0] for key in page.keys()) == {"24"}
+    assert {key.split("-")[0] for key in page.listed()} == {"24"}
 
 
 def test_the_value_of_a_point_is_where_the_axis_says(page: Page) -> None:
@@ -187,21 +200,19 @@ def test_the_value_of_a_point_is_where_the_axis_says(page: Page) -> None:
         "const labels = [...svg.querySelectorAll('.tick')].filter(t => +t.getAttribute('x') < 46);"
         "const at = text => labels.find(t => t.textContent === text).getAttribute('y') - 3.5;"
         "const dot = svg.querySelectorAll('circle')[24];"
-        "return [at('−1'), at('1'), +dot.getAttribute('cy')]"
+        "return [at('\u22121'), at('1'), +dot.getAttribute('cy')]"
     )
     low, high, y = got
     value = -1 + 2 * (low - y) / (low - high)
     shown = page.js(
         "const d = document.querySelector('.chart .values'); d.open = true;"
         "d.dispatchEvent(new Event('toggle'));"
-        "return d.querySelector('tbody tr:last-child td').innerText.replace('−', '-')"
+        "return d.querySelector('tbody tr:last-child td').innerText.replace('\u2212', '-')"
     )
     assert value == pytest.approx(float(shown), abs=0.02)
 
 
 def test_filters_change_the_list(page: Page, run: pathlib.Path) -> None:
-    import json
-
     records = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
 
     def expect(wanted: Callable[[dict[str, Any]], bool], **filters: str) -> None:
@@ -215,7 +226,7 @@ def test_filters_change_the_list(page: Page, run: pathlib.Path) -> None:
 
     page.open("#view=episodes")
     page.found("1,000 episodes")
-    assert len(page.keys()) == 50
+    assert len(page.listed()) == 50
     expect(lambda e: e["reward"] == 1, reward="1")
     expect(lambda e: e["reward"] == -1, reward="-1")
     expect(lambda e: not e["valid"], cause="invalid")
@@ -236,8 +247,13 @@ def test_filters_change_the_list(page: Page, run: pathlib.Path) -> None:
     vetoed = [e for e in records if e["verdict"] and e["verdict"]["vetoes"]]
     expect(lambda e: e in vetoed, **{"with": "vetoed"})
     # Free text goes through the compressed episodes, injected markup included.
-    expect(lambda e: e["key"][1:] == [0, 0], text="</SCRIPT>  alert(1) window.none right-to-left"
-           .replace(" window.none", ""))  # fmt: skip
+    for words in (["</SCRIPT>", "right-to-left"], ["invented_id", "r77"], ["1-0-3"]):
+
+        def has_all(episode: dict[str, Any], words: list[str] = words) -> bool:
+            text = "-".join(map(str, episode["key"])) + json.dumps(episode)
+            return all(word.lower() in text.lower() for word in words)
+
+        expect(has_all, text="  ".join(words))
 
 
 def test_the_list_sorts_and_turns_pages(page: Page) -> None:
@@ -255,7 +271,7 @@ def test_the_list_sorts_and_turns_pages(page: Page) -> None:
         "[...document.querySelectorAll('.pager button')].find(b => b.innerText === 'Next').click()"
     )
     page.until("return document.querySelector('.pager').innerText.includes('page 2 of 20')")
-    assert page.keys()[0] == "2-1-2"
+    assert page.listed()[0] == "2-1-2"
 
 
 def test_an_episode_shows_all_its_parts(page: Page) -> None:
@@ -421,7 +437,7 @@ def test_what_was_left_out_is_said(page: Page, run: pathlib.Path, tmp_path: path
     few = Page(page.driver, tmp_path / "few.html")
     few.open("#view=episodes")
     assert "990 earlier episodes of this run are not in this file" in few.text("#left-out")
-    assert len(few.keys()) == 10
+    assert len(few.listed()) == 10
 
 
 def test_it_prints(page: Page) -> None:

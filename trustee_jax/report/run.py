@@ -10,11 +10,12 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trustee_jax.errors import InputError
 from trustee_jax.training import jsonl, records
 from trustee_jax.training.workdir import Layout
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
     """A folder cannot be reported on: it holds no run, or one of its files is broken."""
 
 
