@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.training.steps = 3
     config.training.tasks_per_step = 2
     config.training.group_size = 4
+    config.training.task_draws = 8  # one written task in six can be solved
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1
     config.learner.learning_rate = 1e-4  # adapters want more than the 1e-6 of full fine-tuning
@@ -37,6 +38,9 @@ def get_config() -> ConfigDict:
     for role, max_tokens in limits.items():
         config.simulation[role].max_tokens = max_tokens
         config.simulation[role].think_budget = 0
+    # Records of its own making confuse a model of this size more than they help it. To try them:
+    # --config.simulation.world.enabled, for which these are the sizes.
+    config.simulation.world.enabled = False
     config.simulation.world.collections = 2
     config.simulation.world.records = 2
     config.simulation.world.fields = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import pathlib
@@ -14,7 +15,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from trustee_jax.command_line import asks_for_help, help_text, parse, path
-from trustee_jax.errors import ConfigError
+from trustee_jax.errors import InputError
 
 _USAGE = """\
 trustee: reinforcement learning of tool calling in environments simulated by a language model
@@ -23,8 +24,18 @@ trustee: reinforcement learning of tool calling in environments simulated by a l
       Trains. The same command again goes on after an interruption. Every option of the
       config can be overridden: --config.training.steps=10 --config.learner.learning_rate=1e-5
 
+  trustee report runs/quickstart
+      Writes the run as one HTML file: curves, accounting, every episode.
+
   trustee export --workdir=runs/quickstart --output=exported
       Writes the trained policy as a Hugging Face folder.
+
+  trustee tools import|list|show|check|stats|synthesize
+      Brings tools from OpenAPI, MCP and other formats into one file or folder for --config.tools,
+      and looks at them.
+
+  trustee audit --gold --simulator=hub:Qwen/Qwen3-8B
+      Measures how well a model verifies: plants faults in episodes and counts what it catches.
 
 trustee COMMAND --help lists the command's flags, and for train all options with their defaults.
 """
@@ -53,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("trustee: interrupted", file=sys.stderr)
         return 130
-    except (flags.Error, ValueError) as error:
-        if not isinstance(error, (flags.Error, *_input_errors())):
-            raise
+    except (flags.Error, InputError) as error:
         print(f"trustee: {error}", file=sys.stderr)
         return 2
     return 0
@@ -118,7 +127,18 @@ def _export(arguments: Sequence[str]) -> None:
     print(f"wrote {output}")
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": _train, "export": _export}
+def _in(module: str) -> Callable[[Sequence[str]], None]:
+    """The command of a module, which is imported when the command is used."""
+    return lambda arguments: importlib.import_module(module).run(arguments)
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": _train,
+    "report": _in("trustee_jax.report.command"),
+    "export": _export,
+    "tools": _in("trustee_jax.tools.command"),
+    "audit": _in("trustee_jax.evaluation.command"),
+}
 
 
 def _parse_with_config(
@@ -178,23 +198,3 @@ def _config_file_error(path: str, error: Exception) -> flags.Error:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]
     where = f", line {frames[-1].lineno}" if frames else ""
     return flags.Error(f"config file {path}{where}: {type(error).__name__}: {error}")
-
-
-def _input_errors() -> tuple[type[ValueError], ...]:
-    """The errors that tell the user what to change; everything else is a defect of ours."""
-    from trustee_jax.chat.format import ChatFormatError
-    from trustee_jax.engine import RequestError
-    from trustee_jax.tools import ToolError
-    from trustee_jax.training.checkpoint import RestoreError
-    from trustee_jax.training.workdir import WorkdirError
-    from trustee_jax.weights import CheckpointError
-
-    return (
-        ChatFormatError,
-        CheckpointError,
-        ConfigError,
-        RequestError,
-        RestoreError,
-        ToolError,
-        WorkdirError,
-    )

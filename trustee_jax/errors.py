@@ -1,11 +1,18 @@
-"""The error every bad option ends in."""
+"""What is raised when something that a user gave cannot be used."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class ConfigError(ValueError):
+class InputError(ValueError):
+    """A config, file, folder or request cannot be used; the message says what to change.
+
+    The command line shows it as one line; any other exception is a defect of ours.
+    """
+
+
+class ConfigError(InputError):
     """An option has a value that cannot work.
 
     Attributes:

@@ -15,6 +15,7 @@ from trustee_jax.chat.parsing import (
     CallSyntax,
     parse_turn,
 )
+from trustee_jax.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -55,7 +56,7 @@ _CALLING = {
 _TOOL_WORDS = ("qzDESCRIPTIONzq", "qzcalled", "qzVALUEzq", "qzRESULTzq")
 
 
-class ChatFormatError(ValueError):
+class ChatFormatError(InputError):
     """A chat template or a dialogue that cannot be turned into exact tokens."""
 
 

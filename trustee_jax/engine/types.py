@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trustee_jax.errors import ConfigError
+from trustee_jax.errors import ConfigError, InputError
 
 Role = Literal["policy", "simulator"]
 
 
-class RequestError(ValueError):
+class RequestError(InputError):
     """A request that the engine cannot serve; the message names the field and the remedy."""
 
 

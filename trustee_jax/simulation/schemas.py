@@ -19,8 +19,9 @@ _KEY = "^[a-z][a-z0-9_]{0,23}$"
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$"}
 _VALUE_LENGTH = 48
 # Of a value that the calls of a task need; empty, it comes from an earlier result.
-_WRITTEN = {
-    "string": {"type": "string", "maxLength": 32},
+_WRITTEN: dict[str, Schema] = {
+    # Small models otherwise go on in JSON within the text.
+    "string": {"type": "string", "pattern": '^[^"{}\\[\\]<>\\\\]{0,32}$'},
     "integer": {"type": "string", "pattern": "^([0-9]{1,6})?$"},
     "number": {"type": "string", "pattern": r"^([0-9]{1,7}(\.[0-9]{1,2})?)?$"},
 }

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trustee_jax.errors import InputError
+
 MAX_LISTED_PROBLEMS = 20
 
 
@@ -36,7 +38,7 @@ class Tool:
         }
 
 
-class ToolError(ValueError):
+class ToolError(InputError):
     """A tool file that cannot be used.
 
     Attributes:

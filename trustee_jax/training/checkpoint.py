@@ -19,12 +19,14 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
+from trustee_jax.errors import InputError
+
 _HOST = "host"
 _METRIC = "score"
 _MAX_DIFFERENCES = 8
 
 
-class RestoreError(ValueError):
+class RestoreError(InputError):
     """A checkpoint is missing, damaged, or holds other arrays than those asked for."""
 
 

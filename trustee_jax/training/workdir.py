@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from trustee_jax.config import Config, flatten, parse
+from trustee_jax.errors import InputError
 
 # Options that a resumed run may change: they say how far, how safely and where it runs, and take
 # no part in what is computed. A trailing dot stands for the whole section.
@@ -24,7 +25,7 @@ CHANGEABLE = (
 _ABSENT = "(no such option)"
 
 
-class WorkdirError(ValueError):
+class WorkdirError(InputError):
     """A folder cannot be this run's: it holds another run, or one that is still going on."""
 
 

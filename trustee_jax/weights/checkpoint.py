@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trustee_jax.errors import InputError
 from trustee_jax.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Index = tuple[slice, ...]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint cannot be found, read, or used as the model that it claims to be.
 
     Attributes:
