@@ -158,6 +158,7 @@ def _task(rng: random.Random, step: int) -> dict[str, Any]:
         "intent": "Change the booking r2 in Leeds to three guests, and cancel r4 if it costs more "
         "than 120 a night. The card ends in 4417.",
         "expected_calls": [f"{actions[0]}_{category}", f"{actions[1]}_{category}"],
+        "expected_values": [{"id": "r2", "guests": "three"}, {"id": "r4"}],
         "query": f"hi, can you sort out my bookings in {rng.choice(('Leeds', 'York'))}? "
         f"there are three of us now, number {rng.randint(100, 999)}",
         "world": {"bookings": rooms, "customers": [{"id": "c1", "name": "Tom Ashe", "vip": False}]},
@@ -212,7 +213,7 @@ def _episode(
     met = {name: rng.random() < 0.35 + 0.55 * skill for name in CRITERIA[:3]}
     veto = cause is None and met["no_hallucination"] and rng.random() < 0.15
     parts = [
-        {"criterion": criterion, "met": value, "turn": line,
+        {"criterion": criterion, "met": value, "line": line,
          "probability": round(0.5 + (0.49 if value else -0.49) * rng.random(), 4),
          "reasoning": prose(rng, 25) if value else STRANGE}
         for line, (criterion, value) in enumerate(met.items(), start=2)

@@ -49,6 +49,11 @@ class Page:
         self.driver.get("about:blank")
         self.driver.get(self.url + hash)
         self.until("return document.documentElement.dataset.ready !== undefined")
+        # Charts are drawn when they know their width.
+        self.until(
+            "return [...document.querySelectorAll('.plot')]"
+            ".every(plot => !plot.checkVisibility() || plot.querySelector('svg'))"
+        )
 
     def go(self, hash: str) -> None:
         self.js("location.hash = arguments[0]", hash)
@@ -157,14 +162,14 @@ def page(driver: Any, report: pathlib.Path) -> Iterator[Page]:
 def test_overview_shows_curves_and_accounting(page: Page) -> None:
     page.open()
     # Every chart that is not folded away has drawn something at its own width.
-    drawn = page.until(
+    drawn = page.js(
         "return [...document.querySelectorAll('.group .charts .chart')].map(chart =>"
         "[chart.querySelector('h4').innerText,"
         " chart.querySelectorAll('.curve, .bar').length,"
-        " [...chart.querySelectorAll('.curve, .bar')].some(p => p.getAttribute('d').length > 20)])",
-        what=lambda drawn: all(shapes and long for _, shapes, long in drawn),
+        " [...chart.querySelectorAll('.curve, .bar')].some(p => p.getAttribute('d').length > 20)])"
     )
     assert len(drawn) > 25
+    assert [title for title, shapes, long in drawn if not shapes or not long] == []
     titles = [title for title, *_ in drawn]
     for title in ("Mean reward", "Validity by cause", "Tasks rejected", "Frontier tools",
                   "KL to the initial policy", "Gradient norm", "Tokens per second"):  # fmt: skip

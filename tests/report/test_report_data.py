@@ -12,13 +12,16 @@ import synthetic_run
 from absl import flags
 from rich.console import Console
 
+from trustee_jax.curriculum import Aspects
 from trustee_jax.report import ReportError, accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
 from trustee_jax.report.command import run as command
 from trustee_jax.report.episodes import normalise
 from trustee_jax.report.run import open_run
 from trustee_jax.report.write import write_report
+from trustee_jax.simulation import Change, Episode, Part, Task, Verdict, Veto
 from trustee_jax.simulation.transcript import transcript
+from trustee_jax.tools import Tool
 
 
 def unpack(text: str) -> Any:
@@ -144,6 +147,42 @@ def test_an_older_record_has_every_field() -> None:
     assert episode["verdict"]["reasoning"] == "why"
 
 
+def test_what_the_simulation_writes_is_read() -> None:
+    names = ("tools", "calls", "persona", "ambiguity", "turns", "criteria", "system_prompt",
+             "user_turns", "assistant_turns", "tool_turns")  # fmt: skip
+    task = Task(
+        tools=(Tool("find", "Finds.", {"type": "object"}, "hotels"),),
+        aspects=Aspects(difficulty=4.0, **dict.fromkeys(names, 1)),
+        persona="p",
+        intent="i",
+        expected_calls=("find",),
+        query="q",
+        expected_values=({"id": "r1"},),
+        world={"rooms": [{"id": "r1"}]},
+    )
+    part = Part("intent_met", True, 0.9, 1, "seen")
+    played = Episode(
+        task=task,
+        key=(1, 2, 3),
+        messages=({"role": "user", "content": "q"},),
+        sequences=(),
+        ended="user",
+        verdict=Verdict("reasoned", (part,), (Veto("intent_met", "check", "why"),)),
+        reward=-1.0,
+        world={"rooms": []},
+        changes=(Change("find({})", "remove", "rooms", "r1", {"id": "r1"}),),
+        segments=(((5, None), (2, "hi")),),
+    )
+    written = json.loads(json.dumps({"step": 1, **played.to_json()}))
+    episode = normalise(written, 1)
+    assert episode["key"] == "1-2-3" and episode["cause"] is None and episode["ended"] == "user"
+    aspects = {k: v for k, v in written["task"]["aspects"].items() if v is not None}
+    assert episode["task"] == written["task"] | {"aspects": aspects}
+    for name in ("reward", "world", "changes", "segments", "counts"):
+        assert episode[name] == written[name]
+    assert episode["verdict"] == written["verdict"] | {"reasoning": ""}
+
+
 @pytest.mark.parametrize(
     "junk", [None, 7, "text", [], [1], [None], {}, {"a": 1}, True, float("nan")]
 )
@@ -251,12 +290,18 @@ def test_the_command_writes_where_it_is_told(
 def test_no_metric_is_hidden(tmp_path: pathlib.Path) -> None:
     synthetic_run.write_run(tmp_path, steps=4, tasks=1, group=4)
     metrics = {
-        step: {**values, "new/metric": 1.0, "loose": 2.0, "curriculum/frontier/calls": 0.5}
+        step: {
+            **values,
+            "new/metric": 1.0,
+            "loose": 2.0,
+            "episodes/new": 1.0,
+            "curriculum/frontier/calls": 0.5,
+        }
         for step, values in open_run(tmp_path).metrics.items()
     }
     groups = panels.groups(panels.derive(metrics))
     shown = {s["metric"] for g in groups for panel in g["panels"] for s in panel["series"]}
-    counted = ("episodes/", "tasks/failed", "tasks/rejected")
+    counted = ("episodes/invalid_", "episodes/played", "episodes/valid", "tasks/failed")
     for name in next(iter(metrics.values())):
         assert name in shown or name.startswith(counted), name
     for group in groups:

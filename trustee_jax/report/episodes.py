@@ -67,6 +67,10 @@ def _task(task: Json) -> Json:
         "persona": _text(task.get("persona")),
         "intent": _text(task.get("intent")),
         "expected_calls": [_text(name) for name in _list(task.get("expected_calls"))],
+        "expected_values": [
+            {name: _text(value) for name, value in values.items()}
+            for values in _objects(task.get("expected_values"))
+        ],
         "query": _text(task.get("query")),
         "world": _world(task.get("world")),
     }
@@ -136,7 +140,7 @@ def _verdict(verdict: Any) -> Json | None:
             "criterion": _text(part.get("criterion")),
             "met": bool(part.get("met")),
             "probability": _number(part.get("probability")),
-            "line": part["turn"] if isinstance(part.get("turn"), int) else None,
+            "line": part["line"] if isinstance(part.get("line"), int) else None,
             "reasoning": _text(part.get("reasoning")),
         }
         for part in _objects(verdict.get("parts"))

@@ -16,6 +16,8 @@ Role = Literal["", "good", "middle", "bad", "kept"]
 _REWARD_SHARES = {"positive": "1", "zero": "0", "negative": "-1"}
 _ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "kept"}
 _DIGITS = 7
+# Those that the accounting lists, and the shares made of them.
+_COUNTED = re.compile(r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|share/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +104,7 @@ def groups(metrics: Values) -> list[dict[str, Any]]:
                 panels.append(dataclasses.replace(panel, series=series).to_json())
         if panels:
             result.append({"title": title, "compact": compact, "folded": False, "panels": panels})
-    shown_otherwise = re.compile(r"(episodes|tasks|groups|share)/")
-    rest = [name for name in every if name not in taken and not shown_otherwise.match(name)]
+    rest = [name for name in every if name not in taken and not _COUNTED.match(name)]
     if rest:
         panels = [Panel(name, {name: name}).to_json() for name in rest]
         result.append(

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trustee_jax.errors import InputError
-from trustee_jax.errors import InputError
 from trustee_jax.training import jsonl, records
 from trustee_jax.training.workdir import Layout
 

@@ -59,7 +59,10 @@ function taskPart(task) {
       field("Intent", block(task.intent)),
       field("Persona", block(task.persona)),
       field("Expected calls", task.expected_calls.length
-        ? task.expected_calls.map((name, i) => [i ? " → " : "", h("code", null, plain(name))]) : "none"),
+        ? h("ol", null, task.expected_calls.map((name, i) => h("li", null, h("code", null, plain(name)), " ",
+          h("span", { class: "note" }, plain(Object.entries(task.expected_values[i] ?? {})
+            .map(([key, value]) => `${key}: ${value}`).join(", "))))))
+        : "none"),
       field("Aspects", h("ul", { class: "chips" },
         difficulty === undefined ? null : h("li", null, "difficulty ", h("b", null, short(difficulty))),
         Object.entries(aspects).map(([name, value]) => h("li", null, plain(words(name)), " ",

@@ -17,7 +17,8 @@ function verdictPart({ verdict, cause, messages }) {
   return [
     verdict.mode ? h("p", { class: "note" }, {
       logprobs: "Read from the log-probabilities of yes and no.",
-      reasoned: "Given after reasoning.",
+      reasoned: "Given criterion by criterion, after reasoning.",
+      joint: "Given for all criteria at once.",
     }[verdict.mode] ?? plain(verdict.mode)) : "",
     h("ol", { class: "parts" }, parts),
     others.map(vetoNote),
