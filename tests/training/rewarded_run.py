@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from trustee_jax.simulation import CRITERIA, Verdict
-from trustee_jax.training import loop
+from trustee_jax.simulation import CRITERIA, Part, Verdict
+from trustee_jax.training import collect, loop
 
 
 class Rewarded:
@@ -31,10 +31,10 @@ class Rewarded:
         self._folder = folder
         self._pause = pause
         self._step = self._packed = 0
-        self._run_episode, self._pack = loop.run_episode, loop.pack
+        self._run_episode, self._pack = collect.run_episode, loop.pack
 
     def install(self, setattr=setattr) -> None:
-        setattr(loop, "run_episode", self.run_episode)
+        setattr(collect, "run_episode", self.run_episode)
         setattr(loop, "pack", self.pack)
 
     def run_episode(self, simulator, task, policy_format, key, max_length):
@@ -52,8 +52,8 @@ class Rewarded:
                 episode, reward=None, ended=None, cause="verifier_malformed", detail="made up"
             )
         asked = CRITERIA[: task.aspects.criteria]
-        met = {name: digest[i] % 2 == 1 for i, name in enumerate(asked)}
-        verdict = Verdict("made up", met)
+        parts = tuple(Part(name, digest[i] % 2 == 1) for i, name in enumerate(asked))
+        verdict = Verdict("made up", parts)
         return dataclasses.replace(episode, verdict=verdict, reward=verdict.reward)
 
     def pack(self, *args):

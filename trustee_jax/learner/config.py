@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from trustee_jax.errors import ConfigError
 
@@ -22,6 +23,9 @@ class LearnerConfig:
       updates_per_step: Optimizer updates a training step; the step's groups are divided over them.
       clip_epsilon: The probability ratio counts as far as 1 - epsilon and 1 + epsilon.
       kl_coef: Weight of the KL term against the initial policy; 0 turns it off.
+      uniform_groups: What becomes of a group whose rewards are all equal: "drop" leaves it out;
+        "keep", as published, gives its episodes the advantage 0, so that they count in the mean
+        over tokens and in the KL term.
       row_length: Tokens in a packed row. At least `engine.max_length`, so that every episode fits.
       rows_per_micro_batch: Packed rows whose gradients are computed at once; a multiple of the
         mesh's data x fsdp. Memory grows with it.
@@ -37,6 +41,7 @@ class LearnerConfig:
     updates_per_step: int = 4
     clip_epsilon: float = 0.2
     kl_coef: float = 0.001
+    uniform_groups: Literal["drop", "keep"] = "drop"
     row_length: int = 8192
     rows_per_micro_batch: int = 1
     logprob_chunk: int = 512
@@ -52,6 +57,8 @@ class LearnerConfig:
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "it must lie in [0, 1)")
+        if self.uniform_groups not in ("drop", "keep"):
+            raise ConfigError("uniform_groups", self.uniform_groups, 'write "drop" or "keep"')
         for name in ("updates_per_step", "row_length", "rows_per_micro_batch", "logprob_chunk"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "it must be at least 1")

@@ -92,27 +92,26 @@ class Learner:
         Returns:
           float32[rows, T], 0 where padded.
         """
-        return self._score(self.state.params, batch, adapter)
-
-    def _score(self, params: nnx.State | None, batch: PackedBatch, adapter: bool) -> np.ndarray:
         micro, count = self._micro_batches(batch)
-        values = self._programs.score(params, self._frozen, micro, adapter, count)
+        values = self._programs.score(self.state.params, self._frozen, micro, adapter, count)
         return np.asarray(values).reshape(-1, batch.tokens.shape[1])[: len(batch.tokens)]
 
-    def add_reference(self, batch: PackedBatch) -> PackedBatch:
-        """The batch with the initial policy's log-probabilities, unless the loss has no KL term."""
-        if not self.config.kl_coef:
-            return batch
-        initial = self.state.params if self._has_lora else self._reference
-        return dataclasses.replace(batch, reference=self._score(initial, batch, False))
-
-    def update(self, batch: PackedBatch) -> dict[str, float]:
+    def update(self, batch: PackedBatch) -> dict[str, jax.Array]:
         """One optimizer update on a batch of a multiple of `rows_per_micro_batch` rows.
+
+        The log-probabilities under the initial policy are computed first where the loss has a KL
+        term. Nothing waits for the device: the host is free while it computes, and reading a value
+        of the result waits for it.
 
         Returns:
           Means over targets of loss, kl, clip_fraction, ratio and logprob_difference (|learner -
-          engine|), its maximum, and the global norms of gradient and update.
+          engine|), its maximum, and the global norms of gradient and update; float32 scalars.
         """
         micro, count = self._micro_batches(batch)
+        if self.config.kl_coef:
+            initial = self.state.params if self._has_lora else self._reference
+            values = self._programs.score(initial, self._frozen, micro, False, count)
+            values = jax.device_put(values, self._programs.batch_sharding(len(values)))
+            micro = dataclasses.replace(micro, reference=values)
         self.state, metrics = self._programs.update(self.state, self._frozen, micro, count)
-        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+        return metrics

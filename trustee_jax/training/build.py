@@ -113,6 +113,11 @@ class System:
     model_config: ModelConfig
     engine_dtype: jnp.dtype
 
+    def forget(self) -> None:
+        """Gives all engines empty caches: what follows does not depend on what was before."""
+        for engine in {id(engine): engine for engine in self.engines.values()}.values():
+            engine.reset()
+
     def refresh_policy(self) -> None:
         """Gives the policy's engine the trained parameters, and all engines empty caches."""
         # A copy, because the next update donates the learner's arrays.
@@ -120,8 +125,7 @@ class System:
             lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
         )
         self.engines["policy"].update(params)
-        if self.engines["simulator"] is not self.engines["policy"]:
-            self.engines["simulator"].reset()
+        self.forget()
 
 
 def build(config: Config) -> System:

@@ -15,6 +15,12 @@ class TrainingConfig:
       steps: Training steps in all; a resumed run goes on up to this number.
       tasks_per_step: Tasks generated in one step.
       group_size: Episodes of each task; GRPO compares them with each other.
+      min_valid: Valid episodes that a group needs to be learnt from, at least 2.
+      refill_groups: Groups that a step may play in addition, in all: a group with too few valid
+        episodes plays further ones of the same task in place of the invalid ones; one whose rewards
+        are all equal is replaced by a new task, unless `learner.uniform_groups` keeps it. 0 turns
+        it off.
+      prepare_tasks: Write the next step's tasks while the device computes the present update.
       task_draws: Draws of tools and aspects for one task until the simulator writes a usable one;
         after that the step goes without it.
       checkpoint_every: Steps between two checkpoints. The last step is always saved.
@@ -25,6 +31,9 @@ class TrainingConfig:
     steps: int = 200
     tasks_per_step: int = 16
     group_size: int = 8
+    min_valid: int = 2
+    refill_groups: int = 4
+    prepare_tasks: bool = True
     task_draws: int = 3
     checkpoint_every: int = 5
     keep_last: int = 2
@@ -39,5 +48,9 @@ class TrainingConfig:
             raise ConfigError(
                 "group_size", self.group_size, "a group needs at least 2 episodes to compare"
             )
-        if self.keep_best < 0:
-            raise ConfigError("keep_best", self.keep_best, "it must be 0 (off) or more")
+        if not 2 <= self.min_valid <= self.group_size:
+            fix = f"give 2 or more, up to training.group_size = {self.group_size}"
+            raise ConfigError("min_valid", self.min_valid, fix)
+        for name in ("keep_best", "refill_groups"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, getattr(self, name), "it must be 0 (off) or more")

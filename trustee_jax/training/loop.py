@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
+import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import numpy as np
 
 from trustee_jax.config import Config, flatten
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.engine import Completion, Request
-from trustee_jax.errors import ConfigError
 from trustee_jax.learner import Sample, group_advantages, pack
-from trustee_jax.simulation import Episode, Failure, Stopped, Task, generate_task, run_episode
-from trustee_jax.simulation import run as drive
+from trustee_jax.simulation import Episode, RecentTasks, Stopped
 from trustee_jax.tools import ToolRepository, load_repository
 from trustee_jax.training import summary
 from trustee_jax.training.build import System, build
 from trustee_jax.training.checkpoint import Checkpointer
+from trustee_jax.training.collect import Collection, Collector, Group
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.progress import Progress
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.stopping import Stopper
 from trustee_jax.training.workdir import Workdir
 
-T = TypeVar("T")
 Scalars = dict[str, float]
 
 
@@ -146,9 +142,10 @@ class Trainer:
         self.step = 0
         self.curriculum = Curriculum(config.curriculum)
         self.progress = progress
+        self._recent = RecentTasks(config.simulation.recent_tasks, config.simulation.near_copy)
         self._system = system
-        self._repository = repository
-        self._should_stop = should_stop
+        self._collector = Collector(config, system, repository, progress, should_stop)
+        self._prepared: Collection | None = None
 
     def train_step(self, on_episode: Callable[[int, Episode], None]) -> StepResult:
         """Runs one step; on `Stopped` nothing but what `on_episode` saw has happened.
@@ -161,98 +158,82 @@ class Trainer:
           ConfigError: In the first step, every prompt is longer than the engine takes.
         """
         number, start = self.step + 1, time.monotonic()
-        difficulty = self.curriculum.difficulty
-        # Everything random follows from (seed, step): a resumed run repeats it.
-        self._system.refresh_policy()
+        held = self.curriculum.metrics()
 
-        tasks, scalars = self._generate_tasks(number)
-        groups, episode_scalars = self._play(number, tasks)
-        episodes = [episode for group in groups for episode in group]
+        # 1. Tasks at the present difficulty.
+        collection = self._prepared or self._write_tasks(number)
+        self._prepared = None
+
+        # 2 and 3. Episodes, each ending with its verdict.
+        self._system.refresh_policy()
+        self._collector.play(collection, self.curriculum)
+        episodes = collection.episodes
         for episode in episodes:
             on_episode(number, episode)
-        scalars |= episode_scalars | self._learn(number, groups)
 
-        result = StepResult(episodes, scalars)
-        self.curriculum.update(result.reward)
+        # 4. The curriculum moves, and the policy is updated. In this order, because the next tasks
+        # need the next difficulty, but no new weights: they are written while these are computed.
+        self.curriculum.update([group.outcome for group in collection.groups])
+        self._recent = collection.recent
+        scalars = self._learn(number, collection.groups, meanwhile=self._prepare)
+
         self.step = number
         seconds = time.monotonic() - start
-        scalars |= {"curriculum/difficulty": difficulty, "seconds/step": seconds}
+        fates = collections.Counter(self._collector.fate(group) for group in collection.groups)
+        scalars |= summary.curriculum_scalars(held, episodes)
+        scalars |= summary.collection_scalars(collection, fates)
+        scalars["seconds/step"] = seconds
+        result = StepResult(episodes, scalars)
         valid = sum(episode.valid for episode in episodes)
-        updates = scalars["learner/updates"]
         self.progress.finish_step(
             number,
             reward=result.reward,
-            difficulty=difficulty,
+            difficulty=held["difficulty"],
             seconds=seconds,
-            note=f"{valid}/{len(episodes)} episodes valid, {updates:.0f} updates",
+            note=f"{valid}/{len(episodes)} episodes valid, {fates['used']}/{fates.total()} groups "
+            f"of use, {scalars['learner/updates']:.0f} updates",
         )
         return result
 
-    # Step 1 of the method: tasks at the present difficulty.
+    def _write_tasks(self, number: int) -> Collection:
+        return self._collector.write_tasks(number, self.curriculum, self._recent)
 
-    def _generate_tasks(self, number: int) -> tuple[list[Task], Scalars]:
-        failures: collections.Counter[str] = collections.Counter()
-        details: dict[str, str] = {}
+    def _prepare(self) -> None:
+        """Writes the next step's tasks, from what a checkpoint of the present step holds.
 
-        def generate(index: int) -> Generator[Request, Completion, Task | None]:
-            for draw in range(self.config.training.task_draws):
-                rng = np.random.default_rng([self.config.seed, number, index, draw])
-                aspects = self.curriculum.aspects(rng)
-                tools = self._repository.sample(rng, aspects.tools)
-                key = (number, index, draw)
-                task = yield from generate_task(self._system.simulator, tools, aspects, key)
-                if isinstance(task, Task):
-                    return task
-                assert isinstance(task, Failure)
-                failures[task.cause] += 1
-                details[task.cause] = task.detail
-            return None
+        They are not saved: a resumed run writes the same ones again.
+        """
+        following = self.step + 2  # The present step is not complete yet.
+        if self.config.training.prepare_tasks and following <= self.config.training.steps:
+            # Asked to stop, the run still completes the present step.
+            with contextlib.suppress(Stopped):
+                self._prepared = self._write_tasks(following)
 
-        count = self.config.training.tasks_per_step
-        written, scalars = self._drive(number, "tasks", [generate(i) for i in range(count)])
-        # A task that could not be written is missing, not replaced by a dummy.
-        tasks = [task for task in written if task is not None]
-        if not tasks and set(failures) == {"task_too_long"}:
-            self._check_fit(number, "task", details["task_too_long"])
-        return tasks, scalars | summary.task_scalars(tasks, failures)
+    def _learn(
+        self, number: int, groups: Sequence[Group], meanwhile: Callable[[], None]
+    ) -> Scalars:
+        """Updates the policy.
 
-    # Steps 2 and 3: episodes, each ending with its verdict.
-
-    def _play(self, number: int, tasks: Sequence[Task]) -> tuple[list[list[Episode]], Scalars]:
-        size = self.config.training.group_size
-        system, length = self._system, self.config.engine.max_length
-        coroutines = [
-            run_episode(
-                system.simulator, task, system.policy_format, (number, index, episode), length
-            )
-            for index, task in enumerate(tasks)
-            for episode in range(size)
-        ]
-        episodes, scalars = self._drive(number, "episodes", coroutines)
-        if episodes and all(episode.cause == "prompt_too_long" for episode in episodes):
-            self._check_fit(number, "episode", episodes[0].detail)
-        groups = [episodes[i : i + size] for i in range(0, len(episodes), size)]
-        return groups, scalars | summary.episode_scalars(episodes)
-
-    def _check_fit(self, number: int, what: str, detail: str) -> None:
-        # Later steps have longer prompts than the first: only some of them need to fit.
-        if number == 1:
-            fix = f"no {what} of the first step fits ({detail}); raise it"
-            raise ConfigError("engine.max_length", self.config.engine.max_length, fix)
-
-    # Step 4: update.
-
-    def _learn(self, number: int, groups: Sequence[Sequence[Episode]]) -> Scalars:
+        Args:
+          number: The step.
+          groups: What was played.
+          meanwhile: Called when all updates are under way. The time that it takes counts as
+            learning too: the host cannot tell when the device was done.
+        """
         start = time.monotonic()
-        config, learner = self.config.learner, self._system.learner
+        options, config = self.config.training, self.config.learner
         samples: list[list[Sample]] = []
         for group in groups:
-            advantages = group_advantages([episode.reward for episode in group])
+            advantages = group_advantages(
+                group.rewards,
+                min_valid=options.min_valid,
+                keep_uniform=config.uniform_groups == "keep",
+            )
             if advantages is not None:
                 samples.append(
                     [
                         Sample(sequence, float(advantage))
-                        for episode, advantage in zip(group, advantages, strict=True)
+                        for episode, advantage in zip(group.episodes, advantages, strict=True)
                         if episode.valid
                         for sequence in episode.sequences
                     ]
@@ -260,18 +241,21 @@ class Trainer:
         updates = min(config.updates_per_step, len(samples))
         # Groups stay whole: their episodes share a prompt.
         shares = [samples[i::updates] for i in range(updates)]
-        results: list[dict[str, float]] = []
         tokens = 0
         with self.progress.phase(number, "learning", updates) as advance:
+            pending = []
             for share in shares:
                 batch = pack(share, config.row_length, config.rows_per_micro_batch)
                 tokens += batch.num_tokens
-                results.append(learner.update(learner.add_reference(batch)))
-                advance(len(results), tokens)
+                pending.append(self._system.learner.update(batch))
+            meanwhile()
+            results: list[dict[str, float]] = []
+            for values in pending:
+                results.append({k: float(v) for k, v in jax.device_get(values).items()})
+                advance(len(results), tokens * len(results) // updates)
         seconds = time.monotonic() - start
         scalars = {
             "learner/updates": float(updates),
-            "learner/groups_used": len(samples) / len(groups) if groups else 0.0,
             "learner/tokens": float(tokens),
             "seconds/learning": seconds,
             "tokens_per_second/learning": tokens / seconds,
@@ -284,41 +268,15 @@ class Trainer:
                 scalars[f"learner/{name}"] = results[0][name]
         return scalars
 
-    def _drive(
-        self, number: int, phase: str, coroutines: Sequence[Generator[Request, Completion, T]]
-    ) -> tuple[list[T], Scalars]:
-        """Runs coroutines over the engines, showing and timing them."""
-        start = time.monotonic()
-        engines = list({id(engine): engine for engine in self._system.engines.values()}.values())
-
-        def totals() -> np.ndarray:
-            """Prompt, prefilled and sampled tokens of all engines."""
-            return np.sum([dataclasses.astuple(engine.stats) for engine in engines], axis=0)
-
-        before = totals()
-
-        with self.progress.phase(number, phase, len(coroutines)) as advance:
-            results = drive(
-                coroutines,
-                self._system.engines,
-                on_progress=lambda done, total: advance(done, int((totals() - before)[2])),
-                should_stop=self._should_stop,
-            )
-        seconds = time.monotonic() - start
-        prompt, prefilled, sampled = (totals() - before).tolist()
-        return results, {
-            f"seconds/{phase}": seconds,
-            f"tokens_per_second/{phase}": sampled / seconds,
-            f"engine/{phase}_sampled_tokens": float(sampled),
-            f"engine/{phase}_prefilled_tokens": float(prefilled),
-            f"engine/{phase}_cached_share": 1 - prefilled / prompt if prompt else 0.0,
-        }
-
     # State.
 
     def save(self, checkpointer: Checkpointer, score: float | None) -> None:
         """Starts saving all that a resume needs."""
-        host = {"step": self.step, "curriculum": self.curriculum.state()}
+        host = {
+            "step": self.step,
+            "curriculum": self.curriculum.state(),
+            "recent_tasks": self._recent.state(),
+        }
         checkpointer.save(self.step, self._arrays(), host, score=score)
 
     def restore(self, checkpointer: Checkpointer) -> None:
@@ -339,6 +297,8 @@ class Trainer:
         self._system.learner.state = jax.tree.unflatten(jax.tree.structure(state), leaves)
         self.step = restored.host["step"]
         self.curriculum.restore(restored.host["curriculum"])
+        self._recent.restore(restored.host["recent_tasks"])
+        self._prepared = None
 
     def _arrays(self) -> dict[str, dict[str, jax.Array]]:
         state = self._system.learner.state

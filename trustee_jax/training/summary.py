@@ -5,9 +5,18 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
-from trustee_jax.simulation import CRITERIA, INVALID_CAUSES, Counts, Episode, Task
+from trustee_jax.learner import Fate
+from trustee_jax.simulation import CRITERIA, INVALID_CAUSES, REJECTIONS, Counts, End, Episode
+from trustee_jax.simulation.simulator import Problem
 from trustee_jax.simulation.transcript import transcript
+from trustee_jax.training.collect import Collection
+
+TASK_CAUSES = tuple(
+    f"{role}_{problem}" for role in ("task", "world") for problem in get_args(Problem)
+)
+"""Why a draw gives no task: the role that failed, and its `Failure.problem`."""
 
 _ASPECTS = (
     "tools",
@@ -29,15 +38,62 @@ def mean_reward(episodes: Iterable[Episode]) -> float | None:
     return sum(rewards) / len(rewards) if rewards else None
 
 
-def task_scalars(tasks: Sequence[Task], failures: Mapping[str, int]) -> dict[str, float]:
-    """Aspects of the tasks, and how often none could be written, by cause.
+def curriculum_scalars(held: Mapping[str, float], episodes: Sequence[Episode]) -> dict[str, float]:
+    """What the curriculum held, and how often its probes of each aspect succeeded.
 
     Args:
-      tasks: Of the step.
-      failures: Draws without a task, by cause.
+      held: `Curriculum.metrics` at which the step was played.
+      episodes: Of the step.
     """
-    scalars = {"tasks/written": float(len(tasks)), "tasks/failed": float(sum(failures.values()))}
-    scalars |= {f"tasks/failed_{cause}": float(count) for cause, count in failures.items()}
+    scalars = {f"curriculum/{name}": value for name, value in held.items()}
+    probes: dict[str, list[bool]] = {}
+    for episode in episodes:
+        if episode.reward is not None and episode.task.aspects.probed is not None:
+            probes.setdefault(episode.task.aspects.probed, []).append(episode.reward >= 1)
+    return scalars | {f"curriculum/success_{n}": _mean(probes[n]) for n in sorted(probes)}
+
+
+def collection_scalars(collection: Collection, fates: Mapping[Fate, int]) -> dict[str, float]:
+    """Everything about a step's tasks, groups and episodes, and what they have cost.
+
+    Args:
+      collection: The step's.
+      fates: Groups by what they were good for.
+    """
+    scalars = _task_scalars(collection)
+    scalars |= {f"groups/{fate}": float(fates.get(fate, 0)) for fate in get_args(Fate)}
+    scalars["groups/refills"] = float(collection.refills)
+    scalars |= episode_scalars(collection.episodes)
+    for phase, work in collection.work.items():
+        scalars[f"seconds/{phase}"] = work.seconds
+        scalars[f"tokens_per_second/{phase}"] = work.sampled / work.seconds if work.seconds else 0.0
+        scalars[f"engine/{phase}_sampled_tokens"] = float(work.sampled)
+        scalars[f"engine/{phase}_prefilled_tokens"] = float(work.prefilled)
+        cached = 1 - work.prefilled / work.prompt if work.prompt else 0.0
+        scalars[f"engine/{phase}_cached_share"] = cached
+    return scalars
+
+
+def _task_scalars(collection: Collection) -> dict[str, float]:
+    """Aspects of the tasks, and how often none could be written, or not used, by cause.
+
+    A failure's share is of the draws; a rejection's of all tasks that were written, used or not.
+    """
+    tasks = [group.task for group in collection.groups]
+    failures, rejections = collection.failures, collection.rejections
+    scalars = {
+        "tasks/written": float(len(tasks)),
+        "tasks/draws": float(collection.draws),
+        "tasks/failed": float(failures.total()),
+        "tasks/rejected": float(rejections.total()),
+    }
+    for cause in TASK_CAUSES:
+        scalars[f"tasks/failed_{cause}"] = float(failures[cause])
+        scalars[f"share/failed_{cause}"] = _share(failures[cause], collection.draws)
+    texts = len(tasks) + rejections.total()
+    for reason in REJECTIONS:
+        scalars[f"tasks/rejected_{reason}"] = float(rejections[reason])
+        scalars[f"share/rejected_{reason}"] = _share(rejections[reason], texts)
     for name in _ASPECTS if tasks else ():
         scalars[f"curriculum/{name}"] = _mean(getattr(task.aspects, name) for task in tasks)
     # A category may have fewer tools than were asked for.
@@ -53,9 +109,11 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
     causes = collections.Counter(episode.cause for episode in episodes)
     scalars = {
         "episodes/played": float(len(episodes)),
-        "episodes/valid": len(valid) / len(episodes) if episodes else 0.0,
+        "episodes/valid": _share(len(valid), len(episodes)),
     }
-    scalars |= {f"episodes/invalid_{cause}": float(causes[cause]) for cause in INVALID_CAUSES}
+    for cause in INVALID_CAUSES:
+        scalars[f"episodes/invalid_{cause}"] = float(causes[cause])
+        scalars[f"share/invalid_{cause}"] = _share(causes[cause], len(episodes))
     if not valid:
         return scalars
     rewards = collections.Counter(episode.reward for episode in valid)
@@ -71,8 +129,8 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
         ]
         if parts:
             scalars[f"reward/{criterion}"] = _mean(parts)
-    for ended, count in collections.Counter(episode.ended for episode in valid).items():
-        scalars[f"ended/{ended}"] = count / len(valid)
+    ends = collections.Counter(episode.ended for episode in valid)
+    scalars |= {f"ended/{ended}": ends[ended] / len(valid) for ended in get_args(End)}
     for field in dataclasses.fields(Counts):
         scalars[f"counts/{field.name}"] = _mean(getattr(e.counts, field.name) for e in valid)
     return scalars
@@ -102,3 +160,7 @@ def describe(episode: Episode) -> str:
 def _mean(values: Iterable[float]) -> float:
     listed = [float(value) for value in values]
     return sum(listed) / len(listed)
+
+
+def _share(count: int, total: int) -> float:
+    return count / total if total else 0.0

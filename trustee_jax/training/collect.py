@@ -1,0 +1,294 @@
+"""A step's tasks and groups: written, played, and refilled where they would teach nothing."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from trustee_jax.config import Config
+from trustee_jax.curriculum import Curriculum, Outcome
+from trustee_jax.engine import Completion, Request
+from trustee_jax.errors import ConfigError
+from trustee_jax.learner import Fate, group_fate
+from trustee_jax.simulation import (
+    Episode,
+    Failure,
+    RecentTasks,
+    Task,
+    generate_task,
+    run_episode,
+)
+from trustee_jax.simulation import run as drive
+from trustee_jax.tools import ToolRepository
+from trustee_jax.training.build import System
+from trustee_jax.training.progress import Progress
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(eq=False)
+class Group:
+    """A task and its episodes.
+
+    Attributes:
+      task: The task.
+      index: Its number within the step.
+      episodes: All that were played, in the order of their keys.
+      replaced: Whether another task is played in its stead.
+    """
+
+    task: Task
+    index: int
+    episodes: list[Episode] = dataclasses.field(default_factory=list)
+    replaced: bool = False
+
+    @property
+    def rewards(self) -> list[float | None]:
+        """One per episode; None where it is invalid."""
+        return [episode.reward for episode in self.episodes]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the curriculum sees of it."""
+        return Outcome(self.task.aspects, tuple(r for r in self.rewards if r is not None))
+
+
+@dataclasses.dataclass
+class Work:
+    """What one phase of a step has cost.
+
+    Attributes:
+      seconds: Wall-clock time.
+      prompt: Tokens of all contexts.
+      prefilled: Of these, computed rather than found in a cache.
+      sampled: Tokens drawn.
+    """
+
+    seconds: float = 0.0
+    prompt: int = 0
+    prefilled: int = 0
+    sampled: int = 0
+
+
+@dataclasses.dataclass(eq=False)
+class Collection:
+    """What a step has gathered so far.
+
+    Attributes:
+      step: The step's number.
+      recent: Tasks that a new one must not repeat, those of this step among them.
+      groups: Of the tasks that could be written; without episodes until they are played.
+      draws: Draws of tools and aspects.
+      failures: Draws without a task, by cause.
+      rejections: Tasks that were written and refused, by reason.
+      refills: Groups that were played in addition.
+      work: By phase, "tasks" and "episodes".
+    """
+
+    step: int
+    recent: RecentTasks
+    groups: list[Group] = dataclasses.field(default_factory=list)
+    draws: int = 0
+    failures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    rejections: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    refills: int = 0
+    work: dict[str, Work] = dataclasses.field(
+        default_factory=lambda: {"tasks": Work(), "episodes": Work()}
+    )
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Of all groups."""
+        return [episode for group in self.groups for episode in group.episodes]
+
+
+class Collector:
+    """Writes a step's tasks and plays their episodes.
+
+    What is random follows from the config's seed, the step, the task's number and the draw or the
+    episode alone, so that a resumed run repeats it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        system: System,
+        repository: ToolRepository,
+        progress: Progress,
+        should_stop: Callable[[], bool],
+    ):
+        """Takes the objects of the run."""
+        self._config = config
+        self._system = system
+        self._repository = repository
+        self._progress = progress
+        self._should_stop = should_stop
+
+    def write_tasks(self, step: int, curriculum: Curriculum, recent: RecentTasks) -> Collection:
+        """Writes the tasks of a step; the curriculum and `recent` are only read.
+
+        A task that could not be written is missing, not replaced by a dummy.
+
+        Raises:
+          Stopped: The run was asked to stop.
+          ConfigError: In the first step, every prompt is longer than the engine takes.
+        """
+        collection = Collection(step, RecentTasks(recent.size, recent.threshold))
+        collection.recent.restore(recent.state())
+        self._system.forget()
+        details = self._write(collection, curriculum, range(self._config.training.tasks_per_step))
+        if not collection.groups and set(collection.failures) == {"task_too_long"}:
+            self._check_fit(step, "task", details["task_too_long"])
+        return collection
+
+    def play(self, collection: Collection, curriculum: Curriculum) -> None:
+        """Plays a group of episodes for every task, and refills groups up to the budget.
+
+        A group is refilled while it is good for nothing: one with too few valid episodes plays
+        further ones in place of the invalid ones; one without variance makes room for a new task.
+        The episodes that were played stay, and the valid ones among them count in all means.
+
+        Args:
+          collection: The step's tasks; receives the episodes.
+          curriculum: The one that the tasks were drawn from; only read.
+
+        Raises:
+          Stopped: The run was asked to stop.
+          ConfigError: In the first step, every prompt is longer than the engine takes.
+        """
+        options = self._config.training
+        self._play(collection, [(group, options.group_size) for group in collection.groups])
+        first = collection.episodes
+        if first and all(episode.cause == "prompt_too_long" for episode in first):
+            self._check_fit(collection.step, "episode", first[0].detail)
+        next_index = options.tasks_per_step
+        while collection.refills < options.refill_groups:
+            useless = [group for group in collection.groups if self._useless(group)]
+            useless = useless[: options.refill_groups - collection.refills]
+            if not useless:
+                break
+            collection.refills += len(useless)
+            uniform = [group for group in useless if self.fate(group) == "uniform"]
+            for group in uniform:
+                group.replaced = True
+            again = [
+                (group, options.group_size - len(group.outcome.rewards))
+                for group in useless
+                if not group.replaced
+            ]
+            known = len(collection.groups)
+            self._write(collection, curriculum, range(next_index, next_index + len(uniform)))
+            next_index += len(uniform)
+            new = [(group, options.group_size) for group in collection.groups[known:]]
+            self._play(collection, again + new)
+
+    def fate(self, group: Group) -> Fate:
+        """What a group is good for."""
+        return group_fate(group.rewards, self._config.training.min_valid)
+
+    def _useless(self, group: Group) -> bool:
+        fate = self.fate(group)
+        kept = fate == "uniform" and self._config.learner.uniform_groups == "keep"
+        return not (group.replaced or fate == "used" or kept)
+
+    def _write(
+        self, collection: Collection, curriculum: Curriculum, indices: Sequence[int]
+    ) -> dict[str, str]:
+        """Adds a group for every task that could be written; returns a detail of each failure."""
+        config, step, recent = self._config, collection.step, collection.recent
+        details: dict[str, str] = {}
+
+        def write(index: int) -> Generator[Request, Completion, Task | None]:
+            for draw in range(config.training.task_draws):
+                rng = np.random.default_rng([config.seed, step, index, draw])
+                aspects = curriculum.aspects(rng)
+                tools = self._repository.sample(rng, aspects.tools)
+                collection.draws += 1
+                task = yield from generate_task(
+                    self._system.simulator,
+                    tools,
+                    aspects,
+                    (step, index, draw),
+                    recent=recent,
+                    rejections=collection.rejections,
+                )
+                if isinstance(task, Failure):
+                    collection.failures[task.cause] += 1
+                    details[task.cause] = task.detail
+                elif recent.nearest(task.text) >= recent.threshold:
+                    # Of one that was written at the same time.
+                    collection.rejections["near_copy"] += 1
+                else:
+                    recent.add(task.text)
+                    return task
+            return None
+
+        written = self._drive(collection, "tasks", [write(index) for index in indices])
+        collection.groups += [
+            Group(task, index)
+            for index, task in zip(indices, written, strict=True)
+            if task is not None
+        ]
+        return details
+
+    def _play(self, collection: Collection, wanted: Sequence[tuple[Group, int]]) -> None:
+        """Adds as many episodes to each group as are wanted of it."""
+        system, length = self._system, self._config.engine.max_length
+        groups = [group for group, count in wanted for _ in range(count)]
+        numbers = [len(group.episodes) + i for group, count in wanted for i in range(count)]
+        coroutines = [
+            run_episode(
+                system.simulator,
+                group.task,
+                system.policy_format,
+                (collection.step, group.index, number),
+                length,
+            )
+            for group, number in zip(groups, numbers, strict=True)
+        ]
+        played = self._drive(collection, "episodes", coroutines)
+        for group, episode in zip(groups, played, strict=True):
+            group.episodes.append(episode)
+
+    def _check_fit(self, step: int, what: str, detail: str) -> None:
+        # Later steps have longer prompts than the first: only some of them need to fit.
+        if step == 1:
+            fix = f"no {what} of the first step fits ({detail}); raise it"
+            raise ConfigError("engine.max_length", self._config.engine.max_length, fix)
+
+    def _drive(
+        self,
+        collection: Collection,
+        phase: str,
+        coroutines: Sequence[Generator[Request, Completion, T]],
+    ) -> list[T]:
+        """Runs coroutines over the engines, showing and timing them."""
+        if not coroutines:
+            return []
+        start = time.monotonic()
+        engines = list({id(engine): engine for engine in self._system.engines.values()}.values())
+
+        def totals() -> np.ndarray:
+            """Prompt, prefilled and sampled tokens of all engines."""
+            return np.sum([dataclasses.astuple(engine.stats) for engine in engines], axis=0)
+
+        before = totals()
+        with self._progress.phase(collection.step, phase, len(coroutines)) as advance:
+            results = drive(
+                coroutines,
+                self._system.engines,
+                on_progress=lambda done, total: advance(done, int((totals() - before)[2])),
+                should_stop=self._should_stop,
+            )
+        work = collection.work[phase]
+        prompt, prefilled, sampled = (totals() - before).tolist()
+        work.seconds += time.monotonic() - start
+        work.prompt += prompt
+        work.prefilled += prefilled
+        work.sampled += sampled
+        return results
