@@ -174,6 +174,8 @@ def test_overview_shows_curves_and_accounting(page: Page) -> None:
     for title in ("Mean reward", "Validity by cause", "Tasks rejected", "Frontier tools",
                   "KL to the initial policy", "Gradient norm", "Tokens per second"):  # fmt: skip
         assert title in titles
+    words = page.text("#overview").lower().split()
+    assert not {"null", "undefined", "nan", "[object"} & set(words)
     accounting = page.text("#accounting")
     assert "1,000 episodes played" in accounting
     assert "rejected: near copy" in accounting

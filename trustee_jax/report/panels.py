@@ -168,9 +168,10 @@ def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     yield Panel("Tasks written", {"tasks/written": "written"}, "per step", limits=(0.0, 1.0))
     yield Panel(
         "Groups",
-        _labels(_with("groups/", every)) | {"learner/groups_used": "share used"},
+        _labels(_with("groups/", every)),
         "used: rewards differ; uniform: all equal, nothing to learn from",
     )
+    yield Panel("Share of groups used", {"learner/groups_used": "used"}, limits=(0.0, 1.0))
     yield Panel(
         "How dialogues ended",
         _labels(_with("ended/", every)),
@@ -194,7 +195,7 @@ def _curriculum(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel
 
 def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     yield Panel("KL to the initial policy", {"learner/kl": "KL"}, "per token")
-    yield Panel("Clip fraction", {"learner/clip_fraction": "clipped"}, "share of the tokens")
+    yield Panel("Clip fraction", {"learner/clip_fraction": "clip fraction"}, "share of the tokens")
     yield Panel(
         "Gradient norm",
         {"learner/grad_norm": "gradient", "learner/update_norm": "update"},

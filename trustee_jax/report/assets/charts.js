@@ -55,9 +55,15 @@ class Chart {
       h("figcaption", null,
         h("div", { class: "chart-head" }, h("h4", null, title), scale),
         note && h("p", { class: "note" }, note)),
-      (this.series.length > 1 || kind === "stack") && this.legend(),
+      this.needsLegend() && this.legend(),
       this.plot,
       folded("Values", () => this.table(), { class: "values" }));
+  }
+
+  /** Whether the title leaves open what a curve is. */
+  needsLegend() {
+    const [first, ...others] = this.series;
+    return others.length > 0 || !this.panel.title.toLowerCase().includes(first.label.toLowerCase());
   }
 
   legend() {
@@ -117,7 +123,7 @@ class Chart {
         class: "tick", x: this.x(tick), y: this.height - 6, "text-anchor": "middle",
       }, String(tick)));
     }
-    drawing.append(svg("text", { class: "tick", x: left - 6, y: this.height - 6, "text-anchor": "end" }, "step"));
+    drawing.append(svg("text", { class: "tick", x: left - 14, y: this.height - 6, "text-anchor": "end" }, "step"));
     if (stacked) this.drawBars(drawing, curves, band);
     else this.drawLines(drawing, curves, log);
     this.cursor = svg("g", { class: "cursor" });
@@ -328,6 +334,11 @@ function sparkline(values, label) {
     `${i && values[i - 1] !== null ? "L" : "M"}${x(i).toFixed(1)} ${
       (height - 3 - (value / top) * (height - 6)).toFixed(1)}`)).join("");
   const drawing = svg("svg", { class: "spark", width, height, role: "img", "aria-label": label });
+  const known = values.flatMap((value, i) => (value === null ? [] : [i]));
+  if (known.length > 1) {
+    const [from, to] = [x(known[0]), x(known[known.length - 1])];
+    drawing.append(svg("path", { class: "under", d: `${d.replaceAll("M", "L").replace("L", "M")}L${to} ${height - 1}L${from} ${height - 1}z` }));
+  }
   drawing.append(svg("path", { class: "curve c0", d }));
   if (values.length === 1) drawing.append(svg("circle", { class: "dot c0", cx: x(0), cy: height / 2, r: 2 }));
   return drawing;

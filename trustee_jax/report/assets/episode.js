@@ -14,7 +14,8 @@ function showEpisode(section, episode, place, navigate, listHref) {
   section.replaceChildren(
     h("div", { class: "episode-head" },
       h("div", { class: "crumbs" }, h("a", { href: listHref }, "Episodes"),
-        h("span", { class: "note" }, place.at ? `${count(place.at)} of ${count(place.of)} listed` : "not in the list")),
+        h("span", { class: "note" }, place.at ? `${count(place.at)} of ${count(place.of)} listed` : "not in the list"),
+        h("span", { class: "note keys" }, "Keys: j and k turn, Esc leads back")),
       h("h2", { tabindex: "-1" }, "Episode ", plain(key)),
       h("div", { class: "badges" },
         rewardBadge(episode.cause === null ? episode.reward : null),

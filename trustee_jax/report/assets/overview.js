@@ -23,7 +23,8 @@ function showOverview(section, summary, episodes) {
       : "No step is complete yet, and no episode is recorded. Write the report again later."));
     return;
   }
-  section.append(tiles(metrics, run, episodes), controls(metrics.steps.length));
+  section.append(tiles(metrics, run, episodes));
+  if (metrics.steps.length >= 8) section.append(smoothing(metrics.steps.length));
   for (const { title, compact, folded: closed, panels } of groups) {
     const make = () => h("div", { class: compact ? "charts compact" : "charts" },
       panels.map((panel) => new Chart(panel, metrics, compact).figure));
@@ -59,8 +60,7 @@ function tiles({ steps, values }, run, episodes) {
     h("div", null, h("dt", null, name), h("dd", null, value), h("p", { class: "note" }, note))));
 }
 
-function controls(steps) {
-  if (steps < 8) return null;
+function smoothing(steps) {
   const choices = [[1, "none"], [5, "5 steps"], [20, "20 steps"], [50, "50 steps"]];
   return h("div", { class: "controls" }, h("label", null, "Smoothing ", h("select", {
     id: "smoothing",
