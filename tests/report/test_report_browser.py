@@ -178,7 +178,7 @@ def test_overview_shows_curves_and_accounting(page: Page) -> None:
     assert not {"null", "undefined", "nan", "[object"} & set(words)
     accounting = page.text("#accounting")
     assert "1,000 episodes played" in accounting
-    assert "rejected: near copy" in accounting
+    assert "near copy" in accounting
     assert "hub:Qwen/Qwen3-8B" in page.text(".facts")
     assert "25 of 25" in page.text(".facts")
 

@@ -342,5 +342,5 @@ def test_accounting_of_a_run_where_all_failed() -> None:
     (table,) = accounting.tables(metrics)
     assert [(row["label"], row["share"]) for row in table["rows"]] == [
         ("written", 0.0),
-        ("failed: too_long", 1.0),
+        ("too_long", 1.0),
     ]

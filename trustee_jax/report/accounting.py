@@ -33,25 +33,36 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
                 *_causes(steps, "episodes/invalid_"),
             ],
         ),
-        _draws(steps),
-        _groups(steps),
+        # A draw that fails may have written several tasks before, each refused.
+        _parted(
+            "Tasks drawn",
+            "draws of tools and aspects",
+            [("written", _column(steps, "tasks/written")), *_causes(steps, "tasks/failed_")],
+        ),
+        _parted(
+            "Tasks written",
+            "tasks, used or refused",
+            [("used", _column(steps, "tasks/written")), *_causes(steps, "tasks/rejected_")],
+        ),
+        _parted(
+            "Groups",
+            "groups played",
+            [
+                ("used", _column(steps, "groups/used")),
+                *(
+                    (kind, series)
+                    for kind, series in _causes(steps, "groups/")
+                    if kind not in ("used", "refills")
+                ),
+            ],
+        ),
     ]
     return [table for table in made if table["total"]]
 
 
-def _draws(steps: list[Any]) -> dict[str, Any]:
-    rows = [
-        ("written", _column(steps, "tasks/written")),
-        *((f"rejected: {cause}", series) for cause, series in _causes(steps, "tasks/rejected_")),
-        *((f"failed: {cause}", series) for cause, series in _causes(steps, "tasks/failed_")),
-    ]
-    return _table("Tasks", "tasks drawn", _sum(series for _, series in rows), rows)
-
-
-def _groups(steps: list[Any]) -> dict[str, Any]:
-    kinds = ("used", "uniform", "too_few_valid")
-    rows = [(kind, _column(steps, f"groups/{kind}")) for kind in kinds]
-    return _table("Groups", "groups played", _sum(series for _, series in rows), rows)
+def _parted(title: str, unit: str, rows: list[tuple[str, list[float]]]) -> dict[str, Any]:
+    """A table whose rows add up to its total."""
+    return _table(title, unit, _sum(series for _, series in rows), rows)
 
 
 def _table(

@@ -165,7 +165,7 @@ def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
             note,
             kind="stack",
         )
-    yield Panel("Tasks written", {"tasks/written": "written"}, "per step", limits=(0.0, 1.0))
+    yield Panel("Tasks written", {"tasks/written": "written", "tasks/draws": "draws"}, "per step")
     yield Panel(
         "Groups",
         _labels(_with("groups/", every)),
@@ -174,7 +174,7 @@ def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     yield Panel("Share of groups used", {"learner/groups_used": "used"}, limits=(0.0, 1.0))
     yield Panel(
         "How dialogues ended",
-        _labels(_with("ended/", every)),
+        _labels(_with("ended/", occurred)),
         "share of the valid episodes",
         kind="stack",
         limits=(0.0, 1.0),
@@ -187,7 +187,9 @@ def _curriculum(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel
     frontier = [name for name in every if "frontier" in name]
     for name in rest:
         if name not in frontier:
-            yield Panel(words(name).capitalize(), {name: words(name)})
+            share = _last(name) == "redrawn" or _last(name).startswith("success_")
+            limits = (0.0, 1.0) if share else None
+            yield Panel(words(name).capitalize(), {name: words(name)}, limits=limits)
     for name in frontier:
         label = name.removeprefix("curriculum/").replace("/", " ").replace("_", " ")
         yield Panel(label.capitalize(), {name: label})

@@ -75,7 +75,7 @@ function smoothing(steps) {
 function accountingGroup(tables) {
   return h("div", { class: "group", id: "accounting" },
     h("h3", null, "Accounting"),
-    h("p", { class: "note" }, "Everything the run started, by what became of it, over all complete steps."),
+    h("p", { class: "note" }, "Everything the run started, by what became of it, over all complete steps; refills add to groups and draws."),
     h("div", { class: "tables" }, tables.map(accountingTable)));
 }
 
