@@ -188,6 +188,24 @@ def build(config: Config) -> System:
     )
 
 
+def build_simulator(config: Config) -> tuple[Simulator, Engine]:
+    """Loads the frozen simulator alone, for what trains nothing.
+
+    Raises:
+      ConfigError: Options do not fit each other, the model or the devices.
+      CheckpointError: The checkpoint cannot be read.
+    """
+    options = config.model
+    mesh = _mesh(config)
+    checkpoint = open_checkpoint(options.simulator or options.source)
+    field = "model.simulator" if options.simulator else "model.source"
+    _check_max_length(config, checkpoint.config, field)
+    tokenizer = checkpoint.tokenizer()
+    simulator = _simulator(config, ChatFormat(tokenizer))
+    frozen = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
+    return simulator, Engine(frozen, mesh, config.engine, tokenizer, config.seed)
+
+
 def _mesh(config: Config) -> Mesh:
     try:
         return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
