@@ -340,6 +340,10 @@ function sparkline(values, label) {
     drawing.append(svg("path", { class: "under", d: `${d.replaceAll("M", "L").replace("L", "M")}L${to} ${height - 1}L${from} ${height - 1}z` }));
   }
   drawing.append(svg("path", { class: "curve c0", d }));
-  if (values.length === 1) drawing.append(svg("circle", { class: "dot c0", cx: x(0), cy: height / 2, r: 2 }));
+  if (known.length === 1) {
+    const [only] = known;
+    const y = height - 3 - (values[only] / top) * (height - 6);
+    drawing.append(svg("circle", { class: "dot c0", cx: x(only), cy: y, r: 2 }));
+  }
   return drawing;
 }

@@ -15,7 +15,7 @@ function showHeader({ run }) {
 
 /** Fills the overview. */
 function showOverview(section, summary, episodes) {
-  const { metrics, groups, accounting, run } = summary;
+  const { metrics, groups, accounting } = summary;
   section.append(h("h2", { class: "unheard" }, "Overview"));
   if (!metrics.steps.length) {
     section.append(h("p", { class: "notice" }, episodes.size
@@ -23,7 +23,7 @@ function showOverview(section, summary, episodes) {
       : "No step is complete yet, and no episode is recorded. Write the report again later."));
     return;
   }
-  section.append(tiles(metrics, run, episodes));
+  section.append(tiles(summary, episodes));
   if (metrics.steps.length >= 8) section.append(smoothing(metrics.steps.length));
   for (const { title, compact, folded: closed, panels } of groups) {
     const make = () => h("div", { class: compact ? "charts compact" : "charts" },
@@ -36,22 +36,22 @@ function showOverview(section, summary, episodes) {
   if (!groups.some(({ title }) => title === "Validity")) section.append(accountingGroup(accounting));
 }
 
-function tiles({ steps, values }, run, episodes) {
+function tiles({ metrics: { steps, values }, run, accounting }, episodes) {
   const last = (name) => {
     const known = (values[name] ?? []).filter((value) => value !== null);
     return known.length ? known[known.length - 1] : null;
   };
   const first = (name) => (values[name] ?? []).find((value) => value !== null) ?? null;
-  const played = (values["episodes/played"] ?? []).reduce((sum, value) => sum + (value ?? 0), 0);
+  const played = accounting.find(({ title }) => title === "Episodes");
   const seconds = (values["seconds/step"] ?? []).filter((value) => value !== null);
   const from = (name, form) => (steps.length > 1 && first(name) !== null
-    ? `first step ${form(first(name))}` : "");
+    ? `last step; first ${form(first(name))}` : "last step");
   const entries = [
     ["Steps", count(run.steps), run.planned ? `of ${count(run.planned)} planned` : ""],
     ["Mean reward", short(last("reward/mean")), from("reward/mean", short)],
     ["Difficulty", short(last("curriculum/difficulty")), from("curriculum/difficulty", short)],
-    ["Valid episodes", percent(last("episodes/valid")), from("episodes/valid", percent)],
-    ["Episodes", count(played || episodes.size), run.left_out
+    ["Valid episodes", percent(played?.rows[0].share), "over the run"],
+    ["Episodes", count(played?.total ?? episodes.size), run.left_out
       ? `${count(episodes.size)} in this file` : "all in this file"],
     ["Seconds a step", short(seconds.length
       ? seconds.reduce((sum, value) => sum + value, 0) / seconds.length : null), "mean"],
