@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from trustee_jax.curriculum import Aspects, Curriculum, CurriculumConfig, Ramp
+from trustee_jax.curriculum import Aspects, Curriculum, CurriculumConfig, Outcome, Ramp
 from trustee_jax.errors import ConfigError
 
 
@@ -25,15 +25,18 @@ def transcribed(d: int) -> dict[str, int]:
 
 
 def at(difficulty: float, **options) -> Curriculum:
-    curriculum = Curriculum(CurriculumConfig(**options))
-    curriculum.difficulty = float(difficulty)
-    return curriculum
+    return Curriculum(CurriculumConfig(initial=float(difficulty), **options))
+
+
+def outcomes(curriculum: Curriculum, *rewards: float) -> list[Outcome]:
+    """What a task of these rewards says."""
+    return [Outcome(curriculum.aspects(np.random.default_rng(0)), rewards)]
 
 
 @pytest.mark.parametrize("d", range(1, 101))
 def test_table(d):
     aspects = at(d, epsilon=0.0).aspects(np.random.default_rng(0))
-    expected = transcribed(d) | {"difficulty": float(d), "redrawn": False}
+    expected = transcribed(d) | {"difficulty": float(d), "redrawn": False, "probed": None}
     assert dataclasses.asdict(aspects) == expected
 
 
@@ -93,32 +96,45 @@ def test_same_generator_same_aspects():
 
 
 @pytest.mark.parametrize(
-    ("reward", "moved"),
-    [(1.0, 43), (0.5, 43), (0.4999, 40), (0.0001, 40), (0.0, 37), (-1.0, 37), (None, 40)],
+    ("rewards", "moved"),
+    [
+        ((1.0,), 43),
+        ((1.0, 0.0), 43),
+        ((1.0, 1.0, 0.0, 0.0, 0.0), 40),
+        ((1.0, 0.0, 0.0), 40),
+        ((1.0, -1.0), 37),
+        ((-1.0,), 37),
+        ((), 40),
+    ],
 )
-def test_update(reward, moved):
-    curriculum = at(40)
-    curriculum.update(reward)
-    assert curriculum.difficulty == moved
+def test_update(rewards, moved):
+    """The mean is over the episodes of all tasks, however they are spread."""
+    for tasks in ([rewards], [rewards[:1], rewards[1:]]):
+        curriculum = at(40)
+        curriculum.update([o for part in tasks for o in outcomes(curriculum, *part)])
+        assert curriculum.difficulty == moved
+    still = at(40, rule="fixed")
+    still.update(outcomes(still, *rewards))
+    assert still.difficulty == 40
 
 
 def test_update_is_clipped():
     low, high = at(2), at(99)
-    low.update(-1.0)
-    high.update(1.0)
+    low.update(outcomes(low, -1.0))
+    high.update(outcomes(high, 1.0))
     assert (low.difficulty, high.difficulty) == (1.0, 100.0)
 
 
 @pytest.mark.parametrize("reward", [float("nan"), 1.5, -2.0])
-def test_update_refuses_what_is_no_mean(reward):
-    with pytest.raises(ValueError, match="mean reward"):
-        at(40).update(reward)
+def test_an_outcome_refuses_what_is_no_reward(reward):
+    with pytest.raises(ValueError, match="reward"):
+        outcomes(at(40), 0.0, reward)
 
 
 def test_state_round_trip():
     first = Curriculum()
     for reward in (1.0, 1.0, 0.2, 0.9):
-        first.update(reward)
+        first.update(outcomes(first, reward))
     second = Curriculum()
     second.restore(json.loads(json.dumps(first.state())))
     assert second.difficulty == first.difficulty == 10.0
@@ -126,7 +142,7 @@ def test_state_round_trip():
     assert first.aspects(rng[0]) == second.aspects(rng[1])
 
 
-@pytest.mark.parametrize("state", [{}, {"difficulty": "x"}, {"difficulty": 101.0}])
+@pytest.mark.parametrize("state", [{}, {"difficulty": "x"}, {"difficulty": 101.0}, {"levels": {}}])
 def test_restore_refuses_foreign_state(state):
     with pytest.raises(ValueError, match="difficulty"):
         Curriculum().restore(state)
@@ -145,6 +161,7 @@ def test_an_aspect_can_be_pinned():
         ({"maximum": 0.5}, "maximum"),
         ({"increase": -1.0}, "increase"),
         ({"raise_at": 0.0}, "raise_at"),
+        ({"rule": "frontiers"}, "rule"),
         ({"criteria": Ramp(slope=0.1, low=1, high=6)}, "criteria.high"),
         ({"tools": Ramp(slope=0.1, low=0, high=6)}, "tools.low"),
     ],

@@ -54,8 +54,8 @@ class FrontierConfig:
     """
 
     target: float = 0.5
-    gain: float = 12.0
-    prior: float = 8.0
+    gain: float = 16.0
+    prior: float = 4.0
 
     def __post_init__(self) -> None:
         if not 0 < self.target < 1:

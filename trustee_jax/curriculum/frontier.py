@@ -32,6 +32,10 @@ class Frontier:
     episodes at the target. It bounds a move by gain max(p, 1 - p) and shrinks it where only few
     episodes are valid; an aspect that no valid episode probed stays.
 
+    An aspect at its hardest may still be too easy. Its level then goes on rising, up to as far
+    above `maximum` as that is above `minimum`, and draws its company from ever nearer to the
+    others' frontiers: from all of their range at `maximum`, from the frontiers alone at the end.
+
     A step function of d_k (a persona has three levels) is no obstacle: the frontier then moves to
     and fro over the edge between the level that is too easy and the one that is too hard.
 
@@ -41,51 +45,63 @@ class Frontier:
 
     Attributes:
       config: the options.
-      levels: aspect -> its frontier, in units of the difficulty.
+      levels: aspect -> its level, from `minimum` to 2 `maximum` - `minimum`.
     """
 
     def __init__(self, config: CurriculumConfig):
-        """Starts all frontiers at `config.initial`."""
+        """Starts all levels at `config.initial`."""
         self.config = config
         self.levels = dict.fromkeys(PROBED, float(config.initial))
         ramps = config.ramps
         self._moving = [name for name in PROBED if ramps[name].low < ramps[name].high]
+        self._highest = 2 * config.maximum - config.minimum
 
     @property
     def difficulty(self) -> float:
-        """The mean of the frontiers that can move."""
-        levels = [self.levels[name] for name in self._moving or PROBED]
-        return math.fsum(levels) / len(levels)
+        """The mean of the frontiers that can move, none counted as more than `maximum`."""
+        frontiers = self._frontiers()
+        listed = [frontiers[name] for name in self._moving or PROBED]
+        return math.fsum(listed) / len(listed)
+
+    def _frontiers(self) -> dict[str, float]:
+        return {name: min(level, self.config.maximum) for name, level in self.levels.items()}
 
     def draw(self, rng: np.random.Generator) -> Aspects:
         """Draws the aspects of a task that probes one of them."""
-        config, ramps = self.config, self.config.ramps
-        drawn = {name: rng.uniform(config.minimum, level) for name, level in self.levels.items()}
-        probed = None
+        low, high = self.config.minimum, self.config.maximum
+        frontiers, probed, nearness = self._frontiers(), None, 0.0
         if self._moving:
             probed = self._moving[int(rng.integers(len(self._moving)))]
-            drawn[probed] = self.levels[probed]
-        room = max(self.levels["turns"], self.levels["calls"])
+            if self.levels[probed] > high:
+                nearness = (self.levels[probed] - high) / (high - low)
+        drawn = {
+            name: frontier
+            if name == probed
+            else rng.uniform(low + nearness * (frontier - low), frontier)
+            for name, frontier in frontiers.items()
+        }
+        room = max(frontiers["turns"], frontiers["calls"])
+        ramps = self.config.ramps
         values: dict[str, Any] = {n: ramp(drawn.get(n, room)) for n, ramp in ramps.items()}
         return Aspects(difficulty=self.difficulty, probed=probed, **values)
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
-        """Moves every frontier that was probed."""
+        """Moves the level of every aspect that was probed."""
         options = self.config.frontier
         for name, level in self.levels.items():
             rewards = [r for o in outcomes if o.aspects.probed == name for r in o.rewards]
             if rewards:
                 surplus = sum(reward >= 1 for reward in rewards) - options.target * len(rewards)
                 moved = level + options.gain * surplus / (len(rewards) + options.prior)
-                self.levels[name] = min(self.config.maximum, max(self.config.minimum, moved))
+                self.levels[name] = min(self._highest, max(self.config.minimum, moved))
 
     def metrics(self) -> dict[str, float]:
-        """The frontiers and their mean."""
-        frontiers = {f"frontier_{name}": level for name, level in self.levels.items()}
-        return {"difficulty": self.difficulty} | frontiers
+        """The levels, and the difficulty that they come to."""
+        levels = {f"frontier_{name}": level for name, level in self.levels.items()}
+        return {"difficulty": self.difficulty} | levels
 
     def state(self) -> dict[str, Any]:
-        """The frontiers."""
+        """The levels."""
         return {"levels": dict(self.levels)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -96,4 +112,6 @@ class Frontier:
                 f"curriculum state {dict(state)!r}: it has no levels of aspects; restore it with "
                 "the config that it was saved under"
             )
-        self.levels = {name: read_level(levels, name, self.config) for name in PROBED}
+        self.levels = {
+            name: read_level(levels, name, self.config.minimum, self._highest) for name in PROBED
+        }

@@ -91,7 +91,7 @@ class Fixed:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continues from a state; raises ValueError if it is not one of this rule's."""
-        self.difficulty = read_level(state, "difficulty", self.config)
+        self.difficulty = read_level(state, "difficulty", self.config.minimum, self.config.maximum)
 
 
 class Scalar(Fixed):
@@ -114,14 +114,13 @@ class Scalar(Fixed):
             self.difficulty = max(config.minimum, self.difficulty - config.decrease)
 
 
-def read_level(state: Mapping[str, Any], name: str, config: CurriculumConfig) -> float:
+def read_level(state: Mapping[str, Any], name: str, low: float, high: float) -> float:
     """A difficulty out of a saved state.
 
     Raises:
-      ValueError: it is not there, or not one of this config.
+      ValueError: it is not there, or not within [low, high].
     """
     level = state.get(name)
-    low, high = config.minimum, config.maximum
     if isinstance(level, bool) or not isinstance(level, int | float) or not low <= level <= high:
         raise ValueError(
             f"curriculum state {dict(state)!r}: {name} must be a number from {low} to {high}; "
