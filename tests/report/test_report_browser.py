@@ -21,7 +21,10 @@ DRIVER = shutil.which("chromedriver")
 REQUIRED = os.environ.get("TRUSTEE_BROWSER") == "required"
 WHY = "needs a browser: apt-get install chromium chromium-driver"
 
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER) and not REQUIRED, reason=WHY)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER) and not REQUIRED, reason=WHY),
+]
 
 FLAGS = [
     "--headless",
