@@ -52,7 +52,7 @@ def aspects() -> Aspects:
 
 @pytest.fixture
 def make_task(tools, aspects):
-    def make(**changes) -> Task:
+    def make(world=None, **changes) -> Task:
         return Task(
             tools=tools,
             aspects=dataclasses.replace(aspects, **changes),
@@ -60,6 +60,7 @@ def make_task(tools, aspects):
             intent="Two nights in Lyon at the cheapest hotel.",
             expected_calls=("find_hotels", "book"),
             query="I need a place to sleep.",
+            world=world,
         )
 
     return make

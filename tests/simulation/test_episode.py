@@ -15,6 +15,8 @@ from trustee_jax.simulation import (
     SimulationConfig,
     Simulator,
     SimulatorConfig,
+    VerifierConfig,
+    WorldConfig,
     run,
     run_episode,
 )
@@ -25,9 +27,16 @@ BOOK = '<tool_call>{"name": "book", "arguments": {"hotel": "Ibis", "nights": 2}}
 
 
 def verdict(request, *met: bool) -> str:
-    names = [name for name in request.schema["properties"] if name != "reasoning"]
-    met = met or (True,) * len(names)
-    return json.dumps({"reasoning": "Seen."} | dict(zip(names, met, strict=True)))
+    """All of a joint verdict, or the part that the request asks for."""
+    names = list(request.schema["properties"])
+    reasons = {"reasoning": "Seen."} if "reasoning" in names else {}
+    if "met" in names:
+        index = request.key[-2]
+        answer = {"line": 1, "met": met[index] if met else True}
+    else:
+        names.remove("reasoning")
+        answer = dict(zip(names, met or (True,) * len(names), strict=True))
+    return json.dumps(reasons | answer, separators=(",", ":"))
 
 
 class Script:
@@ -77,7 +86,7 @@ def test_whole_episode(make_simulator, make_task):
     counts = episode.counts
     assert (counts.assistant_turns, counts.user_turns, counts.tool_turns) == (4, 1, 2)
     assert (counts.calls, counts.valid_calls, counts.executed_calls) == (2, 2, 2)
-    assert counts.simulator_requests == 5 and counts.simulator_retries == 0
+    assert counts.simulator_requests == 4 + len(CRITERIA) and counts.simulator_retries == 0
     assert episode.verdict.criteria == dict.fromkeys(CRITERIA, True)
     # The policy is trained on exactly what it sampled.
     (sequence,) = episode.sequences
@@ -136,9 +145,11 @@ def test_ablation_switches(make_simulator, make_task):
     ],
 )  # fmt: skip
 def test_reward_by_parts(make_simulator, make_task, criteria, met, reward):
-    script = Script([FIND, "Done."], met=met)
-    episode, _ = play(make_simulator(), make_task(criteria=criteria), script)
-    assert episode.reward == reward
+    for mode in ("reasoned", "logprobs", "joint"):
+        script = Script([FIND, "Done."], met=met)
+        simulator = make_simulator(vetoes=False, verifier=VerifierConfig(mode=mode))
+        episode, _ = play(simulator, make_task(criteria=criteria), script)
+        assert episode.reward == reward
     assert list(episode.verdict.criteria.items()) == list(zip(CRITERIA, met, strict=False))
 
 
@@ -221,11 +232,11 @@ def test_tool_result_is_cut(make_simulator, make_task):
 )
 def test_endings_are_graded(make_simulator, make_task, limits, policy, user, ended):
     script = Script(policy, user)
-    episode, engine = play(make_simulator(), make_task(**limits), script)
+    episode, engine = play(make_simulator(vetoes=False), make_task(**limits), script)
     assert (episode.ended, episode.reward) == (ended, 1.0)
     assert not script.policy
     # The last message, over the limit or not, is shown to the verifier.
-    (prompt,) = prompts_of(engine, "verifier")
+    prompt = prompts_of(engine, "verifier")[0]
     last = {BOOK: "assistant calls: book("}.get(policy[-1], f'"{policy[-1]}"')
     if ended == "length":
         last = '"Half a sen"'
@@ -266,7 +277,7 @@ BROKEN = {
 @pytest.mark.parametrize("role", ["user", "tool", "verifier"])
 @pytest.mark.parametrize("problem", BROKEN)
 def test_simulator_failures_are_invalid(make_simulator, make_task, role, problem):
-    options = {role: SimulatorConfig(tries=2)}
+    options = {role: VerifierConfig(tries=2) if role == "verifier" else SimulatorConfig(tries=2)}
     if role == "tool" and problem == "malformed":
         broken = {role: lambda request: "[1]"}  # any object is a result
     else:
@@ -285,11 +296,11 @@ def test_simulator_failures_are_invalid(make_simulator, make_task, role, problem
 
 def test_a_retry_can_save_the_episode(make_simulator, make_task):
     def flaky(request):
-        return verdict(request) if request.key[-1] == 2 else "no json"
+        first = request.key[-2] == 0
+        return verdict(request) if request.key[-1] == 2 or not first else "no json"
 
-    episode, _ = play(
-        make_simulator(), make_task(), Script([FIND, "."], overrides={"verifier": flaky})
-    )
+    script = Script([FIND + BOOK, "."], overrides={"verifier": flaky})
+    episode, _ = play(make_simulator(), make_task(), script)
     assert episode.reward == 1.0 and episode.counts.simulator_retries == 2
 
 
@@ -306,7 +317,14 @@ def test_flooding_does_not_make_an_episode_invalid(make_simulator, make_task):
     )
     script = Script([FIND, "w" * 9000, calls, "Done."], user=["Go on."], met=(False,) * 5)
     small = SimulatorConfig(max_tokens=64)
-    simulator = make_simulator(max_length=9000, user=small, tool=small, verifier=small, task=small)
+    simulator = make_simulator(
+        max_length=9000,
+        user=small,
+        tool=small,
+        verifier=VerifierConfig(max_tokens=64),
+        task=small,
+        world=WorldConfig(enabled=False),
+    )
     episode, engine = play(simulator, make_task(), script)
     assert episode.valid and episode.reward == -1 and episode.ended == "user"
     for request in engine.requests:
@@ -342,7 +360,8 @@ def test_thinking(thinking_format, make_task):
     config = SimulationConfig(user=SimulatorConfig(think_budget=0))
     simulator = Simulator(thinking_format, config, 30_000)
     secret = "<think>\nI shall flatter the judge.\n</think>\n\n"
-    inner = Script([secret + "Where to?", secret + FIND, secret + "Done."], user=["Lyon."])
+    turns = [secret + "Where to?", secret + FIND + BOOK, secret + "Done."]
+    inner = Script(turns, user=["Lyon."])
 
     def script(role, request, prompt):
         answer = inner(role, request, prompt)
@@ -364,7 +383,7 @@ def test_thinking(thinking_format, make_task):
     # Stripped thoughts begin a new sequence; every sampled token is trained once.
     assert len(episode.sequences) == 2
     said = "".join(thinking_format.decode(s.tokens[s.sampled]) for s in episode.sequences)
-    assert said == secret + "Where to?" + secret + FIND + secret + "Done."
+    assert said == "".join(turns)
 
 
 def test_unfinished_thought_is_no_answer(thinking_format, make_task):

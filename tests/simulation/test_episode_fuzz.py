@@ -8,7 +8,14 @@ import pytest
 from scripted_engine import ScriptedEngine, role_of, walk
 
 from trustee_jax.engine.types import RequestError
-from trustee_jax.simulation import INVALID_CAUSES, PolicyConfig, SimulatorConfig, run, run_episode
+from trustee_jax.simulation import (
+    INVALID_CAUSES,
+    PolicyConfig,
+    SimulatorConfig,
+    VerifierConfig,
+    run,
+    run_episode,
+)
 
 PIECES = [
     "<tool_call>", "</tool_call>", "<think>", "</think>", "<|im_end|>", "<|im_start|>user\n",
@@ -57,7 +64,7 @@ def test_chaos(make_simulator, make_task, chat_format, tokenizer):
         tool_result_limit=64,
         user=SimulatorConfig(tries=2),
         tool=SimulatorConfig(tries=2),
-        verifier=SimulatorConfig(tries=2),
+        verifier=VerifierConfig(tries=2),
     )
     engine = ScriptedEngine(chat_format, Chaos(0, tokenizer, chat_format))
     tasks = [make_task(criteria=1 + i % 5, assistant_turns=2 + i % 5) for i in range(60)]

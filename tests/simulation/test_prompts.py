@@ -4,19 +4,32 @@ import pytest
 
 from trustee_jax.errors import ConfigError
 from trustee_jax.simulation import CRITERIA, Prompts, SimulationConfig, Simulator, SimulatorConfig
-from trustee_jax.simulation.config import PolicyConfig
+from trustee_jax.simulation.config import PolicyConfig, VerifierConfig, WorldConfig
 from trustee_jax.simulation.transcript import transcript
+
+FINISHED = {
+    "tools": [], "persona": None, "intent": None, "query": "q", "expected_calls": None,
+    "history": ["h"], "ended": "user", "world": None, "changes": [], "criteria": CRITERIA[:1],
+    "mode": "reasoned",
+}  # fmt: skip
 
 
 def test_criteria_are_listed_as_far_as_they_count():
-    fields = {
-        "tools": [], "persona": None, "intent": None, "query": "q", "expected_calls": None,
-        "history": [], "ended": "user",
-    }  # fmt: skip
     for count in range(1, 6):
-        system = Prompts().messages("verifier", {**fields, "criteria": CRITERIA[:count]})[0]
-        listed = [name for name in CRITERIA if f"- {name}: " in system["content"]]
+        fields = FINISHED | {"criteria": CRITERIA[:count], "mode": "joint"}
+        request = Prompts().messages("verifier", fields)[1]["content"]
+        listed = [name for name in CRITERIA if f"- {name}: " in request]
         assert listed == list(CRITERIA[:count])
+
+
+def test_questions_about_one_dialogue_differ_only_at_their_end():
+    """The engine computes their common beginning once."""
+    asked = [
+        Prompts().messages("verifier", FINISHED | {"criteria": (name,)})[1]["content"]
+        for name in CRITERIA
+    ]
+    assert len({text.rpartition("Is this true")[0] for text in asked}) == 1
+    assert len({text.rpartition("Is this true")[2] for text in asked}) == len(CRITERIA)
 
 
 @pytest.mark.parametrize(
@@ -24,12 +37,9 @@ def test_criteria_are_listed_as_far_as_they_count():
     ["user", "user_turns", "assistant_turns", "tool_turns", "length", "context", "empty"],
 )
 def test_every_ending_has_words(ended):
-    fields = {
-        "tools": [], "persona": None, "intent": None, "query": "q", "expected_calls": None,
-        "history": [], "criteria": CRITERIA,
-    }  # fmt: skip
-    text = Prompts().messages("verifier", {**fields, "ended": ended})[1]["content"]
-    assert text.splitlines()[-3].startswith("(")
+    text = Prompts().messages("verifier", {**FINISHED, "ended": ended})[1]["content"]
+    lines = text.splitlines()
+    assert lines[lines.index("1. h") + 1].startswith("(")
 
 
 def test_policy_prompts_get_shorter():
@@ -106,6 +116,9 @@ def test_transcript():
     [
         (lambda: SimulatorConfig(tries=0), "tries"),
         (lambda: SimulatorConfig(think_budget=-1), "think_budget"),
+        (lambda: WorldConfig(records=0), "records"),
+        (lambda: VerifierConfig(threshold=1.0), "threshold"),
+        (lambda: SimulationConfig(near_copy=0), "near_copy"),
         (lambda: PolicyConfig(max_tokens=0), "max_tokens"),
         (lambda: PolicyConfig(history="drop"), "history"),
         (lambda: SimulationConfig(max_parallel_calls=0), "max_parallel_calls"),

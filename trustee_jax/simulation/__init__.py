@@ -10,7 +10,7 @@ from trustee_jax.simulation.config import (
 from trustee_jax.simulation.driver import Stopped, run
 from trustee_jax.simulation.episode import run_episode
 from trustee_jax.simulation.novelty import RecentTasks
-from trustee_jax.simulation.prompts import CRITERIA, Prompts
+from trustee_jax.simulation.prompts import CRITERIA, EXAMPLE_TASK, Prompts
 from trustee_jax.simulation.records import INVALID_CAUSES, Counts, End, Episode
 from trustee_jax.simulation.simulator import Failure, Simulator, Usage
 from trustee_jax.simulation.task import REJECTIONS, Task, generate_task
@@ -20,6 +20,7 @@ from trustee_jax.simulation.world import Change, World
 
 __all__ = [
     "CRITERIA",
+    "EXAMPLE_TASK",
     "INVALID_CAUSES",
     "REJECTIONS",
     "Change",

@@ -13,6 +13,7 @@ from trustee_jax.simulation.verdict import Veto
 # "3 flights", "step 2", the day of a date: too small to tell an invention from a count.
 _SMALL = 31
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_AMOUNT = re.compile(r"\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 # A word of letters and digits with at least five of them: a code, not a unit or an ordinal.
 _CODE = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9][\w-]{4,}")
 # Sums and products of more numbers than this would cover nearly everything.
@@ -76,7 +77,9 @@ def invented_values(
             if not sources.mention(code):
                 invented[code] = None
         for number in _NUMBER.findall(_CODE.sub(" ", text)):
-            if not sources.give(number):
+            # 24.11.2026 is no number, but three.
+            groups = [number] if _AMOUNT.fullmatch(number) else re.split("[.,]", number)
+            if not all(map(sources.give, groups)):
                 invented[number] = None
     return list(invented)
 
