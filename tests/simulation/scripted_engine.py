@@ -52,6 +52,7 @@ class ScriptedEngine:
         self.format, self.script = format, script
         self.max_length, self.width = max_length, width
         self.requests: list[Request] = []
+        self.keys: set[tuple[int, ...]] = set()
         self.pending: list[tuple[int, Completion]] = []
         self.steps = 0
         self.cancelled = False
@@ -71,7 +72,8 @@ class ScriptedEngine:
     def submit(self, request: Request) -> int:
         assert request.tokens.dtype == np.int32
         assert request.max_new_tokens >= 1
-        assert request.key not in {r.key for r in self.requests}, "two requests share a key"
+        assert request.key not in self.keys, "two requests share a key"
+        self.keys.add(request.key)
         if len(request.tokens) + request.max_new_tokens > self.max_length:
             raise RequestError("too long")
         if request.schema is not None:

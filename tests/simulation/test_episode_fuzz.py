@@ -15,6 +15,7 @@ from trustee_jax.simulation import (
     PolicyConfig,
     SimulatorConfig,
     VerifierConfig,
+    World,
     run,
     run_episode,
 )
