@@ -134,8 +134,48 @@ class Config:
             raise ConfigError("learner.updates_per_step", self.learner.updates_per_step, fix)
 
 
+REFERENCE: Mapping[str, Any] = types.MappingProxyType(
+    {
+        # Groups are used as they come: what is invalid is missing, nothing is played in its place.
+        "training.refill_groups": 0,
+        # Groups without variance count in the mean over tokens and in the KL term.
+        "learner.uniform_groups": "keep",
+        # Past thoughts stay in the context, although chat templates drop them.
+        "simulation.policy.history": "append",
+    }
+)
+"""Where the published run (arXiv 2604.17739) differs from our defaults, one option for each
+difference. Its bugs are in neither."""
+
+
+def reference() -> config_dict.ConfigDict:
+    """The preset `reference`: the published run's behaviour, for a config file to edit."""
+    return override(default(), REFERENCE)
+
+
+def override(config: config_dict.ConfigDict, options: Mapping[str, Any]) -> config_dict.ConfigDict:
+    """Sets options of a config, in place, and returns it.
+
+    Args:
+      config: An edited `default()`.
+      options: Values by dotted name.
+
+    Raises:
+      ConfigError: There is no such option.
+    """
+    for name, value in options.items():
+        section, _, leaf = name.rpartition(".")
+        found: Any = config
+        for part in filter(None, section.split(".")):
+            found = found.get(part) if isinstance(found, config_dict.ConfigDict) else None
+        if not isinstance(found, config_dict.ConfigDict) or leaf not in found:
+            raise unknown_field(name, value)
+        found[leaf] = value
+    return config
+
+
 def default() -> config_dict.ConfigDict:
-    """The defaults of every option, for a config file to edit.
+    """The defaults of every option, the preset `trustee`, for a config file to edit.
 
     Returns:
       A locked ConfigDict with the nesting of `Config`: a misspelt field is an error where it is

@@ -1,0 +1,76 @@
+"""What the files in configs/ablations share: a base config with some options changed.
+
+Such a file is chosen with a parameter after a colon: the base, the name of a file beside the folder
+of the ablations, after the values that the ablation takes, if any:
+`--config=configs/ablations/no_intent.py:debug`, `--config=configs/ablations/step_size.py:5,debug`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import runpy
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import config_dict
+
+from trustee_jax.config import override
+
+BASE = "quickstart"
+
+
+def ablate(file: str, base: str, options: Mapping[str, Any]) -> config_dict.ConfigDict:
+    """The base config with the ablation's options.
+
+    Args:
+      file: The ablation's file.
+      base: Name of a config in the folder above it, without ".py".
+      options: Values by dotted name.
+
+    Raises:
+      ValueError: There is no such base.
+    """
+    folder = pathlib.Path(file).absolute().parents[1]
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    if base not in names:
+        raise wrong(base, f"a base: {', '.join(names)}")
+    return override(runpy.run_path(str(folder / f"{base}.py"))["get_config"](), options)
+
+
+def split(parameter: str, form: str) -> tuple[str, str]:
+    """The value and the base of a parameter "VALUE" or "VALUE,BASE".
+
+    Args:
+      parameter: What follows the colon.
+      form: What to write, for the error.
+
+    Raises:
+      ValueError: It has no value.
+    """
+    value, _, base = parameter.partition(",")
+    if not value:
+        raise wrong(parameter, form)
+    return value, base or BASE
+
+
+def number(text: str, form: str) -> float:
+    """A number of a parameter.
+
+    Raises:
+      ValueError: It is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise wrong(text, form) from None
+
+
+def wrong(given: str, form: str) -> ValueError:
+    """The error for a parameter that cannot be read.
+
+    Args:
+      given: What is wrong with it.
+      form: What to write.
+    """
+    # A plain ValueError, because the flag's library makes another one of the same class.
+    return ValueError(f"{given!r} after the colon of --config: write {form}")
