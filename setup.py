@@ -6,6 +6,8 @@ import setuptools
 
 REQUIRES = [
     "absl-py>=2.1",
+    # Repositories on disk; works without TensorFlow, which neither brings.
+    "array_record>=0.8",
     "flax>=0.12",
     "gguf>=0.17",
     "huggingface_hub>=1.0",
@@ -20,6 +22,7 @@ REQUIRES = [
     "rich>=13.9",
     "safetensors>=0.7",
     "tensorboardX>=2.6.2",
+    "tensorflow-datasets>=4.9.10",
     "tokenizers>=0.22",
     "transformers>=5.0",
 ]

@@ -1,17 +1,38 @@
-"""The repository of tools: reading it from files, and drawing the tools of one task from it."""
+"""The repository of tools, in memory or on disk, and drawing the tools of one task from it."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import SupportsIndex, overload
 
 import numpy as np
 
-from trustee_jax.tools.schema import function_problems
-from trustee_jax.tools.tool import Tool, ToolError
+from trustee_jax.tools.files import read_tools
+from trustee_jax.tools.tool import Tool
 
 STARTER = "starter"
-DEFAULT_CATEGORY = "user"
+
+
+class ToolView(Sequence[Tool]):
+    """Some tools of a sequence that is read on demand: nothing is held but their indices."""
+
+    def __init__(self, read: Callable[[int], Tool], indices: Sequence[int] | np.ndarray):
+        """Takes the function that reads the tool of an index, and the indices of the view."""
+        self._read = read
+        self._indices = indices
+
+    def __len__(self) -> int:
+        """Returns the number of tools."""
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Tool: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ToolView": ...
+    def __getitem__(self, index: SupportsIndex | slice) -> "Tool | ToolView":
+        """Reads one tool, or makes a view of several."""
+        if isinstance(index, slice):
+            return ToolView(self._read, self._indices[index])
+        return self._read(int(self._indices[index.__index__()]))
 
 
 class ToolRepository:
@@ -22,13 +43,28 @@ class ToolRepository:
       categories: category name -> its tools; none is empty.
     """
 
-    def __init__(self, tools: Iterable[Tool]):
-        """Groups `tools` by their category."""
-        self.tools = tuple(tools)
-        groups: dict[str, list[Tool]] = {}
-        for tool in self.tools:
-            groups.setdefault(tool.category, []).append(tool)
-        self.categories = {name: tuple(group) for name, group in groups.items()}
+    tools: Sequence[Tool]
+    categories: Mapping[str, Sequence[Tool]]
+
+    def __init__(
+        self, tools: Iterable[Tool], groups: Mapping[str, Sequence[int] | np.ndarray] | None = None
+    ):
+        """Groups `tools` by their category.
+
+        Args:
+          tools: all tools. Without `groups` they are held in memory.
+          groups: category -> indices into `tools`, then a sequence that is read on demand.
+        """
+        if groups is None or not isinstance(tools, Sequence):
+            tools = tuple(tools)
+            found: dict[str, list[int]] = {}
+            for index, tool in enumerate(tools):
+                found.setdefault(tool.category, []).append(index)
+            groups = found
+        self.tools = tools
+        self.categories = {
+            name: ToolView(tools.__getitem__, indices) for name, indices in groups.items()
+        }
 
     def __len__(self) -> int:
         """Returns the number of tools."""
@@ -38,7 +74,8 @@ class ToolRepository:
         """Draws the tools of one task, all from one category, in random order.
 
         The category is drawn uniformly among those with at least `count` tools; where none has
-        that many, among all categories, and the result is shorter than `count`.
+        that many, among all categories, and the result is shorter than `count`. Only the tools
+        drawn are read.
 
         Args:
           rng: the only source of randomness.
@@ -46,6 +83,7 @@ class ToolRepository:
 
         Raises:
           ValueError: count below 1, or the repository is empty.
+          ToolError: a stored repository is damaged where a drawn tool lies.
         """
         if count < 1 or not self.tools:
             raise ValueError(f"cannot sample {count} tool(s) from {len(self)}; ask for 1 or more")
@@ -59,106 +97,20 @@ def load_repository(source: str) -> ToolRepository:
     """Reads and checks a repository of tools.
 
     Args:
-      source: "starter", or the path of a file of tools in the OpenAI format, each as
-        {"type": "function", "function": {...}} or as the bare function dict, with an optional
-        "category" beside it ("user" if absent). The file is a JSON list of tools, JSON lines of
-        tools (.jsonl), {"<category>": [tools]}, or {"category": "...", "tools": [tools]}.
+      source: "starter"; or a file of tools in the OpenAI format, see `files.read_tools`; or a
+        folder that `trustee tools import` wrote, whose tools are read when they are drawn.
 
     Raises:
       ToolError: with every problem of the file: its place, tool, field and remedy.
     """
+    path = Path(source).expanduser()
     if source == STARTER:
+        owners: dict[str, str] = {}
         files = sorted((Path(__file__).parent / STARTER).glob("*.json"))
-    else:
-        files = [Path(source).expanduser()]
-    tools: list[Tool] = []
-    owners: dict[str, str] = {}
-    for file in files:
-        problems: list[str] = []
-        for place, entry, category in _entries(file):
-            tool = _tool(entry, category, place, problems)
-            if tool is None:
-                continue
-            here = f"{file.name} {place}"
-            first = owners.setdefault(tool.name, here)
-            if first != here:
-                problems.append(
-                    f"{place} {tool.name!r}: name: already used by {first}; rename one of the two"
-                )
-            tools.append(tool)
-        if problems:
-            raise ToolError(str(file), problems)
-    if not tools:
-        raise ToolError(source, ["the file holds no tools; add at least one"])
-    return ToolRepository(tools)
+        return ToolRepository(tool for file in files for tool in read_tools(file, owners))
+    if path.is_dir():
+        # tensorflow-datasets is imported only where it is used.
+        from trustee_jax.tools.store import open_store
 
-
-def _tool(entry: Any, category: str, place: str, problems: list[str]) -> Tool | None:
-    """Builds a tool, or adds to `problems` what is wrong with it."""
-    wrapper = entry if isinstance(entry, dict) else {}
-    function = wrapper.get("function", wrapper)
-    if not isinstance(function, dict) or not function:
-        problems.append(f'{place}: not a tool; use {{"type": "function", "function": {{...}}}}')
-        return None
-    own_category: Any = wrapper.get("category", function.get("category", category))
-    label = f"{place} {function.get('name', '(no name)')!r}"
-    function = {k: v for k, v in function.items() if k not in ("type", "category")}
-    found = function_problems(function)
-    if wrapper.get("type", "function") != "function":
-        found.append(f'type: {wrapper["type"]!r} is not supported; use "function"')
-    if not isinstance(own_category, str) or not own_category.strip():
-        found.append("category: must be a non-empty string; correct or drop it")
-    problems += [f"{label}: {problem}" for problem in found]
-    if found:
-        return None
-    # As in the OpenAI format, a tool without "parameters" takes no arguments.
-    parameters = function.get("parameters", {"type": "object", "properties": {}})
-    return Tool(function["name"], function["description"].strip(), parameters, own_category)
-
-
-def _entries(file: Path) -> Iterator[tuple[str, Any, str]]:
-    """Yields (place in the file, raw tool, category) in the order of the file."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ToolError(str(file), [f"cannot be read: {error}; give a UTF-8 file"]) from error
-    if file.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield f"line {number}", _json(line, file, f"line {number}: "), DEFAULT_CATEGORY
-        return
-    document = _json(text, file)
-    if isinstance(document, list):
-        groups: dict[str, Any] = {DEFAULT_CATEGORY: document}
-    elif isinstance(document, dict) and isinstance(document.get("category"), str):
-        if set(document) != {"category", "tools"}:
-            raise ToolError(str(file), ['beside "category" there must be "tools", and no more'])
-        groups = {document["category"]: document["tools"]}
-    else:
-        groups = document
-    if not isinstance(groups, dict) or not all(isinstance(g, list) for g in groups.values()):
-        raise ToolError(str(file), ['use a list of tools, or {"<category>": [tools], ...}'])
-    for category, group in groups.items():
-        for index, entry in enumerate(group):
-            place = f"[{index}]" if isinstance(document, list) else f"{category}[{index}]"
-            yield place, entry, category
-
-
-def _json(text: str, file: Path, place: str = "") -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ToolError(str(file), [f"{place}not valid JSON: {error}; correct it"]) from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
-    return result
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON value")
+        return open_store(path)
+    return ToolRepository(read_tools(path))
