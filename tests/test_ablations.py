@@ -2,6 +2,7 @@ import pathlib
 import runpy
 
 import pytest
+from absl import flags
 
 from trustee_jax import cli
 from trustee_jax.config import REFERENCE, Config, default, flatten, override, parse, reference
@@ -88,7 +89,7 @@ def test_without_a_parameter_it_is_the_quickstart() -> None:
     ],
 )
 def test_a_wrong_parameter_is_one_clear_error(name, parameter, words) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(flags.Error, match=words):
         load(name, parameter)
 
 
@@ -97,6 +98,7 @@ def test_the_command_line_takes_the_parameter(tmp_path, capsys) -> None:
     arguments = ["train", f"--workdir={tmp_path / 'run'}", f"--config={file}:debgu"]
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
+    assert error.count("\n") == 1
     assert "'debgu'" in error
     assert "quickstart" in error
 

@@ -12,6 +12,7 @@ import runpy
 from collections.abc import Mapping
 from typing import Any
 
+from absl import flags
 from ml_collections import config_dict
 
 from trustee_jax.config import override
@@ -28,7 +29,7 @@ def ablate(file: str, base: str, options: Mapping[str, Any]) -> config_dict.Conf
       options: Values by dotted name.
 
     Raises:
-      ValueError: There is no such base.
+      flags.Error: There is no such base.
     """
     folder = pathlib.Path(file).absolute().parents[1]
     names = sorted(path.stem for path in folder.glob("*.py"))
@@ -45,7 +46,7 @@ def split(parameter: str, form: str) -> tuple[str, str]:
       form: What to write, for the error.
 
     Raises:
-      ValueError: It has no value.
+      flags.Error: It has no value.
     """
     value, _, base = parameter.partition(",")
     if not value:
@@ -57,7 +58,7 @@ def number(text: str, form: str) -> float:
     """A number of a parameter.
 
     Raises:
-      ValueError: It is none.
+      flags.Error: It is none.
     """
     try:
         return float(text)
@@ -65,12 +66,12 @@ def number(text: str, form: str) -> float:
         raise wrong(text, form) from None
 
 
-def wrong(given: str, form: str) -> ValueError:
+def wrong(given: str, form: str) -> flags.Error:
     """The error for a parameter that cannot be read.
 
     Args:
       given: What is wrong with it.
       form: What to write.
     """
-    # A plain ValueError, because the flag's library makes another one of the same class.
-    return ValueError(f"{given!r} after the colon of --config: write {form}")
+    # Shown as it is, while a ValueError out of a config file comes with its traceback.
+    return flags.Error(f"{given!r} after the colon of --config: write {form}")
