@@ -1,0 +1,146 @@
+"""A run whose tasks and episodes follow a script: no model, no engine."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from trustee_jax.config import default, override, parse
+from trustee_jax.engine.engine import EngineStats
+from trustee_jax.simulation import Episode, Failure, Task, Verdict
+from trustee_jax.simulation.verdict import Part
+from trustee_jax.tools import load_repository
+from trustee_jax.training import collect, loop
+from trustee_jax.training.progress import Progress
+
+OPTIONS = {"training.tasks_per_step": 3, "training.group_size": 4, "learner.updates_per_step": 1}
+
+
+def different(key: tuple) -> str:
+    """A text that is no near-copy of another key's."""
+    return hashlib.sha256(str(key).encode()).hexdigest()
+
+
+class Engine:
+    """Has nothing to do."""
+
+    def __init__(self) -> None:
+        self.stats = EngineStats()
+        self.idle = True
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def cancel(self) -> None:
+        pass
+
+
+class Later:
+    """A value that is known when it is asked for."""
+
+    def __init__(self, events: list) -> None:
+        self._events = events
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        self._events.append("fetched")
+        return np.float32(0.5)
+
+
+class Learner:
+    """Notes what happens, and when."""
+
+    def __init__(self, events: list) -> None:
+        self._events = events
+        self.batches: list = []
+
+    def update(self, batch) -> dict:
+        self._events.append("dispatched")
+        self.batches.append(batch)
+        names = ("loss", "logprob_difference", "logprob_difference_max")
+        return {name: Later(self._events) for name in names}
+
+
+class System:
+    """What the loop needs of `build.System`."""
+
+    def __init__(self, events: list) -> None:
+        self.engines = dict.fromkeys(("policy", "simulator"), Engine())
+        self.learner = Learner(events)
+        self.simulator = self.policy_format = None
+
+    def forget(self) -> None:
+        self.engines["policy"].reset()
+
+    def refresh_policy(self) -> None:
+        self.forget()
+
+
+@dataclasses.dataclass
+class Batch:
+    """The samples, as they are."""
+
+    groups: list
+    num_tokens: int = 100
+
+
+class Script:
+    """Decides what becomes of tasks and episodes.
+
+    Attributes:
+      rewards: (step, task, episode) -> reward, or None for an invalid episode.
+      task: (step, task, draw) -> the text of a task, or the cause of a failure after "!".
+      events: what happened, in order.
+      updates: what the curriculum was told, step by step.
+    """
+
+    def __init__(
+        self,
+        monkeypatch,
+        rewards: Callable[[tuple], float | None],
+        task: Callable[[tuple], str] = different,
+        **options,
+    ) -> None:
+        self.rewards, self.task = rewards, task
+        self.events: list = []
+        self.updates: list = []
+        config = override(default(), OPTIONS | options)
+        self.config = parse(config)
+        monkeypatch.setattr(collect, "generate_task", self._generate)
+        monkeypatch.setattr(collect, "run_episode", self._run)
+        monkeypatch.setattr(loop, "pack", lambda groups, *_: Batch(groups))
+
+    def trainer(self, should_stop=lambda: False) -> loop.Trainer:
+        self.system = System(self.events)
+        trainer = loop.Trainer(
+            self.config,
+            self.system,
+            load_repository("starter"),
+            Progress(9, enabled=False),
+            should_stop,
+        )
+        update = trainer.curriculum.update
+
+        def seen(outcomes) -> None:
+            self.updates.append([outcome.rewards for outcome in outcomes])
+            update(outcomes)
+
+        trainer.curriculum.update = seen
+        return trainer
+
+    def _generate(self, simulator, tools, aspects, key, *, recent, rejections):
+        self.events.append(("task", key))
+        text = self.task(key)
+        if text.startswith("!"):
+            return Failure("task", text[1:], "as scripted")
+        return Task(tuple(tools), aspects, "p", text, (tools[0].name,), "q")
+        yield
+
+    def _run(self, simulator, task, format, key, max_length):
+        self.events.append(("episode", key))
+        reward = self.rewards(key)
+        verdict = Verdict("made up", (Part("intent_met", reward == 1),))
+        cause = "user_length" if reward is None else None
+        return Episode(task, key, (), (), "user", verdict if cause is None else None, reward, cause)
+        yield
