@@ -16,9 +16,19 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _AMOUNT = re.compile(r"\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 # A word of letters and digits with at least five of them: a code, not a unit or an ordinal.
 _CODE = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9][\w-]{4,}")
-# Sums and products of more numbers than this would cover nearly everything.
+# Such a word may still be a number and its unit, of which the number counts: 5-star, 250ml, 1990s.
+_QUANTITY = re.compile(r"(?:[a-z]+-)*\d+[A-Za-z]*(?:-[A-Za-z]+)*")
+_FIELD = re.compile(r'"([^"]{1,32})":(\d+(?:\.\d+)?)')
+# Sums and products of more numbers than these youngest would cover nearly everything.
 _OPERANDS = 40
+_COLUMN = 12
+# Percent, minutes of an hour, metres of a kilometre; days of a year.
+_UNITS = (60.0, 100.0, 1000.0)
+_KNOWN = (100.0, 365.0)
 _LARGE = 1e12
+# More decimals tell nothing, and more values are no use to a reader.
+_DECIMALS = 6
+_REPORTED = 10
 
 
 def find_vetoes(
@@ -31,7 +41,7 @@ def find_vetoes(
     "no_hallucination". repeated_call: a call repeated although nothing had changed, or one that
     could not be executed: "no_waste". invented_value: a number or a code in a message of the
     assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
-    addition, subtraction or multiplication: "no_hallucination".
+    arithmetic, or from three of one field by addition: "no_hallucination".
 
     Args:
       task: the task.
@@ -47,8 +57,8 @@ def find_vetoes(
         vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
     vetoes += _waste(messages, calls)
     vetoes += [
-        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value}")
-        for value in invented_values(messages, _descriptions(task))
+        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value[:80]}")
+        for value in invented_values(messages, _descriptions(task))[:_REPORTED]
     ]
     return list(dict.fromkeys(vetoes))
 
@@ -74,9 +84,9 @@ def invented_values(
             sources.add(text)
             continue
         for code in _CODE.findall(text):
-            if not sources.mention(code):
+            if not _QUANTITY.fullmatch(code) and not sources.mention(code):
                 invented[code] = None
-        for number in _NUMBER.findall(_CODE.sub(" ", text)):
+        for number in _NUMBER.findall(_CODE.sub(_quantity, text)):
             # 24.11.2026 is no number, but three.
             groups = [number] if _AMOUNT.fullmatch(number) else re.split("[.,]", number)
             if not all(map(sources.give, groups)):
@@ -84,39 +94,57 @@ def invented_values(
     return list(invented)
 
 
+def _quantity(word: re.Match[str]) -> str:
+    return word[0] if _QUANTITY.fullmatch(word[0]) else " "
+
+
 class _Sources:
     """What the assistant could know."""
 
     def __init__(self) -> None:
-        self._text = ""
-        self._numbers: set[float] = set()
+        self._text = self._unhyphened = ""
+        self._numbers: dict[float, None] = {}
+        self._columns: dict[str, dict[float, None]] = {}
         self._rounded: dict[int, set[float]] = {}
 
     def add(self, text: str) -> None:
         self._text += "\n" + text.casefold()
+        self._unhyphened += "\n" + text.casefold().replace("-", "")
         for match in _NUMBER.findall(text):
             # 19:30, 2026-05-12 and 1,250 are all read as their groups, too.
-            self._numbers |= {_value(match), *map(_value, re.split("[.,]", match))}
+            for number in (match, *re.split("[.,]", match)):
+                self._numbers[_value(number)] = None
+        for field, number in _FIELD.findall(text):
+            self._columns.setdefault(field, {})[_value(number)] = None
         self._rounded.clear()
 
     def mention(self, code: str) -> bool:
-        return code.casefold() in self._text
+        return code.casefold().replace("-", "") in self._unhyphened
 
     def give(self, number: str) -> bool:
         """Whether a number is small, mentioned, or follows from two that are."""
         value = _value(number)
-        if (value <= _SMALL and value == int(value)) or number in self._text:
+        if (value <= _SMALL and value == int(value)) or value in _KNOWN or number in self._text:
             return True
-        decimals = len(number.rpartition(".")[2]) if "." in number else 0
+        if number.replace(".", ":") in self._text:  # 19.30 for 19:30
+            return True
+        decimals = min(_DECIMALS, len(number.rpartition(".")[2])) if "." in number else 0
         if decimals not in self._rounded:
             numbers = itertools.chain(self._numbers, self._derived())
             self._rounded[decimals] = {round(n, decimals) for n in numbers}
         return round(value, decimals) in self._rounded[decimals]
 
     def _derived(self) -> Iterator[float]:
-        known = sorted(n for n in self._numbers if n < _LARGE)[:_OPERANDS]
+        known = sorted([n for n in self._numbers if n < _LARGE][-_OPERANDS:])
         for one, other in itertools.combinations_with_replacement(known, 2):
-            yield from (one + other, other - one, one * other)
+            yield from (one + other, other - one)
+        for one, other in itertools.product((*known, *_UNITS), repeat=2):
+            if other:
+                yield from (one / other, one * other)
+        for column in self._columns.values():
+            values = list(column)[:_COLUMN]
+            yield sum(values)
+            yield from map(sum, itertools.combinations(values, 3))
 
 
 def _descriptions(task: Task) -> Iterator[str]:
