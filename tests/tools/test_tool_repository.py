@@ -97,7 +97,7 @@ LOOSE = {"type": "object", "properties": {"a": {"type": "string"}}, "required": 
         ({"parameters": schema(a={"type": "str"})}, "parameters.properties.a.type:", "'str'"),
         ({"parameters": schema(a={"enum": 3})}, "parameters.properties.a.enum:", "3"),
         ({"parameters": schema(a={"pattern": "["})}, "parameters.properties.a.pattern:", "["),
-        ({"parameters": schema(a={"minimum": "1"})}, "parameters.properties.a.minimum:", "'1'"),
+        ({"parameters": schema(a={"minimum": "1"})}, "parameters.properties.a.minimum:", '"1"'),
         ({"parameters": LOOSE}, "parameters.required:", "'b'"),
         ({"parameters": schema(a=LOOSE)}, "parameters.properties.a.required:", "'b'"),
         (

@@ -10,6 +10,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from trustee_jax.tools.remedies import bad_schema, not_an_object, undefined_name, unknown_field
+
 FIELDS = ("name", "description", "parameters", "strict")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _META_SCHEMA = Draft202012Validator(
@@ -50,9 +52,7 @@ def closed_objects(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[st
 def function_problems(function: Mapping[str, Any]) -> list[str]:
     """Returns "field: problem; remedy" for everything wrong with a bare function dict."""
     problems = [
-        f"{field}: unknown field; remove it (known: {', '.join(FIELDS)}, and category)"
-        for field in function
-        if field not in FIELDS
+        f"{field}: {unknown_field(str(field), FIELDS)}" for field in function if field not in FIELDS
     ]
     name = function.get("name")
     if not isinstance(name, str) or not name:
@@ -71,20 +71,18 @@ def function_problems(function: Mapping[str, Any]) -> list[str]:
 
 def _parameter_problems(schema: Any) -> list[str]:
     if not isinstance(schema, dict) or schema.get("type") != "object":
-        return ['parameters: must be a JSON schema with "type": "object" at the top; wrap it so']
+        return [f"parameters: {not_an_object(schema)}"]
     problems = []
     for error in _META_SCHEMA.iter_errors(schema):
         cause = best_match([error]) or error
-        problems.append(f"{_dotted(cause.absolute_path)}: {_short(cause.message)}; correct it")
+        problems.append(f"{_dotted(cause.absolute_path)}: {bad_schema(cause)}")
     if problems:  # what follows needs a schema of the right shape
-        return problems
+        return list(dict.fromkeys(problems))  # each vocabulary of the meta-schema finds it anew
     for path, node in closed_objects(schema):
         for name in node.get("required", ()):
             if name not in node["properties"]:
-                problems.append(
-                    f"{_dotted((*path, 'required'))}: {name!r} is not among the properties; "
-                    "define or drop it"
-                )
+                found = undefined_name(name, node["properties"])
+                problems.append(f"{_dotted((*path, 'required'))}: {found}")
     if "properties" not in schema and schema.get("required") and _OPENING.isdisjoint(schema):
         problems.append("parameters.required: there are no properties; define or drop them")
     resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
@@ -127,7 +125,3 @@ def _references(node: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
 
 def _dotted(path: Any) -> str:
     return ".".join(["parameters", *map(str, path)])
-
-
-def _short(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
