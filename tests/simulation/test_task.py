@@ -204,6 +204,7 @@ def test_only_what_the_user_alone_knows_is_needed():
         "tags": {"type": "array", "items": {"type": "string"}},
         "note": {"type": "string"},
         "odd": {"type": ["string", "null"]},
+        "any": True,
     }
     required = [name for name in properties if name != "note"]
     schema = {"type": "object", "properties": properties, "required": required}
@@ -217,6 +218,13 @@ def test_only_what_the_user_alone_knows_is_needed():
         ("4", "for four people", True),
         ("four", "4 people", True),
         ("São Paulo", "fly to Sao Paulo", True),
+        ("Luigi's", "a table at Luigi\u2019s", True),
+        ("12 May", "on the 12th of May", True),
+        ("21st", "21 nights", True),
+        ("1250000", "up to 1,250,000 euros", True),
+        ("1,250", "1250 euros", True),
+        ("1250", "1,25,0 euros", False),
+        ("test", "the 3rd te", False),
         ("12 May 2026", "on May 12, 2026", True),
         ("19:30", "at 19.30", True),
         ("Lyon", "Lyons", False),

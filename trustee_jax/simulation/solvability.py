@@ -12,6 +12,8 @@ _NUMBER_WORDS = (
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
 _WORDS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
+# Apostrophes, the commas of 1,250,000 and the letters of 12th.
+_ORNAMENTS = re.compile(r"['\u2019]|(?<=\d),(?=\d{3}(?!\d))|(?<=\d)(?:st|nd|rd|th)\b")
 
 
 def needed_values(tool: Tool) -> dict[str, str]:
@@ -24,7 +26,9 @@ def needed_values(tool: Tool) -> dict[str, str]:
     return {
         name: str(schema["type"])
         for name in tool.parameters.get("required", ())
-        if (schema := properties.get(name, {})).get("type") in ("string", "number", "integer")
+        # A schema may also be true or false.
+        if isinstance(schema := properties.get(name), dict)
+        and schema.get("type") in ("string", "number", "integer")
         and schema.keys().isdisjoint(("enum", "const", "default"))
     }
 
@@ -33,8 +37,8 @@ def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]
     """Finds what the intent does not say of the calls that are to fulfil it.
 
     A value is said if all its words and numbers stand in the intent, in any order and spelling of
-    case, accents and small numbers. A later call may leave a value empty: it comes from the result
-    of an earlier one.
+    case, accents, apostrophes, ordinals, thousands and small numbers. A later call may leave a
+    value empty: it comes from the result of an earlier one.
 
     Args:
       calls: {name, values: parameter -> text} in order.
@@ -55,5 +59,6 @@ def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]
 
 def _words(text: str) -> set[str]:
     plain = unicodedata.normalize("NFKD", text).casefold()
-    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("'", "")
-    return {_WORDS.get(word, word) for word in re.findall(r"\w+", plain)}
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    words = re.findall(r"\w+", _ORNAMENTS.sub("", plain))
+    return {_WORDS.get(word, word) for word in words}
