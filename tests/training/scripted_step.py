@@ -1,6 +1,7 @@
 """A run whose tasks and episodes follow a script: no model, no engine."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from trustee_jax.config import default, override, parse
 from trustee_jax.engine.engine import EngineStats
 from trustee_jax.simulation import Episode, Failure, Task, Verdict
 from trustee_jax.simulation.verdict import Part
-from trustee_jax.tools import load_repository
+from trustee_jax.tools import ToolRepository, load_repository
 from trustee_jax.training import collect, loop
 from trustee_jax.training.progress import Progress
 
@@ -20,6 +21,11 @@ OPTIONS = {"training.tasks_per_step": 3, "training.group_size": 4, "learner.upda
 def different(key: tuple) -> str:
     """A text that is no near-copy of another key's."""
     return hashlib.sha256(str(key).encode()).hexdigest()
+
+
+@functools.cache
+def _repository() -> ToolRepository:
+    return load_repository("starter")
 
 
 class Engine:
@@ -116,7 +122,7 @@ class Script:
         trainer = loop.Trainer(
             self.config,
             self.system,
-            load_repository("starter"),
+            _repository(),
             Progress(9, enabled=False),
             should_stop,
         )

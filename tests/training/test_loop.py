@@ -39,7 +39,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
 LENGTH = 640
 OPTIONS = (
-    CONFIG,
     "--config.training.steps=4",
     "--config.training.keep_last=9",
     # Enough for groups whose rewards differ in every step.
@@ -119,7 +118,14 @@ class Runs:
             f"--config.tools={tools}",
         )
 
-    def start(self, workdir: pathlib.Path, *options: str, pause: str = "", devices: int = 1) -> Run:
+    def start(
+        self,
+        workdir: pathlib.Path,
+        *options: str,
+        pause: str = "",
+        devices: int = 1,
+        config: str = CONFIG,
+    ) -> Run:
         folder = self._root / f"run{next(self._numbers)}"
         folder.mkdir()
         command = [sys.executable, rewarded_run.__file__, str(folder), pause, "train"]
@@ -130,7 +136,7 @@ class Runs:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         process = subprocess.Popen(
-            [*command, f"--workdir={workdir}", *self.options, *options],
+            [*command, f"--workdir={workdir}", config, *self.options, *options],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -230,6 +236,24 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert len({line["curriculum/difficulty"] for line in metrics}) > 1
     before, after = _saved(workdir, 3)[0], _saved(workdir, 4)[0]
     assert all(np.any(before[name] != after[name]) for name in before)
+
+
+def test_tasks_that_are_prepared_are_those_that_would_be_written_later(
+    runs: Runs, straight: tuple[pathlib.Path, Run], tmp_path: pathlib.Path
+) -> None:
+    runs.start(tmp_path, "--config.training.prepare_tasks=false").finish()
+    _assert_same(straight[0], tmp_path)
+
+
+@pytest.mark.slow
+def test_an_ablation_runs(runs: Runs, tmp_path: pathlib.Path) -> None:
+    file = ROOT / "configs" / "ablations" / "reference.py"
+    config = f"--config={file}:debug"
+    options = ("--config.training.steps=2", "--config.curriculum.rule=frontier")
+    runs.start(tmp_path, *options, config=config).finish()
+    first, second = _metrics(tmp_path)
+    assert first["groups/refills"] == second["groups/refills"] == 0
+    assert second["curriculum/frontier_calls"] != first["curriculum/frontier_calls"]
 
 
 @pytest.mark.slow
@@ -406,7 +430,7 @@ def test_other_arrangements_of_the_models_learn_too(
         f"--config.model.lora_rank={rank}",
         *([f"--config.model.simulator={simulator}"] if simulator else []),
     ]
-    assert cli.main(["train", f"--workdir={workdir}", *runs.options, *options]) == 0
+    assert cli.main(["train", f"--workdir={workdir}", CONFIG, *runs.options, *options]) == 0
     first, second = _metrics(workdir)
     assert first["learner/updates"] and second["learner/updates"]
     # The engine sampled the second step with what the first one learnt, the reference stayed.
@@ -535,6 +559,11 @@ def test_tensorboard_shows_everything_once(resumed: pathlib.Path) -> None:
     aspects = "difficulty tools calls persona ambiguity turns criteria system_prompt"
     limits = "user_turns assistant_turns tool_turns"
     expected = {
+        *(f"groups/{name}" for name in ("used", "uniform", "too_few_valid", "refills")),
+        *(
+            f"tasks/{kind}_{why}"
+            for kind, why in (("failed", "task_length"), ("rejected", "blank"))
+        ),
         *(f"reward/{name}" for name in ("mean", "positive", "zero", "negative", "no_call")),
         f"reward/{CRITERIA[0]}",
         *(f"curriculum/{name}" for name in (*aspects.split(), *limits.split())),
