@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from trustee_jax.engine import Engine, EngineConfig, Request, RequestError
+from trustee_jax.engine import Engine, EngineConfig, Request, RequestError, Sampling
 from trustee_jax.engine.constraints import ConstraintCompiler
 from trustee_jax.models import Transformer
 from trustee_jax.simulation import schemas
@@ -18,8 +18,23 @@ CONFIG = EngineConfig(
 )
 SCHEMAS = {
     "task": schemas.task_schema(("get_weather", "send_mail"), 2, 64),
+    "planned task": schemas.planned_task_schema(
+        {
+            "get_weather": {"city": "string", "days": "integer", "radius": "number"},
+            "send_mail": {"to": "string"},
+            "list_mails": {},
+        },
+        3,
+        64,
+    ),
+    "world": schemas.world_schema(3, 4, 5, 48),
     "user": schemas.user_schema(64),
     "result": schemas.result_schema(200),
+    "changing result": schemas.changing_result_schema(
+        200, {"mails": ["M1", "M2-with-long-id"], "places": ["paris"], "empty": []}, 3, 5
+    ),
+    "part": schemas.part_schema(120, None),
+    "reasoned part": schemas.part_schema(7, 64),
     "verdict": schemas.verdict_schema(5, 64),
 }
 
@@ -37,16 +52,34 @@ def engine(checkpoint, tiny):
     return Engine(model, tiny.mesh, CONFIG, checkpoint.tokenizer())
 
 
+@pytest.fixture(scope="module")
+def compiler(checkpoint):
+    return ConstraintCompiler(checkpoint.tokenizer(), checkpoint.config.vocab_size)
+
+
+def _smallest(compiler, schema) -> int:
+    """The smallest limit of tokens that is not refused."""
+    tokens = 1
+    while True:
+        try:
+            compiler.compile(_request(schema, 0, tokens))
+        except RequestError:
+            tokens += 1
+        else:
+            return tokens
+
+
 def _request(schema, key, tokens=160):
     return Request(np.arange(7), tokens, (key,), "simulator", schema=schema)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_random_model_writes_valid_json(name, engine, checkpoint):
+def test_a_random_model_writes_valid_json(name, engine, checkpoint, compiler):
     """A random model never closes anything by itself: the ending is the engine's doing."""
     tokenizer, schema = checkpoint.tokenizer(), SCHEMAS[name]
+    limit = max(160, _smallest(compiler, schema))
     free = Request(np.arange(7), 30, (0,), "policy")
-    completions = engine.run([_request(schema, key) for key in range(8)] + [free])
+    completions = engine.run([_request(schema, key, limit) for key in range(8)] + [free])
     texts = [tokenizer.decode(completion.tokens) for completion in completions[:-1]]
     assert len(set(texts)) > 1
     for text, completion in zip(texts, completions[:-1], strict=True):
@@ -77,22 +110,49 @@ def test_an_unsupported_schema_is_refused(engine):
         engine.submit(_request(schema, 0))
 
 
+@pytest.mark.parametrize("room", [0, 30])
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_any_choice_of_tokens_ends_in_valid_json(name, checkpoint):
-    """Without a model: 200 walks through the masks, with skewed random choices."""
+def test_any_choice_of_tokens_ends_in_valid_json(name, room, checkpoint, compiler):
+    """Without a model: walks through the masks with skewed random choices, in the least room."""
     tokenizer, schema = checkpoint.tokenizer(), SCHEMAS[name]
     size = checkpoint.config.vocab_size
-    compiler = ConstraintCompiler(tokenizer, size)
+    limit = _smallest(compiler, schema) + room
     rng = np.random.default_rng(0)
-    for _ in range(200):
-        constraint = compiler.compile(_request(schema, 0, 130))
+    for _ in range(120):
+        constraint = compiler.compile(_request(schema, 0, limit))
         bits = np.zeros(-(-size // 32), np.int32)
         taste = rng.random(size) ** rng.uniform(1, 20)
         tokens, complete = [], False
         while not complete:
-            assert len(tokens) < 130
+            assert len(tokens) < limit, tokenizer.decode(tokens)
             constraint.fill(bits)
             allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[:size] * taste
             tokens.append(int(rng.choice(size, p=allowed / allowed.sum())))
             complete = constraint.accept(tokens[-1])
         assert schemas.matches(json.loads(tokenizer.decode(tokens)), schema)
+
+
+def test_the_choices_of_a_constrained_answer(engine, checkpoint):
+    """The verifier's question: where the boolean begins, its logits decide what is drawn."""
+    schema = schemas.part_schema(9, None)
+    tokenizer = checkpoint.tokenizer()
+    words = [tokenizer.decode([token]) for token in range(checkpoint.config.vocab_size)]
+    true, false = (
+        [words.index(part) for end in range(1, 6) if (part := word[:end]) in words]
+        for word in ("true", "false")
+    )
+    request = dataclasses.replace(
+        _request(schema, 3, 60), choices=(*true, *false), sampling=Sampling(temperature=0)
+    )
+    prompts = [np.arange(i, i + 9) for i in range(12)]
+    requests = [dataclasses.replace(request, tokens=p, key=(i,)) for i, p in enumerate(prompts)]
+    said = set()
+    for completion in engine.run(requests):
+        tokens = completion.tokens.tolist()
+        assert completion.choice_logits.shape == (len(tokens), len(true + false))
+        answer = json.loads(tokenizer.decode(tokens))
+        said.add(answer["met"])
+        begin = max(i for i, token in enumerate(tokens) if words[token][0] in "tf")
+        logits = completion.choice_logits[begin]
+        assert answer["met"] == (logits[: len(true)].max() > logits[len(true) :].max())
+    assert said == {True, False}

@@ -191,6 +191,33 @@ def test_top_p_keeps_the_nucleus(tiny):
     assert len(drawn) > 0.8 * len(nucleus)
 
 
+def test_choice_logits_are_those_of_transformers(tiny):
+    """At every place of an answer, however it is sampled, alone and in company."""
+    kind = "qwen3-tied-1e6"
+    hf, engine = tiny.hf_model(kind), _engine(tiny, tiny.ours(kind))
+    samplings = [GREEDY, Sampling(0.3, top_k=3), Sampling(2.0, top_p=0.5)]
+    requests = [
+        Request(
+            prompt, 5 + i, (i,), "simulator", samplings[i % 3], choices=tuple(range(i, 320, 29))
+        )
+        for i, prompt in enumerate(_prompts(9))
+    ]
+    requests[4] = dataclasses.replace(requests[4], choices=())
+    requests[5] = dataclasses.replace(requests[5], choices=(319, 0, 319))
+    for request, together in zip(requests, engine.run(requests), strict=True):
+        engine.reset()
+        (alone,) = engine.run([request])
+        whole = np.concatenate([request.tokens, together.tokens])
+        with torch.no_grad():
+            logits = hf(torch.tensor(whole)[None]).logits[0].numpy()
+        places = np.arange(len(request.tokens), len(whole)) - 1
+        expected = logits[places][:, list(request.choices)]
+        assert expected.shape == together.choice_logits.shape == alone.choice_logits.shape
+        assert together.choice_logits.dtype == np.float32
+        np.testing.assert_allclose(together.choice_logits, expected, atol=1e-4)
+        np.testing.assert_allclose(alone.choice_logits, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -199,6 +226,9 @@ def test_top_p_keeps_the_nucleus(tiny):
         ({"tokens": np.zeros(150, np.int32)}, "max_new_tokens"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"stop_ids": tuple(range(9))}, "stop_ids"),
+        ({"choices": (5, 320)}, "choices"),
+        ({"choices": (-1,)}, "choices"),
+        ({"choices": tuple(range(13))}, "choices"),
     ],
 )
 def test_impossible_requests_are_refused(change, field, tiny):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Tokens that close what an answer may have open besides the schema's required parts.
 _NESTING = 16
+# Tokens by which a chosen value may exceed its usual spelling: "f", "a", "l", "s", "e" for "false".
+_SPELLING = 4
 # Schemas that name an episode's records are used a few times each.
 _KEPT_SCHEMAS = 512
 
@@ -62,6 +64,19 @@ def _begun_instance(schema: Mapping[str, Any]) -> str:
     if items := schema.get("items"):
         texts.append(_compact(_minimal_instance(items)) + _begun_instance(items))
     return max(texts, key=len)
+
+
+def _choices(schema: Mapping[str, Any]) -> int:
+    """Values of a shortest instance that are chosen, not forced: booleans and one of several."""
+    if "enum" in schema:
+        return int(len(schema["enum"]) > 1)
+    if union := [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        return 1 + max(map(_choices, union))
+    if schema.get("type") == "array":
+        return int(schema.get("minItems", 0)) * _choices(schema.get("items", {}))
+    properties = schema.get("properties", {})
+    inner = sum(_choices(properties.get(name, {})) for name in schema.get("required", ()))
+    return inner + (schema.get("type") == "boolean")
 
 
 def _compact(instance: Any) -> str:
@@ -117,6 +132,7 @@ class ConstraintCompiler:
         # No part is begun that could not be ended within the limit.
         parts = instance + _begun_instance(request.schema)
         shortest = len(self._tokenizer.tokenize_str(parts)) + _NESTING
+        shortest += _SPELLING * _choices(request.schema)
         thinking = request.think_budget + 1 if request.think_end_id is not None else 0
         if request.max_new_tokens <= shortest + thinking:
             raise RequestError(
