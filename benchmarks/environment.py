@@ -3,8 +3,10 @@
     python benchmarks/environment.py --config=configs/quickstart.py --episodes=100 [--output=DIR]
 
 The config's base model plays policy and simulators, without training, at the config's first
-difficulty. Episodes and a summary are written to the output folder; episodes have the form of a
-run's, so that `trustee report` and `trustee audit` read them.
+difficulty. With --policy=expected code plays the policy: it makes the calls that the task expects,
+the first of them twice, and passes on the result, so that tools, world and verifier have something
+to do whatever the model can. Episodes and a summary are written to the output folder; episodes have
+the form of a run's, so that `trustee report` and `trustee audit` read them.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import collections
 import json
 import pathlib
 import platform
+import re
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -46,6 +49,59 @@ from trustee_jax.training.build import abstract_frozen, load
 from trustee_jax.weights import open_checkpoint
 
 
+class ExpectedPolicy:
+    """Answers policy requests by code: the expected calls of the task, then their last result."""
+
+    def __init__(self, format: ChatFormat, tasks: Sequence[Task]):
+        self.format, self.tasks = format, tasks
+        self.done: list[tuple[int, Completion]] = []
+        self.tickets = 0
+
+    @property
+    def idle(self) -> bool:
+        return not self.done
+
+    def cancel(self) -> None:
+        self.done.clear()
+
+    def submit(self, request: Request) -> int:
+        _, index, _, _, turn, _ = request.key
+        task = self.tasks[index]
+        if turn == 0:
+            calls = [_expected_call(task, i) for i in range(len(task.expected_calls))]
+            text = "".join(f"<tool_call>\n{json.dumps(c)}\n</tool_call>" for c in calls[:1] + calls)
+        else:
+            context = self.format.tokenizer.decode(request.tokens)
+            results = re.findall(r"<tool_response>\s*(.*?)\s*</tool_response>", context, re.DOTALL)
+            text = f"Done. The result: {results[-1] if results else 'none'}"
+        ids = [*self.format.encode(text)[: request.max_new_tokens - 1], request.stop_ids[0]]
+        tokens = np.array(ids, np.int32)
+        self.tickets += 1
+        completion = Completion(tokens, np.zeros(len(tokens), np.float32), "stop")
+        self.done.append((self.tickets, completion))
+        return self.tickets
+
+    def step(self) -> list[tuple[int, Completion]]:
+        done, self.done = self.done, []
+        return done
+
+
+def _expected_call(task: Task, index: int) -> dict[str, Any]:
+    """A call with the values that the task's author gave; the rest is filled in plainly."""
+    name = task.expected_calls[index]
+    schema = next(tool.parameters for tool in task.tools if tool.name == name)
+    values = task.expected_values[index] if task.expected_values else {}
+    plain = {"string": "unknown", "integer": 1, "number": 1.0, "boolean": True, "array": []}
+    arguments: dict[str, Any] = {}
+    for parameter in schema.get("required", ()):
+        kind = schema["properties"][parameter]
+        value: Any = values.get(parameter) or plain.get(kind.get("type"), {})
+        if kind.get("type") in ("integer", "number"):
+            value = float(value) if kind["type"] == "number" else int(float(value))
+        arguments[parameter] = kind["enum"][0] if "enum" in kind else value
+    return {"name": name, "arguments": arguments}
+
+
 class Environment:
     """Engine, simulator and tools of a config, without anything that is trained."""
 
@@ -66,13 +122,18 @@ class Environment:
         self.rejections: collections.Counter[str] = collections.Counter()
         self.failures: collections.Counter[str] = collections.Counter()
 
-    def drive(self, coroutines: Sequence[Generator[Request, Completion, Any]], what: str) -> list:
+    def drive(
+        self,
+        coroutines: Sequence[Generator[Request, Completion, Any]],
+        what: str,
+        policy: Any = None,
+    ) -> list:
         start = time.perf_counter()
 
         def show(done: int, total: int) -> None:
             print(f"  {what} {done}/{total}  {time.perf_counter() - start:.0f} s", flush=True)
 
-        engines = {"policy": self.engine, "simulator": self.engine}
+        engines = {"policy": policy or self.engine, "simulator": self.engine}
         return run(coroutines, engines, on_progress=show)  # type: ignore[arg-type]
 
     def tasks(self, number: int, count: int) -> list[Task]:
@@ -135,6 +196,7 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--group", type=int, default=4)
+    parser.add_argument("--policy", choices=("model", "expected"), default="model")
     parser.add_argument("--output", type=pathlib.Path)
     arguments, overrides = parser.parse_known_args()
     values = flags.FlagValues()
@@ -165,7 +227,8 @@ def main() -> None:
         for episode in range(arguments.group)
     ][: arguments.episodes]
     start = time.perf_counter()
-    episodes: list[Episode] = environment.drive(coroutines, "episodes")
+    policy = ExpectedPolicy(environment.format, tasks) if arguments.policy == "expected" else None
+    episodes: list[Episode] = environment.drive(coroutines, "episodes", policy)
     seconds = time.perf_counter() - start
 
     repeats, same = repeated_reads(episodes)
@@ -173,6 +236,7 @@ def main() -> None:
     written = environment.written + environment.refused
     summary = {
         "source": config.model.source,
+        "policy": arguments.policy,
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
         "python": platform.python_version(),

@@ -140,6 +140,16 @@ REFERENCE: Mapping[str, Any] = types.MappingProxyType(
         "training.refill_groups": 0,
         # Groups without variance count in the mean over tokens and in the KL term.
         "learner.uniform_groups": "keep",
+        # The tool simulator answers every call, also one that does not fit its tool.
+        "simulation.check_calls": False,
+        # A task counts as it is written, with whatever it lacks or repeats.
+        "simulation.check_tasks": False,
+        "simulation.recent_tasks": 0,
+        # Nothing but the conversation says what exists and what has been done.
+        "simulation.world.enabled": False,
+        # One answer judges all criteria, and nothing checks it.
+        "simulation.verifier.mode": "joint",
+        "simulation.vetoes": False,
         # Past thoughts stay in the context, although chat templates drop them.
         "simulation.policy.history": "append",
     }

@@ -221,7 +221,7 @@ def _rejection(
             return "names_tool", f"the query names the tool {tool.name!r}"
     if planned and (lacking := missing_values(answer["expected_calls"], answer["intent"])):
         return "missing_value", f"the intent lacks {', '.join(lacking)}"
-    if recent is not None:
+    if recent is not None and recent.size:
         text = f"{answer['intent']}\n{answer['query']}"
         example = f"{EXAMPLE_TASK['intent']}\n{EXAMPLE_TASK['query']}"
         if max(recent.nearest(text), similarity(text, example)) >= recent.threshold:
