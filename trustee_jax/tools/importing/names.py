@@ -1,0 +1,73 @@
+"""Names of tools: valid for OpenAI's rule, in snake_case, unique."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_LENGTH = 64
+_VALID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+# "listVMsInZone" -> list_VMs_In_Zone: a plural s belongs to the capitals before it.
+_WORDS = (
+    (re.compile(r"([A-Z]+)([A-Z](?!s(?:[^a-z]|$))[a-z])"), r"\1_\2"),
+    (re.compile(r"([a-z0-9])([A-Z])"), r"\1_\2"),
+)
+
+
+def is_valid(name: object) -> bool:
+    """Whether a name is 1-64 letters, digits, "_" or "-"."""
+    return isinstance(name, str) and bool(_VALID.fullmatch(name))
+
+
+def snake_case(text: str) -> str:
+    """Returns the ASCII letters and digits of a text as lower-case words joined by "_"."""
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    for pattern, replacement in _WORDS:
+        text = pattern.sub(replacement, text)
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()
+
+
+def short(name: str, limit: int = MAX_LENGTH) -> str:
+    """Cuts a name at a length, between two of its words where that keeps more than half."""
+    if len(name) <= limit:
+        return name
+    head, _, _ = name[: limit + 1].rpartition("_")
+    return head if len(head) > limit // 2 else name[:limit].rstrip("_")
+
+
+def provider_word(provider: str) -> str:
+    """Returns a provider as a prefix of names: "api.stripe.com" -> "api_stripe"."""
+    host = re.fullmatch(r"([\w.-]+)\.[a-z]{2,}(?::\d+)?", provider.strip().lower())
+    return short(snake_case(host[1] if host else provider), 24)
+
+
+class Names:
+    """Gives out unique names; the same requests in the same order get the same ones."""
+
+    def __init__(self, taken: Iterable[str] = ()):
+        """Starts with names that are in use already."""
+        self._taken = set(taken)
+        self._last: dict[str, int] = {}
+
+    def claim(self, name: str, provider: str) -> str:
+        """Returns `name` made valid, or where that is taken, with the provider or a number.
+
+        Args:
+          name: what the source calls the tool; stays as it is where it is valid and free.
+          provider: is put before a name that is taken.
+        """
+        plain = name if is_valid(name) else short(snake_case(name)) or "tool"
+        word = provider_word(provider)
+        prefixed = plain if not word or plain.startswith(f"{word}_") else short(f"{word}_{plain}")
+        for attempt in (plain, prefixed):
+            if attempt not in self._taken:
+                self._taken.add(attempt)
+                return attempt
+        number = self._last.get(prefixed, 1)
+        while True:
+            number += 1
+            suffix = f"_{number}"
+            attempt = short(prefixed, MAX_LENGTH - len(suffix)) + suffix
+            if attempt not in self._taken:
+                self._taken.add(attempt)
+                self._last[prefixed] = number
+                return attempt

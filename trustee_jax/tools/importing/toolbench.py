@@ -1,0 +1,98 @@
+"""ToolBench's folder of tools: `<category>/<toolset>.json`, each with a list of endpoints.
+
+This is for the folder that its authors publish, or one in its format. StableToolBench's solvable
+queries are a test over the same endpoints: leave out of training the toolsets it asks about.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
+from trustee_jax.tools.importing.limits import Limits
+from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge
+from trustee_jax.tools.importing.text import joined, plain
+from trustee_jax.tools.tool import ToolError
+
+BORROWED = "description taken from its toolset"
+
+
+def read_toolbench(source: str, category: str, limits: Limits) -> Iterator[Item]:
+    """Yields every endpoint of every toolset.
+
+    Args:
+      source: the folder that holds the categories (`toolenv/tools`), or one category of it.
+      category: of all functions; "" takes the name of the folder of each toolset.
+      limits: sizes of one function.
+
+    Raises:
+      ToolError: the folder cannot be read, or holds no toolset.
+    """
+    root = Path(source).expanduser()
+    files = sorted(root.rglob("*.json"))
+    if not files:
+        raise ToolError(
+            source, ["holds no <category>/<toolset>.json; give ToolBench's tools folder"]
+        )
+    for file in files:
+        place = str(file.relative_to(root))
+        try:
+            toolset = json.loads(file.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
+            yield Refusal(place, "file that is no toolset", str(error))
+            continue
+        endpoints = toolset.get("api_list") if isinstance(toolset, dict) else None
+        if not isinstance(endpoints, list):
+            yield Refusal(place, "file that is no toolset", 'no list "api_list"')
+            continue
+        for index, endpoint in enumerate(endpoints):
+            where = f"{place} [{index}]"
+            if isinstance(endpoint, dict):
+                yield _candidate(
+                    toolset, endpoint, category or file.parent.name, file.stem, where, limits
+                )
+            else:
+                yield Refusal(where, "not a function", type(endpoint).__name__)
+
+
+def _candidate(
+    toolset: Mapping[str, Any],
+    endpoint: Mapping[str, Any],
+    category: str,
+    stem: str,
+    place: str,
+    limits: Limits,
+) -> Item:
+    named = toolset.get("tool_name")
+    provider = named if isinstance(named, str) and named.strip() else stem
+    reader = SchemaReader({}, limits)
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    try:
+        for field in ("required_parameters", "optional_parameters"):
+            listed = endpoint.get(field)
+            for parameter in listed if isinstance(listed, list) else ():
+                name = parameter.get("name") if isinstance(parameter, dict) else None
+                key = reader.key(name) if isinstance(name, str) else ""
+                if key and key not in properties:
+                    known = {k: parameter[k] for k in _KNOWN if k in parameter}
+                    properties[key] = reader.schema(known)
+                    if field == "required_parameters":
+                        required.append(key)
+    except TooLarge:
+        return Refusal(place, f"parameters larger than {limits.bytes} bytes")
+    description = plain(endpoint.get("description"))
+    changes = tuple(reader.changes)
+    if not description and plain(toolset.get("tool_description")):
+        description = joined(endpoint.get("name"), toolset.get("tool_description"))
+        changes = (*changes, BORROWED)
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = required
+    written = endpoint.get("name", "")
+    return Candidate(written, description, schema, category, provider, place, changes)
+
+
+# The rest ("default" of another type apart) is about the web request.
+_KNOWN = ("type", "description", "default", "enum")
