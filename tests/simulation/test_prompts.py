@@ -39,7 +39,7 @@ def test_questions_about_one_dialogue_differ_only_at_their_end():
 def test_every_ending_has_words(ended):
     text = Prompts().messages("verifier", {**FINISHED, "ended": ended})[1]["content"]
     lines = text.splitlines()
-    assert lines[lines.index("1. h") + 1].startswith("(")
+    assert lines[lines.index("h") + 1].startswith("(")
 
 
 def test_policy_prompts_get_shorter():
@@ -134,3 +134,10 @@ def test_bad_options(make, field):
 def test_answers_must_leave_room_for_prompts(chat_format):
     with pytest.raises(ConfigError, match=r"task\.max_tokens"):
         Simulator(chat_format, SimulationConfig(), max_length=1000)
+
+
+def test_lines_keep_their_numbers_when_some_are_left_out():
+    """What a verifier cites is the line of the whole conversation."""
+    messages = [{"role": "user", "content": str(i)} for i in range(10)]
+    shown = transcript(messages, most_lines=4, numbered=True)
+    assert shown[1] == '2. user: "1"' and shown[-1] == '10. user: "9"' and len(shown) == 5

@@ -239,7 +239,8 @@ class Simulator:
     ) -> np.ndarray:
         room = self.max_length - self._answer_tokens(options)
         for width, lines in _CUTS:
-            history = {"history": transcript(messages, width, lines)} if messages else {}
+            shown = transcript(messages, width, lines, numbered=role == "verifier")
+            history = {"history": shown} if messages else {}
             prompt = self.prompts.messages(role, {**fields, **history})
             tokens = self.format.prompt(prompt, thinking=self._thinks(options))
             if len(tokens) <= room:
@@ -261,8 +262,8 @@ class Simulator:
         text = self.format.decode(ids)
         try:
             # JSON can spell lone surrogates, which nothing can write out again.
-            answer = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
-            answer = json.loads(answer)
+            answer = json.loads(text, parse_constant=_reject_constant)
+            answer = json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or not matches(answer, schema):
@@ -275,3 +276,8 @@ def tool_fields(tools: Sequence[Any]) -> list[dict[str, Any]]:
     return [
         {"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools
     ]
+
+
+def _reject_constant(name: str) -> float:
+    # No limit of a schema holds for NaN.
+    raise ValueError(f"{name} is no JSON value")

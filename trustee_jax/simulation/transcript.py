@@ -23,6 +23,8 @@ def transcript(
     messages: Sequence[Mapping[str, Any]],
     width: int | None = None,
     most_lines: int | None = None,
+    *,
+    numbered: bool = False,
 ) -> list[str]:
     """Writes a conversation line by line, without system message and private reasoning.
 
@@ -32,6 +34,7 @@ def transcript(
       messages: OpenAI messages; an assistant's `malformed_calls` are shown as well.
       width: characters that a line may have; the middle of a longer one is left out.
       most_lines: lines that there may be; the middle of a longer conversation is left out.
+      numbered: put each line's number, from 1, before it.
     """
     lines = []
     for message in messages:
@@ -48,6 +51,8 @@ def transcript(
                 lines.append(f"assistant: {compact_json(content)}")
             lines += [f"assistant calls: {call_text(c['name'], c['arguments'])}" for c in calls]
             lines += [f"assistant attempts a call: {compact_json(m['text'])}" for m in malformed]
+    if numbered:
+        lines = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
     if most_lines is not None and len(lines) > most_lines:
         half = most_lines // 2
         omitted = f"[{len(lines) - 2 * half} lines left out]"
