@@ -1,0 +1,1 @@
+"""Measurements: how far the verifier can be trusted."""

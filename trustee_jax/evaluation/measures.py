@@ -1,0 +1,150 @@
+"""The figures of an audit, as pure functions of counts and probabilities."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+_Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its uncertainty.
+
+    Attributes:
+      count: how many.
+      of: out of how many.
+    """
+
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float | None:
+        """The share itself; None of nothing."""
+        return self.count / self.of if self.of else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% score interval (E. B. Wilson 1927, JASA 22, 209-212); (0, 1) of nothing."""
+        n, z2 = self.of, _Z**2
+        if not n:
+            return 0.0, 1.0
+        p = self.count / n
+        middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def to_json(self) -> dict[str, Any]:
+        """Count, total, share and the ends of the interval."""
+        low, high = self.interval
+        return {**asdict(self), "share": self.share, "low": low, "high": high}
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One row of a reliability table.
+
+    Attributes:
+      low: least probability, exclusive but for the first bin.
+      high: greatest probability, inclusive.
+      count: probabilities within.
+      mean: their mean.
+      met: share of them whose criterion is met in truth.
+    """
+
+    low: float
+    high: float
+    count: int
+    mean: float
+    met: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far probabilities of "met" can be taken at their word.
+
+    Attributes:
+      count: probabilities.
+      met: share of them whose criterion is met in truth.
+      ece: expected calibration error: the mean distance of mean probability and share met over
+        equally wide bins, weighted by their counts (Naeini et al. 2015, AAAI; in this form Guo et
+        al. 2017, arXiv 1706.04599, equation 3).
+      brier: mean squared distance to the truth (Brier 1950).
+      auroc: probability that one that is met got a higher value than one that is not, ties half
+        (Mann and Whitney 1947); 0.5 is chance, None if all are met or none. Other than the rest
+        it does not depend on how many of each there are, or on the threshold.
+      bins: the reliability table, without empty bins.
+    """
+
+    count: int
+    met: float
+    ece: float
+    brier: float
+    auroc: float | None
+    bins: tuple[Bin, ...]
+
+
+def calibration(
+    probabilities: Sequence[float], met: Sequence[bool], bins: int = 10
+) -> Calibration | None:
+    """Compares probabilities with the truth.
+
+    Args:
+      probabilities: of "met".
+      met: the truth, one for each.
+      bins: of equal width.
+
+    Returns:
+      The figures; None if there are no probabilities.
+    """
+    if not len(probabilities):
+        return None
+    p, y = np.asarray(probabilities, np.float64), np.asarray(met, bool)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    # Right edges belong to their bin, as in both papers; 0 belongs to the first.
+    places = np.clip(np.searchsorted(edges, p, side="left") - 1, 0, bins - 1)
+    table = []
+    for place in range(bins):
+        inside = places == place
+        if inside.any():
+            low, high = float(edges[place]), float(edges[place + 1])
+            mean, share = float(p[inside].mean()), float(y[inside].mean())
+            table.append(Bin(low, high, int(inside.sum()), mean, share))
+    return Calibration(
+        count=len(p),
+        met=float(y.mean()),
+        ece=sum(row.count * abs(row.mean - row.met) for row in table) / len(p),
+        brier=float(np.mean((p - y) ** 2)),
+        auroc=auroc(p[y].tolist(), p[~y].tolist()),
+        bins=tuple(table),
+    )
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
+    """Area under the ROC curve; None without one of the two sides."""
+    if not len(positives) or not len(negatives):
+        return None
+    difference = np.subtract.outer(np.asarray(positives), np.asarray(negatives))
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
+def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Agreement beyond chance (Cohen 1960).
+
+    Args:
+      pairs: two answers to each question.
+
+    Returns:
+      1 for full agreement, 0 for that of chance; None without pairs, or where chance alone would
+      agree on everything, as when all answers are the same.
+    """
+    if not pairs:
+        return None
+    one, other = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+    chance = one * other + (1 - one) * (1 - other)
+    agreed = sum(a == b for a, b in pairs) / len(pairs)
+    return None if chance == 1 else (agreed - chance) / (1 - chance)

@@ -1,0 +1,147 @@
+"""An audit on the terminal: how far it is, and its tables."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import rich.box
+import rich.progress
+from rich.console import Console
+from rich.table import Table
+
+from trustee_jax.evaluation.measures import Calibration, Rate
+from trustee_jax.evaluation.summary import Group, ModeSummary
+
+_PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
+
+
+@contextlib.contextmanager
+def progress(
+    total: int, console: Console, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[], None]]:
+    """Shows how many verdicts are there: a live line on a terminal, plain lines in a log.
+
+    Args:
+      total: how many there will be.
+      console: where to.
+      clock: seconds since some moment.
+
+    Yields:
+      The function to call for each.
+    """
+    if console.is_terminal:
+        columns = (
+            rich.progress.TextColumn("verdicts"),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TimeRemainingColumn(),
+        )
+        with rich.progress.Progress(*columns, console=console, transient=True) as live:
+            task = live.add_task("verdicts", total=total)
+            yield lambda: live.advance(task)
+        return
+    start = shown = clock()
+    done = 0
+
+    def advance() -> None:
+        nonlocal done, shown
+        done += 1
+        if clock() - shown >= _PLAIN_INTERVAL or done == total:
+            shown = clock()
+            left = (shown - start) / done * (total - done)
+            console.print(
+                f"verdicts {done}/{total}  {shown - start:.0f} s, about {left:.0f} s left",
+                highlight=False,
+            )
+
+    yield advance
+
+
+def show(
+    summaries: Mapping[str, ModeSummary], not_applicable: Mapping[str, int], console: Console
+) -> None:
+    """Prints the tables of all modes.
+
+    Args:
+      summaries: by mode.
+      not_applicable: fault -> episodes that have no place for it.
+      console: where to.
+    """
+    for mode, summary in summaries.items():
+        console.print(_faults(mode, summary, not_applicable))
+        console.print(_agreement(mode, summary), highlight=False)
+        if summary.calibration is None:
+            console.print("This mode gives no probabilities.\n")
+        else:
+            console.print(_reliability(mode, summary.calibration))
+            console.print(_criteria(summary), highlight=False)
+
+
+def _faults(mode: str, summary: ModeSummary, not_applicable: Mapping[str, int]) -> Table:
+    table = Table(
+        title=f"Verifier, mode {mode}: planted faults that it caught", box=rich.box.SIMPLE
+    )
+    for name in ("planted fault", "breaks"):
+        table.add_column(name)
+    for name in ("model alone", "with vetoes", "no verdict", "not applicable"):
+        table.add_column(name, justify="right")
+    for name, group in summary.faults.items():
+        breaks = ", ".join(group.criteria)
+        table.add_row(name, breaks, *_rates(group), str(not_applicable.get(name, 0)))
+        if len(group.criteria) > 1:
+            _add_criteria(table, group)
+    table.add_section()
+    table.add_row("clean, but failed", "nothing", *_rates(summary.clean), "")
+    _add_criteria(table, summary.clean)
+    return table
+
+
+def _add_criteria(table: Table, group: Group) -> None:
+    for name in group.criteria:
+        rates = _text(group.by_model[name]), _text(group.by_veto[name])
+        table.add_row(f"  by {name}", "", *rates, "", "")
+
+
+def _rates(group: Group) -> tuple[str, str, str]:
+    return _text(group.model), _text(group.vetoed), str(sum(group.unavailable.values()))
+
+
+def _text(rate: Rate) -> str:
+    if rate.share is None:
+        return "-"
+    low, high = rate.interval
+    return f"{rate.count}/{rate.of} = {rate.share:.0%} ({low:.0%} to {high:.0%})"
+
+
+def _agreement(mode: str, summary: ModeSummary) -> str:
+    what = "a look at the same in another order" if mode == "logprobs" else "a second sample"
+    if not summary.agreement.same.of:
+        return f"No agreement measured (would be: with {what}).\n"
+    kappa = summary.agreement.kappa
+    beyond = "undefined: all answers are alike" if kappa is None else f"{kappa:.2f}"
+    return f"Agreement with {what}: {_text(summary.agreement.same)}; kappa {beyond}.\n"
+
+
+def _reliability(mode: str, calibration: Calibration) -> Table:
+    title = (
+        f"Probabilities of mode {mode}: ECE {calibration.ece:.3f}, Brier {calibration.brier:.3f}, "
+        f"area under ROC {_optional(calibration.auroc)}"
+    )
+    table = Table(title=title, box=rich.box.SIMPLE)
+    for name in ("probability of met", "answers", "mean", "met in truth"):
+        table.add_column(name, justify="right")
+    for row in calibration.bins:
+        table.add_row(
+            f"{row.low:.1f} to {row.high:.1f}", str(row.count), f"{row.mean:.2f}", f"{row.met:.2f}"
+        )
+    return table
+
+
+def _criteria(summary: ModeSummary) -> str:
+    parts = [f"{name} {_optional(found.auroc)}" for name, found in summary.by_criterion.items()]
+    return f"Area under ROC by criterion: {', '.join(parts)}.\n"
+
+
+def _optional(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
