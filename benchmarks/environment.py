@@ -71,7 +71,7 @@ class ExpectedPolicy:
             calls = [_expected_call(task, i) for i in range(len(task.expected_calls))]
             text = "".join(f"<tool_call>\n{json.dumps(c)}\n</tool_call>" for c in calls[:1] + calls)
         else:
-            context = self.format.tokenizer.decode(request.tokens)
+            context = self.format.decode(request.tokens)
             results = re.findall(r"<tool_response>\s*(.*?)\s*</tool_response>", context, re.DOTALL)
             text = f"Done. The result: {results[-1] if results else 'none'}"
         ids = [*self.format.encode(text)[: request.max_new_tokens - 1], request.stop_ids[0]]
@@ -136,12 +136,12 @@ class Environment:
         engines = {"policy": policy or self.engine, "simulator": self.engine}
         return run(coroutines, engines, on_progress=show)  # type: ignore[arg-type]
 
-    def tasks(self, number: int, count: int) -> list[Task]:
-        """One round of `count` tasks; those that could not be had are missing."""
+    def tasks(self, count: int) -> list[Task]:
+        """Up to `count` tasks; those that could not be had are missing."""
 
         def generate(index: int) -> Generator[Request, Completion, Task | None]:
             for draw in range(self.config.training.task_draws):
-                rng = np.random.default_rng([self.config.seed, number, index, draw])
+                rng = np.random.default_rng([self.config.seed, index, draw])
                 aspects = self.curriculum.aspects(rng)
                 tools = self.repository.sample(rng, aspects.tools)
                 usage, before = Usage(), self.rejections.total()
@@ -149,7 +149,7 @@ class Environment:
                     self.simulator,
                     tools,
                     aspects,
-                    (number, index, draw),
+                    (1, index, draw),
                     recent=self.recent,
                     rejections=self.rejections,
                     usage=usage,
@@ -206,14 +206,8 @@ def main() -> None:
     config = parse(values["config"].value)
 
     environment = Environment(config)
-    tasks: list[Task] = []
-    wanted = -(-arguments.episodes // arguments.group)
     start = time.perf_counter()
-    round_size = max(1, config.engine.slots // 2)
-    number = 0
-    while len(tasks) < wanted and number < 4 * -(-wanted // round_size):
-        number += 1
-        tasks += environment.tasks(number, min(round_size, wanted - len(tasks)))
+    tasks = environment.tasks(-(-arguments.episodes // arguments.group))
     task_seconds = time.perf_counter() - start
     coroutines = [
         run_episode(
