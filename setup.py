@@ -19,6 +19,7 @@ REQUIRES = [
     "numpy>=2.0",
     "optax>=0.2.6",
     "orbax-checkpoint>=0.12",
+    "pyyaml>=6.0",
     "rich>=13.9",
     "safetensors>=0.7",
     "tensorboardX>=2.6.2",
@@ -28,7 +29,10 @@ REQUIRES = [
 ]
 
 EXTRAS = {
+    # Imports the tools of a live MCP server.
+    "mcp": ["mcp>=2.0"],
     "test": [
+        "mcp>=2.0",
         "mypy>=1.18",
         "psutil>=6.0",
         "pytest>=8.4",
@@ -64,6 +68,7 @@ setuptools.setup(
         "trustee_jax.report": ["assets/*"],
         "trustee_jax.simulation": ["prompts/*"],
         "trustee_jax.tools": ["starter/*.json"],
+        "trustee_jax.tools.importing": ["*.json"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

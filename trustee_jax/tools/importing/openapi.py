@@ -173,6 +173,8 @@ class _Operation:
     def name(self) -> str:
         """The operation's id in snake_case, or method and path where it has none."""
         written = self._operation.get("operationId")
+        if isinstance(written, str):  # "GET_ListUsers": as documents with one path do
+            written = written.removeprefix(f"{self._method.upper()}_")
         name = snake_case(written) if isinstance(written, str) else ""
         return name or snake_case(f"{self._method} {self._route}")
 
