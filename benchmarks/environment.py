@@ -29,15 +29,13 @@ from ml_collections import config_flags
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.engine import Completion, Engine, Request
-from trustee_jax.models import make_mesh
+from trustee_jax.engine import Completion, Request
 from trustee_jax.simulation import (
     INVALID_CAUSES,
     REJECTIONS,
     Episode,
     Failure,
     RecentTasks,
-    Simulator,
     Task,
     Usage,
     generate_task,
@@ -45,8 +43,7 @@ from trustee_jax.simulation import (
     run_episode,
 )
 from trustee_jax.tools import load_repository
-from trustee_jax.training.build import abstract_frozen, load
-from trustee_jax.weights import open_checkpoint
+from trustee_jax.training.build import build_simulator
 
 
 class ExpectedPolicy:
@@ -107,13 +104,8 @@ class Environment:
 
     def __init__(self, config: Config):
         self.config = config
-        checkpoint = open_checkpoint(config.model.source)
-        mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
-        model = load(checkpoint, abstract_frozen(checkpoint.config, config.model), mesh, 0)
-        tokenizer = checkpoint.tokenizer()
-        self.engine = Engine(model, mesh, config.engine, tokenizer, config.seed)
-        self.format = ChatFormat(tokenizer)
-        self.simulator = Simulator(self.format, config.simulation, config.engine.max_length)
+        self.simulator, self.engine = build_simulator(config)
+        self.format = self.simulator.format
         self.repository = load_repository(config.tools)
         self.curriculum = Curriculum(config.curriculum)
         simulation = config.simulation
