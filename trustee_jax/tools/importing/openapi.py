@@ -27,8 +27,8 @@ TRANSPORT = "parameters of the transport left out"
 CLASH = "body field with the name of another parameter left out"
 
 _CREDENTIAL = re.compile(
-    r"auth(?!or)|api[-_.]?key|app[-_.]?key|(access|session|security|bearer|app)[-_.]?token|"
-    r"^token$|secret|signature|passw|subscription[-_]key|csrf|xsrf|credential|bearer|"
+    r"auth(?!or(?!iz))|api[-_.]?key|app[-_.]?key|(access|session|security|bearer|app)[-_.]?token|"
+    r"^token$|secret|signature|subscription[-_]key|csrf|xsrf|credential|bearer|"
     r"x-amz-(date|algorithm|expires|signedheaders|target)|user_?key$",
     re.IGNORECASE,
 )

@@ -266,11 +266,26 @@ class SchemaReader:
         self._note(MERGED)
         flat = {key: value for key, value in flat.items() if key not in ("oneOf", "anyOf")}
         everywhere = set.intersection(*(set(_texts(v.get("required"))) for v in variants))
-        for variant in variants:
-            _join(flat, {"type": "object", "properties": variant["properties"]})
+        own_properties = flat.get("properties")
+        properties = dict(own_properties) if isinstance(own_properties, Mapping) else {}
+        for name in dict.fromkeys(name for v in variants for name in v["properties"]):
+            found = [v["properties"][name] for v in variants if name in v["properties"]]
+            properties.setdefault(name, self._any_of(found))
+        flat |= {"type": "object", "properties": properties}
         own = _texts(flat.get("required"))
         flat["required"] = own + [name for name in sorted(everywhere) if name not in own]
         return flat
+
+    def _any_of(self, schemas: list[Any]) -> Any:
+        """Returns the schema of a property that alternatives describe each in its own way."""
+        distinct = [s for i, s in enumerate(schemas) if s not in schemas[:i]]
+        if len(distinct) == 1:
+            return distinct[0]
+        resolved = [self.resolve(s) for s in distinct]
+        enums = [_constants(s) for s in resolved]
+        if all(enums):  # what tells the alternatives apart, as a rule
+            return {**resolved[0], "enum": [v for values in enums for v in values]}
+        return {"anyOf": distinct}
 
     def _add_alternatives(
         self, flat: Mapping[str, Any], out: dict[str, Any], depth: int, above: tuple[str, ...]
@@ -313,6 +328,14 @@ def _alternatives(flat: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         if isinstance(flat.get(key), list):
             return [variant for variant in flat[key] if isinstance(variant, Mapping)]
     return []
+
+
+def _constants(schema: Any) -> list[Any]:
+    """The values that a schema lists; none if it lists none."""
+    if not isinstance(schema, Mapping):
+        return []
+    values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    return values if isinstance(values, list) else []
 
 
 def _inherited(flat: Mapping[str, Any]) -> dict[str, Any]:

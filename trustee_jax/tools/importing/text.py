@@ -6,10 +6,13 @@ from typing import Any
 
 # A cheap bound before the regular expressions: some documents describe an operation in a book.
 _MOST_READ = 20_000
-_TAG = re.compile(
-    r"</?(?:a|abbr|b|blockquote|br|center|code|dd|div|dl|dt|em|fullname|font|h[1-6]|hr|i|img|"
-    r"important|li|note|ol|p|pre|s|script|small|span|strong|sub|sup|table|tbody|td|th|thead|tr|tt|"
-    r"u|ul|xref)(?:\s[^<>]*)?/?>",
+_BLOCK = re.compile(
+    r"</?(?:blockquote|br|center|dd|div|dl|dt|fullname|h[1-6]|hr|img|important|li|note|ol|p|pre|"
+    r"script|table|tbody|td|th|thead|tr|ul)(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
+_INLINE = re.compile(
+    r"</?(?:a|abbr|b|code|em|font|i|s|small|span|strong|sub|sup|tt|u|xref)(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
 )
 _COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
@@ -32,7 +35,7 @@ def plain(text: Any) -> str:
     if not isinstance(text, str):
         return ""
     text = _COMMENT.sub(" ", text[:_MOST_READ])
-    text = html.unescape(_TAG.sub(" ", text))
+    text = html.unescape(_INLINE.sub("", _BLOCK.sub(" ", text)))
     for pattern, replacement in _MARKDOWN:
         text = pattern.sub(replacement, text)
     return " ".join(_CONTROL.sub(" ", text).split())
@@ -52,6 +55,8 @@ def cut(text: str, limit: int) -> str:
 def joined(summary: Any, description: Any) -> str:
     """Returns summary and description as one text, without saying the same twice."""
     first, second = plain(summary), plain(description)
-    if not first or second.casefold().startswith(first.rstrip(".").casefold()):
-        return second or first
-    return f"{first if first[-1] in '.!?:' else first + '.'} {second}".strip()
+    if second.casefold().startswith(first.rstrip(".").casefold()):
+        return second
+    if not second:
+        return first
+    return f"{first if first[-1] in '.!?:' else first + '.'} {second}"
