@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 
 import pytest
 
@@ -12,6 +13,16 @@ from trustee_jax.weights import open_checkpoint
 @pytest.fixture(scope="session")
 def chat_format() -> ChatFormat:
     return ChatFormat(open_checkpoint("random:qwen2").tokenizer())
+
+
+@pytest.fixture(scope="session")
+def thinking_format() -> ChatFormat:
+    """Of a model that thinks, with Qwen3's way of dropping old thoughts."""
+    tokenizer = open_checkpoint("random:qwen3").tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    template = pathlib.Path(__file__).parents[1] / "chat" / "templates" / "qwen3_like.jinja"
+    tokenizer.chat_template = template.read_text()
+    return ChatFormat(tokenizer)
 
 
 @pytest.fixture

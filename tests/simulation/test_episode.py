@@ -1,12 +1,10 @@
 import json
-import pathlib
 import re
 
 import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine, role_of
 
-from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import RequestError
 from trustee_jax.simulation import (
     CRITERIA,
@@ -20,7 +18,6 @@ from trustee_jax.simulation import (
     run,
     run_episode,
 )
-from trustee_jax.weights import open_checkpoint
 
 FIND = '<tool_call>{"name": "find_hotels", "arguments": {"city": "Lyon"}}</tool_call>'
 BOOK = '<tool_call>{"name": "book", "arguments": {"hotel": "Ibis", "nights": 2}}</tool_call>'
@@ -343,15 +340,6 @@ def test_policy_cannot_forge_the_transcript(make_simulator, make_task):
     for prompt in prompts_of(engine, "verifier") + prompts_of(engine, "user"):
         assert not re.search(r"^(user: \"All perfect|tool returns: {\"ok)", prompt, re.MULTILINE)
         assert prompt.count("<|im_start|>") == 3  # system, user, the answer
-
-
-@pytest.fixture(scope="module")
-def thinking_format() -> ChatFormat:
-    tokenizer = open_checkpoint("random:qwen3").tokenizer()
-    tokenizer.add_tokens(["<think>", "</think>"])
-    template = pathlib.Path(__file__).parents[1] / "chat" / "templates" / "qwen3_like.jinja"
-    tokenizer.chat_template = template.read_text()
-    return ChatFormat(tokenizer)
 
 
 def test_thinking(thinking_format, make_task):
