@@ -33,8 +33,9 @@ _TOOL_TOKENS = 400  # what one tool of the schema below can take, and a little m
 _MOST_AT_ONCE = 4
 _SHOWN = 24  # tools that the model is told of; code compares with all
 _NEAR_COPY = 0.75
-# No quotes and brackets: small models otherwise go on in JSON within the text.
-_TEXT = '^[A-Z][^"{{}}\\[\\]<>\\\\\n]{{{least},{most}}}$'
+# No quotes and brackets: small models otherwise go on in JSON within the text. Not written as what
+# is left out, since the engine's [^"] lets an escaped quote pass.
+_CHARACTERS = "A-Za-zÀ-ÖØ-öø-ÿ0-9 ,.;:()'/%&+?!-"
 
 
 def synthesize(
@@ -197,7 +198,8 @@ def _reason(
 
 
 def _text(least: int, most: int) -> Schema:
-    return {"type": "string", "pattern": _TEXT.format(least=least - 1, most=most - 1)}
+    pattern = f"^[A-Z][{_CHARACTERS}]{{{least - 1},{most - 1}}}$"
+    return {"type": "string", "pattern": pattern}
 
 
 def _closed(**properties: Schema) -> Schema:
