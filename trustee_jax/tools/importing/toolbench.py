@@ -11,10 +11,12 @@ from typing import Any
 
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.limits import Limits
+from trustee_jax.tools.importing.names import snake_case
 from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge
 from trustee_jax.tools.importing.text import joined, plain
 from trustee_jax.tools.tool import ToolError
 
+SNAKE_CASE = "name put in snake_case"
 BORROWED = "description taken from its toolset"
 
 
@@ -76,8 +78,7 @@ def _candidate(
                 name = parameter.get("name") if isinstance(parameter, dict) else None
                 key = reader.key(name) if isinstance(name, str) else ""
                 if key and key not in properties:
-                    known = {k: parameter[k] for k in _KNOWN if k in parameter}
-                    properties[key] = reader.schema(known)
+                    properties[key] = reader.schema(_schema(parameter))
                     if field == "required_parameters":
                         required.append(key)
     except TooLarge:
@@ -91,8 +92,18 @@ def _candidate(
     if required:
         schema["required"] = required
     written = endpoint.get("name", "")
-    return Candidate(written, description, schema, category, provider, place, changes)
+    name = snake_case(written) if isinstance(written, str) else ""
+    if name != written:
+        changes = (*changes, SNAKE_CASE)
+    return Candidate(name or written, description, schema, category, provider, place, changes)
 
 
-# The rest ("default" of another type apart) is about the web request.
-_KNOWN = ("type", "description", "default", "enum")
+def _schema(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter as a schema: "DATE (YYYY-MM-DD)" is a type there."""
+    schema = {k: parameter[k] for k in ("type", "description", "default", "enum") if k in parameter}
+    kind = parameter.get("type")
+    if isinstance(kind, str):
+        schema["type"] = kind.partition("(")[0].strip()
+        if schema["type"].lower() == "date":
+            schema["format"] = "date"
+    return schema

@@ -1,0 +1,209 @@
+"""OpenAI lists, ToolBench's folder and BFCL's documents as functions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trustee_jax.tools import Tool, ToolError, check_arguments, load_repository
+from trustee_jax.tools.importing import ImportReport, normalise, read
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
+
+
+def imported(format: str, source: Path, **options: Any) -> tuple[dict[str, Tool], ImportReport]:
+    report = ImportReport()
+    tools = list(normalise(read(format, str(source), **options), report))
+    assert report.read == report.kept + report.dropped.total()
+    return {tool.name: tool for tool in tools}, report
+
+
+def test_an_openai_list_comes_out_as_load_repository_reads_it(tmp_path: Path) -> None:
+    starter = Path(__file__).parents[3] / "trustee_jax/tools/starter"
+    for name in ("banking.json", "weather.json"):
+        tools, report = imported("openai", starter / name)
+        expected = load_repository(str(starter / name))
+        assert tuple(tools.values()) == tuple(expected.tools)
+        assert not report.changed and not report.dropped
+
+
+def test_ten_mistakes_of_an_openai_list_leave_the_right_tools(tmp_path: Path) -> None:
+    def entry(name: Any, **more: Any) -> dict[str, Any]:
+        function = {"name": name, "description": "Tells it", "parameters": CITY, **more}
+        return {"type": "function", "function": function}
+
+    wrong_type = {"type": "object", "properties": {"a": {"type": "text"}}}
+    required = {"type": "object", "properties": {"a": {}}, "required": ["b"]}
+    entries: list[Any] = [
+        entry("right"),
+        entry("get weather"),
+        entry("no text", description=""),
+        entry("bad_type", parameters=wrong_type),
+        entry("bad_required", parameters=required),
+        entry("right"),
+        "a text",
+        {"type": "retrieval"},
+        entry(None),
+        entry("list", parameters=[]),
+        entry("remote", parameters={"type": "object", "allOf": [{"$ref": "http://x.y/z"}]}),
+    ]
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"weather": entries}))
+    tools, report = imported("openai", file)
+
+    assert list(tools) == ["right", "get_weather"]
+    assert tools["get_weather"].category == "weather"
+    assert report.dropped == {
+        "no description": 1,
+        "schema not valid": 4,
+        "same as an earlier function": 1,
+        "not a function": 2,
+        "no name": 1,
+    }
+    text = report.text()
+    assert "mine.json weather[1]: 'get weather' -> 'get_weather'" in text
+    assert "weather[3]: bad_type: parameters.properties.a.type: 'text'" in text
+    assert imported("openai", file, category="sky")[0]["right"].category == "sky"
+
+
+def test_lines_of_an_openai_list_that_are_no_json_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    line = json.dumps({"name": "right", "description": "Tells it"})
+    file.write_text(f"{line}\n{{'no': json}}\n")
+    tools, report = imported("openai", file)
+    assert list(tools) == ["right"]
+    assert tools["right"].parameters == {"type": "object", "properties": {}}
+    assert report.dropped == {"not valid JSON": 1}
+    with pytest.raises(ToolError, match="cannot be read"):
+        imported("openai", tmp_path / "absent.json")
+
+
+def toolset(**fields: Any) -> str:
+    endpoint = {"required_parameters": [], "optional_parameters": [], "method": "GET"}
+    apis = [{**endpoint, **api} for api in fields.pop("api_list")]
+    return json.dumps({"tool_description": "Quotes of great minds.", **fields, "api_list": apis})
+
+
+def test_toolbench(tmp_path: Path) -> None:
+    def parameter(name: str, kind: str, **more: Any) -> dict[str, Any]:
+        return {"name": name, "type": kind, "description": "", "default": "", **more}
+
+    social, logistics = tmp_path / "Social", tmp_path / "Logistics"
+    social.mkdir()
+    logistics.mkdir()
+    quotes = [
+        {
+            "name": "Love Quote/daily",
+            "description": "It shows <b>random</b> quotes",
+            "required_parameters": [parameter("how many", "NUMBER", default="3")],
+            "optional_parameters": [
+                parameter("since", "DATE (YYYY-MM-DD)"),
+                parameter("long", "BOOLEAN", default="false"),
+                parameter("tags", "ARRAY"),
+                parameter("kind", "ENUM", enum=["old", "new"]),
+            ],
+        },
+        {"name": "Author", "description": " "},
+        {"name": "Love Quote/daily", "description": "It shows random quotes again"},
+    ]
+    (social / "olato.json").write_text(toolset(tool_name="Olato Quotes", api_list=quotes))
+    (social / "twin.json").write_text(toolset(tool_name="Twin", api_list=quotes[:1]))
+    task = {
+        "name": "/tracking/result_task/:task_id",
+        "description": "Result for one Task ID.",
+        "required_parameters": [parameter("task_id", "STRING", description="Task ID")],
+    }
+    (logistics / "carriers.json").write_text(toolset(tool_name="Carriers", api_list=[task]))
+    (logistics / "broken.json").write_text("{")
+    tools, report = imported("toolbench", tmp_path)
+
+    assert list(tools) == [
+        "tracking_result_task_task_id",
+        "love_quote_daily",
+        "author",
+        "olato_quotes_love_quote_daily",
+    ]
+    assert {t.category for t in tools.values()} == {"Social", "Logistics"}
+    assert tools["tracking_result_task_task_id"].parameters == {
+        "type": "object",
+        "properties": {"task_id": {"type": "string", "description": "Task ID"}},
+        "required": ["task_id"],
+    }
+    quote = tools["love_quote_daily"]
+    assert quote.parameters == {
+        "type": "object",
+        "properties": {
+            "how_many": {"type": "number", "default": 3},
+            "since": {"type": "string", "format": "date"},
+            "long": {"type": "boolean", "default": False},
+            "tags": {"type": "array"},
+            "kind": {"type": "string", "enum": ["old", "new"]},
+        },
+        "required": ["how_many"],
+    }
+    assert check_arguments(quote, {"how_many": 2, "since": "31.1."}) == [
+        "parameter 'since' must be a date (YYYY-MM-DD), got '31.1.'"
+    ]
+    assert tools["author"].description == "Author. Quotes of great minds."
+    assert report.changed["description taken from its toolset"] == 1
+    assert report.dropped == {
+        "file that is no toolset": 1,
+        "same as an earlier function": 1,
+    }
+    with pytest.raises(ToolError, match="give ToolBench's tools folder"):
+        imported("toolbench", tmp_path / "absent")
+
+
+def test_bfcl_documents(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    area = {
+        "name": "geometry.area",
+        "description": "Computes the area of a figure.",
+        "parameters": {
+            "type": "dict",
+            "properties": {
+                "points": {"type": "tuple", "items": {"type": "float"}},
+                "unit": {"type": "String", "enum": ["m", "cm"], "default": "m"},
+                "options": {
+                    "type": "HashMap",
+                    "properties": {"exact": {"type": "Boolean"}},
+                    "required": ["exact"],
+                },
+                "anything": {"type": "any", "description": "Goes along"},
+                "count": {"type": "long"},
+            },
+            "required": ["points"],
+        },
+    }
+    lines = [
+        json.dumps({"id": "a_0", "question": [], "function": [area, {"name": "none"}]}),
+        json.dumps({**area, "name": "single"}),
+        "{",
+        json.dumps({"function": ["text"]}),
+    ]
+    file.write_text("\n".join(lines))
+    tools, report = imported("bfcl", tmp_path)
+
+    assert list(tools) == ["geometry_area", "single"]
+    assert tools["geometry_area"].category == "mine"
+    assert tools["geometry_area"].parameters == {
+        "type": "object",
+        "properties": {
+            "points": {"type": "array", "items": {"type": "number"}},
+            "unit": {"type": "string", "enum": ["m", "cm"], "default": "m"},
+            "options": {
+                "type": "object",
+                "properties": {"exact": {"type": "boolean"}},
+                "required": ["exact"],
+            },
+            "anything": {"description": "Goes along"},
+            "count": {"type": "integer"},
+        },
+        "required": ["points"],
+    }
+    assert report.dropped == {"no description": 1, "not valid JSON": 1, "not a function": 1}
