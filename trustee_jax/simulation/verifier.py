@@ -160,12 +160,13 @@ def short_options(options: VerifierConfig) -> VerifierConfig:
 def _probability(simulator: Simulator, completion: Completion, trues: int) -> float | None:
     """Probability of true against false where the answer's boolean begins.
 
-    None if a token that began before the boolean already decided it.
+    None if a token that began before the boolean already decided it, or there is no such number.
     """
     place = simulator.boolean_place(completion.tokens)
     if place is None:
         return None
     logits = completion.choice_logits[place].astype(np.float64)
-    logits = np.exp(logits - logits.max())
-    probability = float(logits[:trues].sum() / logits.sum())
-    return None if math.isnan(probability) else probability
+    if not math.isfinite(greatest := float(logits.max())):
+        return None
+    weights = np.exp(logits - greatest)
+    return float(weights[:trues].sum() / weights.sum())
