@@ -217,8 +217,9 @@ class Trainer:
         Args:
           number: The step.
           groups: What was played.
-          meanwhile: Called when all updates are under way. The time that it takes counts as
-            learning too: the host cannot tell when the device was done.
+          meanwhile: Called when all updates are under way. Its time is not in seconds/learning,
+            which is what learning adds to the step, but in the time that tokens_per_second/learning
+            is worked out from: the host cannot tell when the device was done.
         """
         start = time.monotonic()
         options, config = self.config.training, self.config.learner
@@ -248,7 +249,9 @@ class Trainer:
                 batch = pack(share, config.row_length, config.rows_per_micro_batch)
                 tokens += batch.num_tokens
                 pending.append(self._system.learner.update(batch))
+            left = time.monotonic()
             meanwhile()
+            elsewhere = time.monotonic() - left
             results: list[dict[str, float]] = []
             for values in pending:
                 results.append({k: float(v) for k, v in jax.device_get(values).items()})
@@ -257,7 +260,7 @@ class Trainer:
         scalars = {
             "learner/updates": float(updates),
             "learner/tokens": float(tokens),
-            "seconds/learning": seconds,
+            "seconds/learning": seconds - elsewhere,
             "tokens_per_second/learning": tokens / seconds,
         }
         for name in results[0] if results else ():
