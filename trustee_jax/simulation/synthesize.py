@@ -45,7 +45,7 @@ def synthesize(
     per_domain: int,
     *,
     seed: int = 0,
-    on_tool: Callable[[], None] = lambda: None,
+    on_item: Callable[[Candidate | Refusal], None] = lambda item: None,
 ) -> list[Candidate | Refusal]:
     """Writes tools, all domains at the same time.
 
@@ -58,7 +58,7 @@ def synthesize(
       domains: what the tools are about, in words; each becomes a category.
       per_domain: tools wanted of each.
       seed: decides, with the engine's, what is written.
-      on_tool: called for every tool that passed.
+      on_item: called with each part of the result as soon as it is there.
 
     Returns:
       Domain by domain, what `normalise` takes: a candidate for each tool that passed the checks, a
@@ -69,7 +69,7 @@ def synthesize(
     """
     writer = _writer(simulator)
     domain_tools = [
-        _write_domain(writer, domain, per_domain, (seed, number), on_tool)
+        _write_domain(writer, domain, per_domain, (seed, number), on_item)
         for number, domain in enumerate(domains)
     ]
     return [item for items in run(domain_tools, {"simulator": engine}) for item in items]
@@ -101,11 +101,16 @@ def _write_domain(
     domain: str,
     wanted: int,
     key: tuple[int, ...],
-    on_tool: Callable[[], None],
+    on_item: Callable[[Candidate | Refusal], None],
 ) -> Generator[Request, Completion, list[Candidate | Refusal]]:
     at_once = max(1, min(_MOST_AT_ONCE, writer.max_length // (3 * _TOOL_TOKENS)))
     items: list[Candidate | Refusal] = []
     have: list[Candidate] = []
+
+    def add(item: Candidate | Refusal) -> None:
+        items.append(item)
+        on_item(item)
+
     for number in range(2 * -(-wanted // at_once)):
         count = min(at_once, wanted - len(have))
         if not count:
@@ -123,17 +128,16 @@ def _write_domain(
                 "task", fields, tools_schema(count), (*key, number), options=options
             )
         except SimulatorError as error:
-            items.append(Refusal(place, f"no answer: {error.failure.problem}", str(error)))
+            add(Refusal(place, f"no answer: {error.failure.problem}", str(error)))
             continue
         for entry in answer["tools"]:
             candidate = _candidate(entry, domain, place)
             reason = _reason(candidate, entry, have)
             if reason is None:
                 have.append(candidate)
-                items.append(candidate)
-                on_tool()
+                add(candidate)
             else:
-                items.append(Refusal(place, reason, f"{candidate.name}: {candidate.description}"))
+                add(Refusal(place, reason, f"{candidate.name}: {candidate.description}"))
     return items
 
 

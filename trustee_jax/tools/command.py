@@ -235,7 +235,7 @@ def _synthesize(arguments: Sequence[str]) -> None:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from trustee_jax.simulation.synthesize import category_of, synthesize
-    from trustee_jax.tools.importing import ImportReport, normalise
+    from trustee_jax.tools.importing import Candidate, ImportReport, Refusal, normalise
     from trustee_jax.training.build import build_simulator
 
     categories = {category_of(domain) for domain in domains}
@@ -244,17 +244,25 @@ def _synthesize(arguments: Sequence[str]) -> None:
     simulator, engine = build_simulator(_writer_config(values))
     columns = (TextColumn("writing tools"), MofNCompleteColumn(), TimeElapsedColumn())
     wanted, report = int(values["per_domain"].value or 0), ImportReport()
+    items: list[Candidate | Refusal] = []
+    interrupted = False
     with Progress(*columns) as progress:
         task = progress.add_task("", total=wanted * len(domains))
-        items = synthesize(
-            simulator,
-            engine,
-            domains,
-            wanted,
-            seed=int(values["seed"].value or 0),
-            on_tool=lambda: progress.advance(task),
-        )
+
+        def add(item: Candidate | Refusal) -> None:
+            items.append(item)
+            progress.advance(task, isinstance(item, Candidate))
+
+        try:
+            seed = int(values["seed"].value or 0)
+            items = synthesize(simulator, engine, domains, wanted, seed=seed, on_item=add)
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        print("interrupted: what is written so far is kept")
     _write(output, normalise(items, report), report)
+    if interrupted:
+        raise KeyboardInterrupt
     for domain in domains:
         if (count := report.categories[category_of(domain)]) < wanted:
             print(f"{domain}: only {count} of {wanted} tools; ask for fewer, or another --seed")
