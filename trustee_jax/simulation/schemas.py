@@ -52,9 +52,9 @@ def planned_task_schema(
     """
     call = {
         "anyOf": [
-            _closed(
+            closed(
                 name={"type": "string", "enum": [name]},
-                values=_closed(**{key: _WRITTEN[kind] for key, kind in parameters.items()}),
+                values=closed(**{key: _WRITTEN[kind] for key, kind in parameters.items()}),
             )
             for name, parameters in values.items()
         ]
@@ -73,7 +73,7 @@ def world_schema(collections: int, records: int, fields: int, text_limit: int) -
 @functools.cache
 def user_schema(text_limit: int) -> Schema:
     """Schema of a user's message: {message}; "" ends the conversation."""
-    return _closed(message=_text(text_limit))
+    return closed(message=_text(text_limit))
 
 
 @functools.cache
@@ -99,7 +99,7 @@ def changing_result_schema(
     """
     written = _open(_scalar(_VALUE_LENGTH), most=fields)
     kinds = [
-        _closed(
+        closed(
             operation={"type": "string", "enum": ["add"]},
             collection={"type": "string", "pattern": _KEY},
             id=_ID,
@@ -114,10 +114,10 @@ def changing_result_schema(
             }
             update = {"type": "string", "enum": ["update"]}
             remove = {"type": "string", "enum": ["remove"]}
-            kinds.append(_closed(operation=update, **where, fields=written))
-            kinds.append(_closed(operation=remove, **where))
+            kinds.append(closed(operation=update, **where, fields=written))
+            kinds.append(closed(operation=remove, **where))
     listing = {"type": "array", "items": {"anyOf": kinds}, "maxItems": changes}
-    return _closed(result=result_schema(result_limit), changes=listing)
+    return closed(result=result_schema(result_limit), changes=listing)
 
 
 @functools.cache
@@ -130,14 +130,14 @@ def part_schema(lines: int, reasoning_limit: int | None) -> Schema:
     """
     line = {"type": "integer", "enum": list(range(1, lines + 1))}
     reasons = {} if reasoning_limit is None else {"reasoning": _text(reasoning_limit)}
-    return _closed(**reasons, line=line, met={"type": "boolean"})
+    return closed(**reasons, line=line, met={"type": "boolean"})
 
 
 @functools.cache
 def verdict_schema(criteria: int, text_limit: int) -> Schema:
     """Schema of a joint verdict: {reasoning, one boolean for each of the first criteria}."""
     flags = {name: {"type": "boolean"} for name in CRITERIA[:criteria]}
-    return _closed(reasoning=_text(text_limit), **flags)
+    return closed(reasoning=_text(text_limit), **flags)
 
 
 def matches(value: Any, schema: Schema) -> bool:
@@ -150,7 +150,7 @@ def _task(call: Schema, calls: int, text_limit: int) -> Schema:
     persona = _text(text_limit // 2, least=_LEAST_TEXT)
     expected = {"type": "array", "items": call, "minItems": calls, "maxItems": calls}
     # The calls come first: a wish is then written for them, rather than calls found for a wish.
-    return _closed(persona=persona, expected_calls=expected, intent=text, query=text)
+    return closed(persona=persona, expected_calls=expected, intent=text, query=text)
 
 
 def _text(most: int, least: int = 0) -> Schema:
@@ -169,7 +169,8 @@ def _record(fields: int, text_limit: int) -> Schema:
     }
 
 
-def _closed(**properties: Schema) -> Schema:
+def closed(**properties: Schema) -> Schema:
+    """Schema of an object with just these properties."""
     return {
         "type": "object",
         "properties": properties,

@@ -15,14 +15,15 @@ from trustee_jax.errors import ConfigError
 from trustee_jax.simulation.config import SimulationConfig, SimulatorConfig
 from trustee_jax.simulation.prompts import Prompts, SimulatorRole
 from trustee_jax.simulation.schemas import Schema, matches
-from trustee_jax.simulation.transcript import transcript
+from trustee_jax.simulation.transcript import cut_lines, transcript
 
 Problem = Literal["too_long", "refused", "length", "malformed"]
 Key = tuple[int, ...]
 
 ROLE_KEYS = {"task": 0, "policy": 1, "user": 2, "tool": 3, "verifier": 4, "world": 5}
-# Characters a line and number of lines that a conversation is cut to, in turn, until it fits: a
-# policy that floods its simulators must not get away with an episode that does not count.
+# Characters a line and number of lines that a conversation, the records and their changes are cut
+# to, in turn, until they fit: a policy that floods its simulators must not get away with an episode
+# that does not count.
 _CUTS = ((None, None), (2000, None), (500, None), (125, 40))
 
 
@@ -101,29 +102,10 @@ class Simulator:
         fields: Mapping[str, Any],
         schema: Schema,
         key: Key,
-        *,
-        messages: Sequence[Mapping[str, Any]] = (),
-        check: Callable[[dict[str, Any]], str | None] = lambda answer: None,
-        usage: Usage | None = None,
+        **more: Any,
     ) -> Generator[Request, Completion, dict[str, Any]]:
-        """Asks for one answer, again under another key where one is unusable.
-
-        Args:
-          role: the role to play.
-          fields: what the role's template receives, apart from `history`.
-          schema: what the answer is held to.
-          key: what the sample depends on besides the try; different for every question of a run.
-          messages: the conversation, rendered as the template's `history`; cut only if the whole
-            does not fit the simulator's context.
-          check: returns what is wrong with an answer that fits the schema, or None.
-          usage: is added to.
-
-        Raises:
-          SimulatorError: no try gave a usable answer.
-        """
-        answer, _ = yield from self.ask_completion(
-            role, fields, schema, key, messages=messages, check=check, usage=usage
-        )
+        """Asks like `ask_completion`, which takes the same arguments, and returns the answer."""
+        answer, _ = yield from self.ask_completion(role, fields, schema, key, **more)
         return answer
 
     def ask_completion(
@@ -139,18 +121,22 @@ class Simulator:
         options: SimulatorConfig | None = None,
         choices: tuple[int, ...] = (),
     ) -> Generator[Request, Completion, tuple[dict[str, Any], Completion]]:
-        """Asks like `ask`, and returns the answer with the tokens it was made of.
+        """Asks for one answer, again under another key where one is unusable.
 
         Args:
-          role: see `ask`, as the arguments not listed here.
-          fields: see `ask`.
-          schema: see `ask`.
-          key: see `ask`.
-          messages: see `ask`.
-          check: see `ask`.
-          usage: see `ask`.
+          role: the role to play.
+          fields: what the role's template receives, apart from `history`.
+          schema: what the answer is held to.
+          key: what the sample depends on besides the try; different for every question of a run.
+          messages: the conversation, rendered as the template's `history`; cut only if the whole
+            does not fit the simulator's context, as are the fields `world` and `changes`.
+          check: returns what is wrong with an answer that fits the schema, or None.
+          usage: is added to.
           options: in place of the role's own.
           choices: tokens whose logits the completion shall hold.
+
+        Returns:
+          The answer, and the tokens that it was made of.
 
         Raises:
           SimulatorError: no try gave a usable answer.
@@ -240,8 +226,11 @@ class Simulator:
         room = self.max_length - self._answer_tokens(options)
         for width, lines in _CUTS:
             shown = transcript(messages, width, lines, numbered=role == "verifier")
-            history = {"history": shown} if messages else {}
-            prompt = self.prompts.messages(role, {**fields, **history})
+            cut: dict[str, Any] = {"history": shown} if messages else {}
+            for name in ("world", "changes"):
+                if fields.get(name):
+                    cut[name] = cut_lines(fields[name], width, lines)
+            prompt = self.prompts.messages(role, {**fields, **cut})
             tokens = self.format.prompt(prompt, thinking=self._thinks(options))
             if len(tokens) <= room:
                 return tokens
