@@ -6,11 +6,13 @@ import pytest
 from scripted_engine import ScriptedEngine
 from test_episode import BOOK, FIND, Script, play, prompts_of, verdict
 
+from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import Completion
 from trustee_jax.simulation import (
     CRITERIA,
     Evidence,
     Part,
+    SimulationConfig,
     Simulator,
     Task,
     Verdict,
@@ -21,6 +23,7 @@ from trustee_jax.simulation import (
 )
 from trustee_jax.simulation.vetoes import find_vetoes, invented_values
 from trustee_jax.simulation.world import Change
+from trustee_jax.weights import open_checkpoint
 
 CLEAN = [FIND, BOOK, "Booked."]
 
@@ -65,7 +68,8 @@ def judge(simulator: Simulator, task: Task, logits: float, answer: bool) -> Part
                 row[trues - 1], row[-1] = logits, 0.0
                 rows = np.full((len(completion.tokens), len(row)), 1e3, np.float32)
                 # Only the place where the boolean begins is read.
-                rows[simulator.boolean_place(completion.tokens)] = row
+                if (place := simulator.boolean_place(completion.tokens)) is not None:
+                    rows[place] = row
                 done.append(
                     (ticket, Completion(completion.tokens, completion.logprobs, "stop", rows))
                 )
@@ -112,6 +116,24 @@ def test_the_place_of_the_boolean(make_simulator):
     assert all("true".startswith(format.decode([token])) for token in true)
     assert all("false".startswith(format.decode([token])) for token in false)
     assert len(true) >= 1 and not set(true) & set(false)
+
+
+@pytest.mark.parametrize("tokens", [(), ("true", "false"), ("tr", "f"), (":true", ":false")])
+def test_other_tokenizers(make_task, tokens):
+    """`true` is one token, several, or part of one that begins before it."""
+    tokenizer = open_checkpoint("random:qwen2").tokenizer()
+    tokenizer.add_tokens(list(tokens))
+    simulator = Simulator(ChatFormat(tokenizer), SimulationConfig(vetoes=False), 30_000)
+    for answer in (True, False):
+        part = judge(simulator, make_task(criteria=1), -2.0, answer)
+        if tokens[:1] == (":true",):
+            assert part.probability is None and part.met == answer
+        else:
+            assert part.probability == pytest.approx(1 / (1 + math.exp(2)), abs=1e-6)
+            assert not part.met
+    true, false = simulator.boolean_starts
+    decoded = {tokenizer.decode([token]) for token in (*true, *false)}
+    assert set(tokens) - {":true", ":false"} <= decoded
 
 
 def test_a_verdict_that_cannot_be_had_is_no_reward(make_simulator, make_task):

@@ -53,6 +53,13 @@ def transcript(
             lines += [f"assistant attempts a call: {compact_json(m['text'])}" for m in malformed]
     if numbered:
         lines = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
+    return cut_lines(lines, width, most_lines)
+
+
+def cut_lines(
+    lines: Sequence[str], width: int | None = None, most_lines: int | None = None
+) -> list[str]:
+    """Leaves out the middle of lines longer than `width`, and of more lines than `most_lines`."""
     if most_lines is not None and len(lines) > most_lines:
         half = most_lines // 2
         omitted = f"[{len(lines) - 2 * half} lines left out]"
