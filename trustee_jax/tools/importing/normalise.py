@@ -108,15 +108,16 @@ def _problem(item: Item, limits: Limits, seen: set[bytes]) -> _Ready | Refusal:
     if size > limits.bytes:
         return refusal(f"parameters larger than {limits.bytes} bytes", f"{size} bytes")
     schema = json.loads(parameters)
-    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
-    if isinstance(properties, dict) and len(properties) > limits.parameters:
+    listed = schema.get("properties") if isinstance(schema, dict) else None
+    properties = listed if isinstance(listed, dict) else {}
+    if len(properties) > limits.parameters:
         return refusal(f"more than {limits.parameters} parameters", str(len(properties)))
     changes = list(item.changes)
     description = cut(item.description.strip(), limits.description)
     if description != item.description.strip():
         changes.append(f"description cut at {limits.description} characters")
     rank = _digest(item.provider, item.name, description, parameters)
-    twin = _digest(item.provider, item.name, *sorted(map(str, properties or ())))
+    twin = _digest(item.provider, item.name, *sorted(properties))
     copy = _digest(item.name, description, parameters)
     if copy in seen:
         return refusal("same as an earlier function")

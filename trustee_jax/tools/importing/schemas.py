@@ -125,7 +125,7 @@ class SchemaReader:
         result |= bounds(flat, types)
         if "array" in types and "items" in flat and self._descends(depth):
             result["items"] = self._items(flat["items"], depth, above)
-        if "object" in types:
+        if "object" in types or _alternatives(flat):
             self._add_properties(flat, result, depth, above)
         if "properties" not in result and "items" not in result:
             self._add_alternatives(flat, result, depth, above)
@@ -246,6 +246,7 @@ class SchemaReader:
         if flat.get("properties") and self._descends(depth):
             properties, required = self.properties(flat, depth + 1, above)
             if properties:
+                out.setdefault("type", "object")
                 out["properties"] = properties
             if required:
                 out["required"] = required
@@ -257,12 +258,15 @@ class SchemaReader:
     def without_alternatives(self, flat: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:
         """Returns an object schema whose `oneOf` or `anyOf` is merged into its properties.
 
+        Alternatives of which some are no objects stay as they are.
         Required is what the schema itself requires, or all of the alternatives do.
         """
         variants = [self.merged(v, above)[0] for v in _alternatives(flat)]
-        variants = [v for v in variants if isinstance(v.get("properties"), Mapping)]
-        if not variants:
+        variants = [v for v in variants if not set(_SHAPES).isdisjoint(v)]
+        objects = [v for v in variants if isinstance(v.get("properties"), Mapping)]
+        if not objects or (len(objects) < len(variants) and "properties" not in flat):
             return flat
+        variants = objects
         self._note(MERGED)
         flat = {key: value for key, value in flat.items() if key not in ("oneOf", "anyOf")}
         everywhere = set.intersection(*(set(_texts(v.get("required"))) for v in variants))
@@ -345,8 +349,6 @@ def _inherited(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _implied(flat: Mapping[str, Any]) -> list[str]:
     """The type of a schema that does not say it."""
     if isinstance(flat.get("properties"), Mapping) or "additionalProperties" in flat:
-        return ["object"]
-    if any(isinstance(v.get("properties"), Mapping) for v in _alternatives(flat)):
         return ["object"]
     if "items" in flat:
         return ["array"]
