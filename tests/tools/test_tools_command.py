@@ -7,11 +7,14 @@ import tarfile
 import pytest
 
 from trustee_jax import cli
+from trustee_jax.simulation import synthesize as synthesis
 from trustee_jax.tools import Tool, load_repository
 from trustee_jax.tools.files import read_tools, write_tools
 from trustee_jax.tools.guess import guess_format
+from trustee_jax.tools.importing import Candidate, Refusal
 from trustee_jax.tools.overview import Overview
 from trustee_jax.tools.store import write_store
+from trustee_jax.training import build
 
 PETS = {
     "openapi": "3.0.0",
@@ -312,3 +315,53 @@ def test_archives(trustee, tmp_path):
     status, out, err = trustee("import", f"--source={archive}", f"--output={tmp_path / 'o'}")
     assert status == 0, err + out
     assert len(load_repository(str(tmp_path / "o"))) == 1
+
+
+def candidate(name):
+    properties = {"text": {"type": "string", "description": "What to look for."}}
+    return Candidate(
+        name,
+        f"Looks for what {name} is about and returns it.",
+        {"type": "object", "properties": properties},
+        "library",
+        "library",
+        "library, request 1",
+    )
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_written_tools_are_kept(trustee, tmp_path, monkeypatch, interrupted):
+    def synthesize(simulator, engine, domains, per_domain, *, seed, on_item):
+        assert (simulator, engine) == ("simulator", "engine")
+        assert (domains, per_domain, seed) == (["library"], 3, 7)
+        items = [candidate("find_book"), Refusal("library, request 1", "repeats a name", "x")]
+        for item in items:
+            on_item(item)
+        if interrupted:
+            raise KeyboardInterrupt
+        return [*items, candidate("find_author")]
+
+    monkeypatch.setattr(synthesis, "synthesize", synthesize)
+    monkeypatch.setattr(build, "build_simulator", lambda config: ("simulator", "engine"))
+    output = tmp_path / "tools.json"
+    arguments = ("--domains=library", "--model=random:qwen2", f"--output={output}")
+    status, out, _ = trustee("synthesize", *arguments, "--per_domain=3", "--seed=7")
+    names = [tool.name for tool in load_repository(str(output)).tools]
+    report = json.loads((tmp_path / "tools.json.report.json").read_text())
+    assert report["dropped"] == {"repeats a name": 1}
+    if interrupted:
+        assert status == 130 and names == ["find_book"] and "is kept" in out
+    else:
+        assert status == 0 and names == ["find_book", "find_author"]
+        assert "library: only 2 of 3 tools" in out
+
+
+@pytest.mark.slow
+def test_a_model_writes_tools(trustee, tmp_path):
+    """From the command to the engine; a random model writes any text that its schema allows."""
+    output = tmp_path / "tools.json"
+    arguments = ("--domains=Garden & Home", "--model=random:qwen3", f"--output={output}")
+    status, _, err = trustee("synthesize", *arguments, "--per_domain=2")
+    assert status == 0, err
+    repository = load_repository(str(output))
+    assert len(repository) == 2 and list(repository.categories) == ["garden_home"]
