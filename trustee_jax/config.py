@@ -105,7 +105,8 @@ class Config:
       model: Weights of policy and simulator.
       mesh: Arrangement of the devices.
       engine: Generation.
-      tools: "starter", or the path of a JSON or JSON-lines file of OpenAI tools.
+      tools: "starter", a JSON or JSON-lines file of OpenAI tools, or a folder that `trustee tools`
+        wrote.
       curriculum: How the difficulty shapes tasks, and how it moves.
       simulation: Task generator, user, tool simulator and verifier.
       learner: GRPO and its optimizer.
