@@ -190,8 +190,9 @@ def test_recent_tasks_forget_and_continue():
     again.restore(json.loads(json.dumps(recent.state())))
     for text in ("Play jazz", "weather in Oslo", "x", ""):
         assert again.nearest(text) == recent.nearest(text)
-    with pytest.raises(ValueError, match="no list of texts"):
-        again.restore({"texts": [1]})
+    for texts in ([1], "text", None):
+        with pytest.raises(ValueError, match="no list of texts"):
+            again.restore({"texts": texts})
 
 
 def test_only_what_the_user_alone_knows_is_needed():

@@ -83,10 +83,18 @@ def test_results_are_operands_before_descriptions():
 
 def test_a_flood_of_inventions_is_reported_briefly(make_task):
     flood = " ".join(str(n) for n in range(10_000, 30_000, 3)) + " " + "7" * 50_000
-    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": flood}]
+    calls = [
+        {"id": str(i), "function": {"name": f"{i}" + "x" * 999, "arguments": "{}"}}
+        for i in range(150)
+    ]
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": flood, "tool_calls": calls},
+    ]
     found = find_vetoes(make_task(), messages)
-    assert {veto.check for veto in found} == {"invented_value", "expected_call"}
-    assert len(found) < 20 and all(len(veto.reason) < 200 for veto in found)
+    checks = {"invented_value", "expected_call", "unknown_tool", "failed_call"}
+    assert {veto.check for veto in found} == checks
+    assert len(found) < 50 and all(len(veto.reason) < 200 for veto in found)
 
 
 @pytest.mark.parametrize(

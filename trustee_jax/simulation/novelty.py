@@ -3,7 +3,7 @@
 import collections
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from trustee_jax.errors import ConfigError
@@ -59,7 +59,7 @@ class RecentTasks:
           ValueError: the state is not one of this class.
         """
         texts = state.get("texts")
-        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"recent tasks: {str(state)[:80]!r} is no list of texts")
         self._texts.clear()
         self._grams.clear()

@@ -1,5 +1,6 @@
 """What code can tell about an episode without asking a model. It can only take a criterion away."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -29,6 +30,7 @@ _LARGE = 1e12
 # More decimals tell nothing, and more values are no use to a reader.
 _DECIMALS = 6
 _REPORTED = 10
+_REASON = 160
 
 
 def find_vetoes(
@@ -57,10 +59,19 @@ def find_vetoes(
         vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
     vetoes += _waste(messages, calls)
     vetoes += [
-        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value[:80]}")
-        for value in invented_values(messages, _descriptions(task))[:_REPORTED]
+        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value}")
+        for value in invented_values(messages, _descriptions(task))
     ]
-    return list(dict.fromkeys(vetoes))
+    return list(_brief(vetoes))
+
+
+def _brief(vetoes: Iterable[Veto]) -> Iterator[Veto]:
+    """As many of each kind, and as much of their reasons, as a reader wants."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for veto in dict.fromkeys(vetoes):
+        seen[kind := (veto.criterion, veto.check)] += 1
+        if seen[kind] <= _REPORTED:
+            yield dataclasses.replace(veto, reason=veto.reason[:_REASON])
 
 
 def invented_values(
