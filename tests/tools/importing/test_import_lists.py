@@ -116,7 +116,7 @@ def test_toolbench(tmp_path: Path) -> None:
     task = {
         "name": "/tracking/result_task/:task_id",
         "description": "Result for one Task ID.",
-        "required_parameters": [parameter("task_id", "STRING", description="Task ID")],
+        "required_parameters": [parameter("task_id", "STRING", description="Task ID", default="7")],
     }
     (logistics / "carriers.json").write_text(toolset(tool_name="Carriers", api_list=[task]))
     (logistics / "broken.json").write_text("{")
@@ -131,14 +131,14 @@ def test_toolbench(tmp_path: Path) -> None:
     assert {t.category for t in tools.values()} == {"Social", "Logistics"}
     assert tools["tracking_result_task_task_id"].parameters == {
         "type": "object",
-        "properties": {"task_id": {"type": "string", "description": "Task ID"}},
+        "properties": {"task_id": {"type": "string", "description": "Task ID. Example: 7"}},
         "required": ["task_id"],
     }
     quote = tools["love_quote_daily"]
     assert quote.parameters == {
         "type": "object",
         "properties": {
-            "how_many": {"type": "number", "default": 3},
+            "how_many": {"type": "number", "description": "Example: 3"},
             "since": {"type": "string", "format": "date"},
             "long": {"type": "boolean", "default": False},
             "tags": {"type": "array"},

@@ -11,7 +11,7 @@ from typing import Any
 
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.limits import Limits
-from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge, Unusable
+from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge, Unusable, arguments_object
 from trustee_jax.tools.tool import ToolError
 
 SUFFIXES = (".json", ".jsonl")
@@ -76,8 +76,6 @@ def _candidate(
         return Refusal(place, f"parameters larger than {limits.bytes} bytes")
     except Unusable as error:
         return Refusal(place, str(error), error.detail)
-    schema: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = required
+    schema = arguments_object(properties, required)
     name, description = function.get("name", ""), function.get("description", "")
     return Candidate(name, description, schema, category, provider, place, tuple(reader.changes))

@@ -16,7 +16,14 @@ from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.documents import load
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import snake_case
-from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge, Unusable, depths, size
+from trustee_jax.tools.importing.schemas import (
+    SchemaReader,
+    TooLarge,
+    Unusable,
+    arguments_object,
+    depths,
+    size,
+)
 from trustee_jax.tools.importing.text import joined
 from trustee_jax.tools.tool import ToolError
 
@@ -206,10 +213,7 @@ class _Operation:
             schema = _content(_mapping(body.get("content")))
             if schema is not None:
                 self._add_body(schema, "body", body.get("required"), reader, properties, required)
-        result: dict[str, Any] = {"type": "object", "properties": properties}
-        if required:
-            result["required"] = required
-        return result, reader.changes
+        return arguments_object(properties, required), reader.changes
 
     def _listed(self, reader: SchemaReader) -> list[Mapping[str, Any]]:
         """The parameters of the path, those of the operation in their place."""

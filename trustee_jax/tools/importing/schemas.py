@@ -370,6 +370,12 @@ def _texts(value: Any) -> list[str]:
     return [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
 
 
+def arguments_object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """Returns the schema of the arguments of a function."""
+    result: dict[str, Any] = {"type": "object", "properties": properties}
+    return {**result, "required": required} if required else result
+
+
 def size(schema: Any) -> int:
     """Returns the bytes of a schema as `normalise` counts them."""
     return len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))

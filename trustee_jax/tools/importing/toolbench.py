@@ -12,11 +12,12 @@ from typing import Any
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import snake_case
-from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge
+from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge, arguments_object
 from trustee_jax.tools.importing.text import joined, plain
 from trustee_jax.tools.tool import ToolError
 
 SNAKE_CASE = "name put in snake_case"
+_LONGEST_EXAMPLE = 60
 BORROWED = "description taken from its toolset"
 
 
@@ -78,8 +79,9 @@ def _candidate(
                 name = parameter.get("name") if isinstance(parameter, dict) else None
                 key = reader.key(name) if isinstance(name, str) else ""
                 if key and key not in properties:
-                    properties[key] = reader.schema(_schema(parameter))
-                    if field == "required_parameters":
+                    is_required = field == "required_parameters"
+                    properties[key] = reader.schema(_schema(parameter, is_required))
+                    if is_required:
                         required.append(key)
     except TooLarge:
         return Refusal(place, f"parameters larger than {limits.bytes} bytes")
@@ -88,9 +90,7 @@ def _candidate(
     if not description and plain(toolset.get("tool_description")):
         description = joined(endpoint.get("name"), toolset.get("tool_description"))
         changes = (*changes, BORROWED)
-    schema: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = required
+    schema = arguments_object(properties, required)
     written = endpoint.get("name", "")
     name = snake_case(written) if isinstance(written, str) else ""
     if name != written:
@@ -98,12 +98,19 @@ def _candidate(
     return Candidate(name or written, description, schema, category, provider, place, changes)
 
 
-def _schema(parameter: Mapping[str, Any]) -> dict[str, Any]:
-    """A parameter as a schema: "DATE (YYYY-MM-DD)" is a type there."""
+def _schema(parameter: Mapping[str, Any], is_required: bool) -> dict[str, Any]:
+    """A parameter as a schema: "DATE (YYYY-MM-DD)" is a type there.
+
+    What is called the default of a required parameter is an example, and often all that tells what
+    it is about: it goes into the description.
+    """
     schema = {k: parameter[k] for k in ("type", "description", "default", "enum") if k in parameter}
     kind = parameter.get("type")
     if isinstance(kind, str):
         schema["type"] = kind.partition("(")[0].strip()
         if schema["type"].lower() == "date":
             schema["format"] = "date"
+    example = schema.pop("default", "") if is_required else ""
+    if isinstance(example, str | int | float) and 0 < len(str(example)) <= _LONGEST_EXAMPLE:
+        schema["description"] = joined(schema.get("description"), f"Example: {example}")
     return schema
