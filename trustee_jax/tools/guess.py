@@ -62,15 +62,17 @@ def _format(file: Path) -> str | None:
             text = stream.read(_HEAD)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
-    # Large documents are cut; where these keys stand, they stand near the top.
+    # A large document is cut; these words stand near its top, at the beginning of a line.
     if re.search(r"""^(\s*\{)?\s*["']?(openapi|swagger)["']?\s*:""", text, re.MULTILINE):
         return "openapi"
-    if re.search(r'"(tool_list|api_list)"\s*:', text):
-        return "toolbench"
     if file.suffix.lower() in (".yaml", ".yml"):
         return None
     first = _first(text)
     if isinstance(first, dict):
+        if "openapi" in first or "swagger" in first:
+            return "openapi"
+        if "tool_list" in first or "api_list" in first:
+            return "toolbench"
         parameters = first.get("parameters")
         if isinstance(parameters, dict) and parameters.get("type") == "dict":
             return "bfcl"
@@ -78,7 +80,7 @@ def _format(file: Path) -> str | None:
 
 
 def _first(text: str) -> Any:
-    """The first function of a JSON list or of JSON lines; None if it cannot be told."""
+    """The document, or the first entry of a list or of JSON lines; None if it is cut or broken."""
     start = re.match(r"[\s\[]*", text)
     try:
         return json.JSONDecoder().raw_decode(text, start.end() if start else 0)[0]
