@@ -17,15 +17,17 @@ def get_config() -> ConfigDict:
     config.training.steps = 3
     config.training.tasks_per_step = 2
     config.training.group_size = 4
+    config.training.refill_groups = 1
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1
     config.learner.learning_rate = 1e-3
 
     config.simulation.policy.max_tokens = 16
     config.simulation.policy.thinking = False
-    for role in ("task", "user", "tool", "verifier"):
+    for role in ("task", "world", "user", "tool", "verifier"):
         config.simulation[role].max_tokens = 256
         config.simulation[role].think_budget = 0
+    config.simulation.check_tasks = False  # a random model's wishes lack whatever they need
     # A byte or two per token make long prompts of many tools.
     config.curriculum.tools.high = 2
     config.simulation.text_limit = 64

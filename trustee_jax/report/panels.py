@@ -171,7 +171,6 @@ def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
         _labels(_with("groups/", every)),
         "used: rewards differ; uniform: all equal, nothing to learn from",
     )
-    yield Panel("Share of groups used", {"learner/groups_used": "used"}, limits=(0.0, 1.0))
     yield Panel(
         "How dialogues ended",
         _labels(_with("ended/", occurred)),
