@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -294,15 +294,26 @@ def _stored_problems(source: str, repository: ToolRepository) -> list[str]:
     """What is wrong with the tools of a folder, which are not checked when it is opened."""
     if source == STARTER or not absolute(source).is_dir():
         return []
+    from rich.console import Console
+    from rich.progress import Progress
+
     problems = []
-    for category, group in repository.categories.items():
-        for tool in group:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("checking", total=len(repository))
+        for category, tool in _by_category(repository):
+            progress.advance(task)
             label = f"{category} {tool.name!r}"
             found = function_problems(tool.openai()["function"])
             if tool.category != category:
                 found.append(f"category: {tool.category!r} in its record; import it again")
             problems += [f"{label}: {problem}" for problem in found]
     return problems
+
+
+def _by_category(repository: ToolRepository) -> Iterator[tuple[str, Tool]]:
+    for category, group in repository.categories.items():
+        for tool in group:
+            yield category, tool
 
 
 def _words(

@@ -76,7 +76,7 @@ class Overview:
         """Tools by number of parameters, parameters by type, tools by category."""
         categories = dict(self.categories.most_common())
         return [
-            _bars("parameters", "tools", dict(sorted(self.parameters.items()))),
+            _bars("parameters", "tools", _tail_together(self.parameters)),
             _bars("type", "parameters", dict(self.types.most_common())),
             _bars("category", "tools", categories),
         ]
@@ -114,6 +114,14 @@ def _bars(name: str, what: str, counts: dict[Any, int], width: int = 32) -> Tabl
         bar = "█" * round(width * count / most) or "▏"
         table.add_row(Text(str(key)), f"{count:,}", bar)
     return table
+
+
+def _tail_together(counts: Counter[int], most: int = 10) -> dict[str, int]:
+    """The counts in order, those above `most` as one."""
+    listed = {str(number): counts[number] for number in sorted(counts) if number <= most}
+    if more := sum(count for number, count in counts.items() if number > most):
+        listed[f"more than {most}"] = more
+    return listed
 
 
 def _share(part: int, whole: int) -> str:
