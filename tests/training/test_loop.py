@@ -47,6 +47,9 @@ OPTIONS = (
     "--config.learner.updates_per_step=2",
     "--config.learner.rows_per_micro_batch=2",
     "--config.curriculum.initial=10",  # has room to fall
+    # It moves after every step but one whose rewards happen to have this mean.
+    "--config.curriculum.lower_at=0.2",
+    "--config.curriculum.raise_at=0.21",
     "--config.curriculum.system_prompt.low=3",
     "--config.simulation.task.max_tokens=192",
     "--config.simulation.world.max_tokens=128",
