@@ -135,6 +135,8 @@ class Chaos:
             return "".join(rng.choice(PIECES, 3))
         if kind == 4:
             return self.pick(ANSWERS)
+        if kind == 5 and role == "user":
+            return '{"message":""}'
         if kind == 5 and role == "tool":
             changes = [self.pick(CHANGES) for _ in range(rng.integers(0, 4))]
             result = {"error": "no"} if rng.random() < 0.2 else {"ok": True}
@@ -238,8 +240,8 @@ def simulate(make_task, formats, episodes, seed):
         format, tokenizer = formats[which]
         simulator = make_simulator(
             format,
-            # A short one, so that prompts may not fit.
-            max_length=(30_000, 4_600)[number % 5 == 0],
+            # Short ones, so that prompts may not fit.
+            max_length={0: 4_600, 1: 2_800, 2: 1_500}.get(number % 5, 30_000),
             policy=PolicyConfig(max_tokens=6000, history=("append", "strip")[number % 2]),
             check_calls=check_calls,
             vetoes=vetoes,
@@ -250,7 +252,7 @@ def simulate(make_task, formats, episodes, seed):
         for i in range(share):
             task = make_task(world=world, criteria=1 + i % 5, assistant_turns=2 + i % 5)
             task = dataclasses.replace(task, tools=(*task.tools, *more_tools()))
-            context = (15_000, 3_500, 600)[(i % 9 == 7) + (i % 50 == 49)]
+            context = 500 if i % 25 == 24 else 3_500 if i % 9 == 7 else 15_000
             coroutines.append(run_episode(simulator, task, format, (1, number, i), context))
         for episode in run(coroutines, {"policy": engine, "simulator": engine}):
             check(episode, check_calls)
