@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
-import pathlib
-import re
 import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags, logging
-from ml_collections import config_flags
 
-from trustee_jax.command_line import asks_for_help, help_text, parse, path
+from trustee_jax.command_line import (
+    asks_for_help,
+    define_config,
+    help_text,
+    parse,
+    parse_with_config,
+    path,
+)
 from trustee_jax.errors import InputError
 
 _USAGE = """\
@@ -72,12 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(arguments: Sequence[str]) -> None:
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Python file with get_config(), e.g. configs/quickstart.py; needed.",
-        flag_values=values,
-        sys_argv=["trustee", *arguments],
+    define_config(
+        values, arguments, "Python file with get_config(), e.g. configs/quickstart.py; needed."
     )
     flags.DEFINE_string(
         "workdir", None, "Folder of the run, made if need be; needed.", flag_values=values
@@ -96,8 +94,7 @@ def _train(arguments: Sequence[str]) -> None:
         print("  --config.NAME=VALUE overrides an option; the defaults are:")
         print("\n".join(f"    {name} = {value!r}" for name, value in options.items()))
         return
-    _check_overrides(arguments, options)
-    _parse_with_config(values, arguments, required=("config", "workdir"))
+    parse_with_config(values, arguments, required=("config", "workdir"))
     config = run_config.parse(values["config"].value)
     workdir = path(values, "workdir")
     if values["distributed"].value:
@@ -139,62 +136,3 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "tools": _in("trustee_jax.tools.command"),
     "audit": _in("trustee_jax.evaluation.command"),
 }
-
-
-def _parse_with_config(
-    values: flags.FlagValues, arguments: Sequence[str], *, required: Sequence[str]
-) -> None:
-    """Reads the flags of a command that has --config."""
-    file = _config_path(arguments)
-    if file and not pathlib.Path(file).is_file():
-        raise flags.Error(f"config file {file} does not exist")
-    try:
-        parse(values, arguments, required=required)
-    except flags.Error as error:
-        raise _typed_flag_error(arguments, error) from None
-    # A config file is a program: anything can go wrong in it.
-    except Exception as error:
-        raise _config_file_error(file, error) from error
-
-
-def _check_overrides(arguments: Sequence[str], options: Mapping[str, object]) -> None:
-    """Finds misspelt options while their whole names are known."""
-    from trustee_jax.config import unknown_field
-
-    for word in arguments:
-        match = re.fullmatch(r"--?(?:no)?config\.([^=]+)=?(.*)", word, re.DOTALL)
-        if match and not any(f"{name}.".startswith(f"{match[1]}.") for name in options):
-            raise unknown_field(match[1], match[2])
-
-
-def _typed_flag_error(arguments: Sequence[str], error: flags.Error) -> flags.Error:
-    """The error, saying what to write where an option got a value of another type."""
-    from trustee_jax.config import expected_type
-
-    for word in arguments:
-        match = re.match(r"--?config\.([^=]+)=", word)
-        if match and str(error).startswith(f"flag --{word.lstrip('-')}:"):
-            expected = expected_type(match[1])
-            if expected:
-                return flags.Error(f"flag --{word.lstrip('-')}: write {expected}")
-    return error
-
-
-def _config_path(arguments: Sequence[str]) -> str:
-    """The file that --config names; a config's own parameter may follow after a colon."""
-    found = ""
-    for word, following in itertools.pairwise([*arguments, ""]):
-        if re.fullmatch(r"--?config", word):
-            found = following
-        elif match := re.match(r"--?config=(.*)", word):
-            found = match[1]
-    return found.partition(":")[0]
-
-
-def _config_file_error(path: str, error: Exception) -> flags.Error:
-    """One message for whatever a config file raised, with the line it happened at."""
-    if isinstance(error, SyntaxError):
-        return flags.Error(f"config file {error.filename}, line {error.lineno}: {error.msg}")
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]
-    where = f", line {frames[-1].lineno}" if frames else ""
-    return flags.Error(f"config file {path}{where}: {type(error).__name__}: {error}")

@@ -24,7 +24,7 @@ from trustee_jax.evaluation.judging import (
     second_look,
 )
 from trustee_jax.evaluation.recorded import AuditError, Recorded
-from trustee_jax.evaluation.show import progress, show
+from trustee_jax.evaluation.show import progress, show, standard_output
 from trustee_jax.evaluation.summary import ModeSummary, summarize
 from trustee_jax.simulation import (
     CRITERIA,
@@ -35,7 +35,6 @@ from trustee_jax.simulation import (
 )
 from trustee_jax.simulation.driver import SupportsRequests
 from trustee_jax.training.build import build_simulator
-from trustee_jax.weights import open_checkpoint
 
 MODES = ("reasoned", "logprobs", "joint")
 
@@ -164,7 +163,7 @@ def audit(
       ConfigError: options do not fit each other, the model or the devices.
       CheckpointError: the model cannot be read.
     """
-    console = console or Console()
+    console = console or standard_output()
     notes = output.with_name(output.name + ".journal.jsonl")
     _check_writable(output)
     config = _only_verifier(config)
@@ -216,37 +215,6 @@ def audit(
     notes.unlink(missing_ok=True)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
     return summaries
-
-
-def plain_config(source: str) -> Config:
-    """The options for a model that no run is named for.
-
-    They are the defaults; on a CPU with float32, unrolled layers and a smaller batch and context.
-    """
-    config = Config()
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, source=source))
-    longest = open_checkpoint(source).config.max_position
-    if jax.default_backend() == "cpu":
-        model = dataclasses.replace(config.model, dtype="float32", scan_layers=False)
-        engine = dataclasses.replace(
-            config.engine,
-            slots=8,
-            max_length=min(4096, longest),
-            min_cache_length=min(2048, longest),
-            prefill_rows=1,
-            prefill_chunks=(64, 256),
-        )
-        mesh = dataclasses.replace(config.mesh, fsdp=1)
-        return dataclasses.replace(config, model=model, engine=engine, mesh=mesh)
-    length = min(config.engine.max_length, longest)
-    return dataclasses.replace(
-        config,
-        engine=dataclasses.replace(
-            config.engine,
-            max_length=length,
-            min_cache_length=min(config.engine.min_cache_length, length),
-        ),
-    )
 
 
 def _group(

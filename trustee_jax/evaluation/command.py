@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
-from ml_collections import config_flags
 
-from trustee_jax.command_line import absolute, asks_for_help, help_text, parse, path
+from trustee_jax.command_line import (
+    absolute,
+    asks_for_help,
+    define_config,
+    help_text,
+    parse_with_config,
+    path,
+)
 
 if TYPE_CHECKING:
     from trustee_jax.config import Config
@@ -43,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
         print(_USAGE)
         print(help_text(values))
         return
-    _parse(values, arguments)
+    parse_with_config(values, arguments)
     if not any(values[name].value for name in ("simulator", "config", "workdir")):
         raise flags.Error("name a model: --simulator=SOURCE, --workdir=RUN or --config=FILE.py")
     from trustee_jax.evaluation.audit import MODES, AuditOptions, audit
@@ -68,13 +74,11 @@ def run(arguments: Sequence[str]) -> None:
 
 def _flags(arguments: Sequence[str]) -> flags.FlagValues:
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
+    define_config(
+        values,
+        arguments,
         "Options of the verifier, as for trustee train; overridden by --config.NAME=VALUE. Those "
         "of --workdir by default, else the package's.",
-        flag_values=values,
-        sys_argv=["trustee", *arguments],
     )
     texts = {
         "workdir": "A run: its episodes, its options and its simulator.",
@@ -107,16 +111,6 @@ def _flags(arguments: Sequence[str]) -> flags.FlagValues:
     for name, (number, least, text) in numbers.items():
         flags.DEFINE_integer(name, number, text, lower_bound=least, flag_values=values)
     return values
-
-
-def _parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    try:
-        parse(values, arguments)
-    except flags.Error:
-        raise
-    # A config file is a program: anything can go wrong in it.
-    except Exception as error:
-        raise flags.Error(f"--config: {type(error).__name__}: {error}") from error
 
 
 def _chosen(values: flags.FlagValues, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,7 +146,7 @@ def _config(values: flags.FlagValues) -> Config:
     import dataclasses
 
     from trustee_jax import config as run_config
-    from trustee_jax.evaluation.audit import plain_config
+    from trustee_jax.training.build import plain_config
     from trustee_jax.training.workdir import read_config
 
     simulator = values["simulator"].value

@@ -20,8 +20,9 @@ _ID = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$"}
 _VALUE_LENGTH = 48
 # Of a value that the calls of a task need; empty, it comes from an earlier result.
 _WRITTEN: dict[str, Schema] = {
-    # Small models otherwise go on in JSON within the text.
-    "string": {"type": "string", "pattern": '^[^"{}\\[\\]<>\\\\]{0,32}$'},
+    # No quotes and brackets: small models otherwise go on in JSON within the text. What is allowed
+    # is listed, because llguidance lets escapes of a character through that is only excluded.
+    "string": {"type": "string", "pattern": r"^[\w .,:;'&/+@#()$€%°!?-]{0,32}$"},
     "integer": {"type": "string", "pattern": "^([0-9]{1,6})?$"},
     "number": {"type": "string", "pattern": r"^([0-9]{1,7}(\.[0-9]{1,2})?)?$"},
 }

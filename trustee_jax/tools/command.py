@@ -10,9 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
-from ml_collections import config_flags
 
-from trustee_jax.command_line import absolute, asks_for_help, help_text, parse, path
+from trustee_jax.command_line import (
+    absolute,
+    asks_for_help,
+    define_config,
+    help_text,
+    parse,
+    parse_with_config,
+    path,
+)
 from trustee_jax.errors import InputError
 from trustee_jax.tools.files import SUFFIXES, write_tools
 from trustee_jax.tools.guess import RULE, guess_format
@@ -203,12 +210,10 @@ def _synthesize(arguments: Sequence[str]) -> None:
         "The model that writes, e.g. hub:Qwen/Qwen3-8B; the simulator of --config by default.",
         flag_values=values,
     )
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
+    define_config(
+        values,
+        arguments,
         "Python file with get_config(): model and engine; by default small enough for a CPU.",
-        flag_values=values,
-        sys_argv=["trustee", *arguments],
     )
     _define_output(values)
     flags.DEFINE_integer(
@@ -221,12 +226,7 @@ def _synthesize(arguments: Sequence[str]) -> None:
         )
         print(help_text(values))
         return
-    try:
-        parse(values, arguments, required=("domains", "output"))
-    except (flags.Error, InputError):
-        raise
-    except Exception as error:  # a config file is a program: anything can go wrong in it
-        raise flags.Error(f"the file of --config: {type(error).__name__}: {error}") from error
+    parse_with_config(values, arguments, required=("domains", "output"))
     domains = [domain.strip() for domain in values["domains"].value or () if domain.strip()]
     if values["model"].value is None and values["config"].value is None:
         raise flags.Error("--model or --config is needed: the model that writes the tools")
@@ -271,23 +271,15 @@ def _synthesize(arguments: Sequence[str]) -> None:
 def _writer_config(values: flags.FlagValues) -> Config:
     """The options of the model that writes tools."""
     from trustee_jax import config as run_config
-    from trustee_jax.evaluation.audit import plain_config
+    from trustee_jax.training.build import plain_config
 
     model = str(values["model"].value or "")
     if values["config"].value is not None:
-        try:
-            config = run_config.parse(values["config"].value)
-        except OSError as error:  # the flag puts a missing file off until it is used
-            raise flags.Error(" ".join(str(error).split())) from error
+        config = run_config.parse(values["config"].value)
         if not model:
             return config
         return dataclasses.replace(config, model=dataclasses.replace(config.model, simulator=model))
-    config = plain_config(model)
-    # The thoughts of a task would fill the whole of a small context.
-    task = config.simulation.task
-    budget = min(task.think_budget, config.engine.max_length // 4)
-    task = dataclasses.replace(task, think_budget=budget)
-    return dataclasses.replace(config, simulation=dataclasses.replace(config.simulation, task=task))
+    return plain_config(model)
 
 
 def _stored_problems(source: str, repository: ToolRepository) -> list[str]:

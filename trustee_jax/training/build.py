@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from trustee_jax.models import (
 )
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.simulation import Simulator
+from trustee_jax.simulation.prompts import SimulatorRole
 from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
 
 if TYPE_CHECKING:
@@ -204,6 +205,52 @@ def build_simulator(config: Config) -> tuple[Simulator, Engine]:
     simulator = _simulator(config, ChatFormat(tokenizer))
     frozen = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
     return simulator, Engine(frozen, mesh, config.engine, tokenizer, config.seed)
+
+
+def plain_config(source: str) -> Config:
+    """The options for a model that no run is named for.
+
+    They are the defaults, with thoughts that leave room in the context; on a CPU with float32,
+    unrolled layers and a smaller batch and context.
+
+    Args:
+      source: The model's checkpoint.
+
+    Raises:
+      CheckpointError: It cannot be read.
+    """
+    config = Config()
+    model = dataclasses.replace(config.model, source=source)
+    longest = open_checkpoint(source).config.max_position
+    length = min(config.engine.max_length, longest)
+    engine = dataclasses.replace(
+        config.engine,
+        max_length=length,
+        min_cache_length=min(config.engine.min_cache_length, length),
+    )
+    mesh = config.mesh
+    if jax.default_backend() == "cpu":
+        model = dataclasses.replace(model, dtype="float32", scan_layers=False)
+        mesh = dataclasses.replace(mesh, fsdp=1)
+        length = min(4096, longest)
+        engine = dataclasses.replace(
+            engine,
+            slots=8,
+            max_length=length,
+            min_cache_length=min(2048, length),
+            prefill_rows=1,
+            prefill_chunks=(64, 256),
+        )
+    simulation = config.simulation
+    for role in get_args(SimulatorRole):
+        options = getattr(simulation, role)
+        options = dataclasses.replace(
+            options,
+            max_tokens=min(options.max_tokens, length // 4),
+            think_budget=min(options.think_budget, length // 4),
+        )
+        simulation = dataclasses.replace(simulation, **{role: options})
+    return dataclasses.replace(config, model=model, engine=engine, mesh=mesh, simulation=simulation)
 
 
 def _mesh(config: Config) -> Mesh:
