@@ -65,6 +65,7 @@ setuptools.setup(
     package_data={
         "trustee_jax": ["py.typed"],
         "trustee_jax.chat": ["*.jinja"],
+        "trustee_jax.evaluation": ["gold_episodes.jsonl"],
         "trustee_jax.report": ["assets/*"],
         "trustee_jax.simulation": ["prompts/*"],
         "trustee_jax.tools": ["starter/*.json"],

@@ -13,6 +13,13 @@ from trustee_jax.evaluation.measures import Calibration, Rate
 from trustee_jax.evaluation.summary import Group, ModeSummary
 
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
+_LOG_WIDTH = 100  # what the tables need
+
+
+def standard_output() -> Console:
+    """The console that is the standard output, wide enough for the tables where it is a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 @contextlib.contextmanager
@@ -82,36 +89,35 @@ def _faults(mode: str, summary: ModeSummary, not_applicable: Mapping[str, int]) 
     table = Table(
         title=f"Verifier, mode {mode}: planted faults that it caught", box=rich.box.SIMPLE
     )
-    for name in ("planted fault", "breaks"):
-        table.add_column(name)
-    for name in ("model alone", "with vetoes", "no verdict", "not applicable"):
+    for name in ("planted fault", "not met"):
+        table.add_column(name, no_wrap=True)
+    for name in ("model alone", "with vetoes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("no verdict", "no place"):
         table.add_column(name, justify="right")
     for name, group in summary.faults.items():
-        breaks = ", ".join(group.criteria)
-        table.add_row(name, breaks, *_rates(group), str(not_applicable.get(name, 0)))
-        if len(group.criteria) > 1:
-            _add_criteria(table, group)
+        _add(table, name, group, str(not_applicable.get(name, 0)))
     table.add_section()
-    table.add_row("clean, but failed", "nothing", *_rates(summary.clean), "")
-    _add_criteria(table, summary.clean)
+    _add(table, "clean, but failed", summary.clean, "")
     return table
 
 
-def _add_criteria(table: Table, group: Group) -> None:
-    for name in group.criteria:
-        rates = _text(group.by_model[name]), _text(group.by_veto[name])
-        table.add_row(f"  by {name}", "", *rates, "", "")
-
-
-def _rates(group: Group) -> tuple[str, str, str]:
-    return _text(group.model), _text(group.vetoed), str(sum(group.unavailable.values()))
+def _add(table: Table, name: str, group: Group, no_place: str) -> None:
+    """A row for any of the criteria, and one for each of several."""
+    several = len(group.criteria) > 1
+    what = "any of these" if several else group.criteria[0]
+    none = str(sum(group.unavailable.values()))
+    table.add_row(name, what, _text(group.model), _text(group.vetoed), none, no_place)
+    for criterion in group.criteria if several else ():
+        rates = _text(group.by_model[criterion]), _text(group.by_veto[criterion])
+        table.add_row("", criterion, *rates, "", "")
 
 
 def _text(rate: Rate) -> str:
     if rate.share is None:
         return "-"
     low, high = rate.interval
-    return f"{rate.count}/{rate.of} = {rate.share:.0%} ({low:.0%} to {high:.0%})"
+    return f"{rate.count}/{rate.of} = {rate.share:.0%} ({100 * low:.0f} to {high:.0%})"
 
 
 def _agreement(mode: str, summary: ModeSummary) -> str:
