@@ -158,3 +158,40 @@ def test_the_tool_is_not_changed():
     check_arguments(BOOK, {})
     assert "additionalProperties" not in BOOK.parameters
     Draft202012Validator.check_schema(BOOK.parameters)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^(\w+\s?)*$", r"^(a|a)*$", r"(x+x+)+y", r"^([a-z]{2,5}-?)+$", r"^(?:(?:a?)+)+$"]
+)
+def test_patterns_that_can_hang_are_not_enforced(pattern):
+    schema = {"type": "object", "properties": {"p": {"type": "string", "pattern": pattern}}}
+    tool = Tool("f", "F.", schema)
+    for text in ("a" * 40 + "!", "x" * 40, "ab" * 400, "a-" * 3000 + "!"):
+        assert check_arguments(tool, {"p": text}) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"^[A-Z]{2}-\d{4,6}$", "AB-1234", "AB-12"),
+        (r"^\+?[0-9 ]+$", "+41 44", "zero"),
+        (r"^(red|blue)-\d+$", "red-7", "green-7"),
+        (r"^\d{4}(-\d{2}){2}$", "2026-11-24", "2026-11"),
+    ],
+)
+def test_usual_patterns_are_enforced(pattern, good, bad):
+    schema = {"type": "object", "properties": {"p": {"type": "string", "pattern": pattern}}}
+    tool = Tool("f", "F.", schema)
+    assert check_arguments(tool, {"p": good}) == []
+    (message,) = check_arguments(tool, {"p": bad})
+    assert "'p' must match the pattern" in message
+
+
+def test_many_items_are_compared_in_no_time():
+    schema = {"type": "object", "properties": {"l": {"type": "array", "uniqueItems": True}}}
+    tool = Tool("f", "F.", schema)
+    items = [{"n": i, "m": [i, {"k": str(i)}]} for i in range(20_000)]
+    assert check_arguments(tool, {"l": items}) == []
+    for one, other in (({"a": 1, "b": 2}, {"b": 2, "a": 1.0}), (1, 1.0), ([1], [1.0])):
+        assert check_arguments(tool, {"l": [one, other]}) == ["parameter 'l' must not repeat items"]
+    assert check_arguments(tool, {"l": [1, True, "1", [1], None, 0, False]}) == []

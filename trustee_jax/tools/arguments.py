@@ -3,19 +3,22 @@
 import copy
 import functools
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, time
 from typing import Any
 from urllib.parse import urlsplit
 
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
 from trustee_jax.tools.schema import closed_objects
 from trustee_jax.tools.tool import Tool
 
 # The formats that jsonschema checks without further packages, and below the usual rest of them.
 _FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
+_MATCHED_TEXT = 1000
 _EXPECTED = {
     "date": "a date (YYYY-MM-DD)",
     "date-time": "a date and time (YYYY-MM-DDThh:mm:ss)",
@@ -51,7 +54,9 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
 
     Besides what the schema demands, an object whose schema lists its properties takes no others
     (unless the schema says so itself), and the formats date, date-time, time, email, uri, uuid,
-    ipv4 and ipv6 are enforced; a date-time without an offset is a local time and accepted.
+    ipv4 and ipv6 are enforced; a date-time without an offset is a local time and accepted. A
+    `pattern` is enforced on texts of up to 1,000 characters, unless it repeats a repetition or a
+    choice, which some texts match in exponential time only.
 
     Args:
       tool: a tool of a loaded repository.
@@ -75,7 +80,61 @@ def _validator(tool: Tool) -> Draft202012Validator:
     schema = copy.deepcopy(tool.parameters)
     for _, node in list(closed_objects(schema)):
         node["additionalProperties"] = False
-    return Draft202012Validator(schema, format_checker=_FORMATS)
+    return _Validator(schema, format_checker=_FORMATS)
+
+
+# What a policy writes must not hold up a run: two keywords whose usual check can take for ever.
+
+
+def _pattern(
+    validator: Draft202012Validator, pattern: str, value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    """The keyword `pattern`, of texts and patterns for which Python's matcher has a short way."""
+    if not isinstance(value, str) or len(value) > _MATCHED_TEXT or not _matches_fast(pattern):
+        return
+    if not re.search(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _matches_fast(pattern: str) -> bool:
+    """Whether no repetition holds another one, or a choice: no text then takes exponential time."""
+    return not _branches_in_repeat(re._parser.parse(pattern), False)  # type: ignore[attr-defined]
+
+
+def _branches_in_repeat(node: Any, repeated: bool) -> bool:
+    if isinstance(node, tuple) and len(node) == 2 and str(node[0]).endswith("REPEAT"):
+        _, (least, most, inner) = node
+        if repeated and least != most:
+            return True
+        return _branches_in_repeat(inner, repeated or most > 1)
+    if isinstance(node, tuple) and len(node) == 2 and str(node[0]) == "BRANCH" and repeated:
+        return True
+    is_parsed = hasattr(node, "data")
+    children = node.data if is_parsed else node if isinstance(node, tuple | list) else ()
+    return any(_branches_in_repeat(child, repeated) for child in children)
+
+
+def _unique_items(
+    validator: Draft202012Validator, unique: bool, value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    """The keyword `uniqueItems`, in linear time."""
+    if unique and isinstance(value, list):
+        texts = {json.dumps(_plain(item), sort_keys=True) for item in value}
+        if len(texts) < len(value):
+            yield ValidationError("items are repeated")
+
+
+def _plain(value: Any) -> Any:
+    # 1 and 1.0 are one number in JSON Schema.
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Validator = extend(Draft202012Validator, {"pattern": _pattern, "uniqueItems": _unique_items})
 
 
 def _messages(error: ValidationError) -> list[str]:
