@@ -10,7 +10,7 @@ from trustee_jax.config import Config
 from trustee_jax.evaluation import audit as module
 from trustee_jax.evaluation.audit import AuditOptions, audit, make_plan
 from trustee_jax.evaluation.faults import FAULTS
-from trustee_jax.evaluation.judging import ask_all, second_look
+from trustee_jax.evaluation.judging import Journal, ask_all, second_look
 from trustee_jax.evaluation.recorded import AuditError
 from trustee_jax.evaluation.summary import summarize
 from trustee_jax.simulation.world import record_lines
@@ -199,18 +199,29 @@ def test_an_interrupted_audit_goes_on(run_with, tmp_path):
     assert found == expected
 
 
-def test_answers_to_other_questions_are_not_used_again(run_with, tmp_path):
-    def interrupted(criterion, prompt):
-        if "yen" in prompt:
-            raise KeyboardInterrupt
-        return 0.9
+def test_the_journal_knows_only_the_very_same_question(gold, make_simulator, chat_format, tmp_path):
+    engine = ScriptedVerifier(chat_format, sure)
+    plan = make_plan(gold[:1], AuditOptions(("logprobs",), (), second_opinions=0))
+    ((question,),) = plan.groups
+    (judgement,) = ask(plan, {"logprobs": make_simulator("logprobs")}, engine)
+    path = tmp_path / "journal.jsonl"
+    Journal(path, {"source": "a"}).add(question, judgement)
+    with path.open("a") as file:
+        file.write('{"digest": "cut o')
 
-    options = {"modes": ("logprobs",), "second_opinions": 0}
-    with pytest.raises(KeyboardInterrupt):
-        run_with(interrupted, faults=chosen("dropped_call"), **options)
-    _, shown = run_with(sure, faults=chosen("wrong_argument"), **options)
-    # Only the clean ones are the same.
-    assert "1 verdicts are there from before" in shown or "from before" not in shown
+    found = Journal(path, {"source": "a"}).find(question)
+    assert found.to_json() == judgement.to_json()
+    assert Journal(path, {"source": "b"}).find(question) is None
+    messages = [*question.evidence.messages[:-1], {"role": "assistant", "content": "No."}]
+    for other in (
+        dataclasses.replace(question, key=(9,)),
+        dataclasses.replace(question, mode="reasoned"),
+        dataclasses.replace(
+            question, evidence=dataclasses.replace(question.evidence, messages=messages)
+        ),
+        dataclasses.replace(question, evidence=dataclasses.replace(question.evidence, world={})),
+    ):
+        assert Journal(path, {"source": "a"}).find(other) is None
 
 
 def test_a_report_that_cannot_be_written_is_refused_at_once(gold, tmp_path):

@@ -210,7 +210,11 @@ BOOKED = ("call", "book", {"hotel": "Ibis", "nights": 2}, '{"number":"BK20391"}'
         ),
         (
             [FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, None)],
-            {("calls_correct", "expected_call"), ("no_waste", "failed_call")},
+            {("calls_correct", "expected_call")},
+        ),
+        (  # A hotel that is full is nobody's waste.
+            [FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, '{"error":"full"}'), "Full."],
+            {("calls_correct", "expected_call")},
         ),
     ],
 )  # fmt: skip

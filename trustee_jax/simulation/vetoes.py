@@ -10,6 +10,7 @@ from typing import Any
 
 from trustee_jax.simulation.task import Task
 from trustee_jax.simulation.verdict import Veto
+from trustee_jax.tools import check_arguments
 
 # "3 flights", "step 2", the day of a date: too small to tell an invention from a count.
 _SMALL = 31
@@ -39,11 +40,11 @@ def find_vetoes(
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct", and where none
-    of them did, "intent_met". unknown_tool: a call of a tool that does not exist:
-    "no_hallucination". repeated_call: a call repeated although nothing had changed, or one that
-    could not be executed: "no_waste". invented_value: a number or a code in a message of the
-    assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
-    arithmetic, or from three of one field by addition: "no_hallucination".
+    of them did, "intent_met". unknown_tool: a call of a tool that does not exist: "no_hallucination". repeated_call: a call
+    repeated although nothing had changed; failed_call: one that is malformed or does not fit its
+    tool: "no_waste". invented_value: a number or a code in a message of the assistant that neither
+    the user nor a tool had mentioned, nor follows from two such numbers by arithmetic, or from
+    three of one field by addition: "no_hallucination".
 
     Args:
       task: the task.
@@ -51,7 +52,7 @@ def find_vetoes(
       expected_calls: whether the expected calls may be held against the policy.
     """
     vetoes: list[Veto] = []
-    calls = list(_answered_calls(messages))
+    calls = list(_calls(task, messages))
     if expected_calls:
         vetoes += _expected(task, calls)
     names = {tool.name for tool in task.tools}
@@ -163,38 +164,47 @@ def _descriptions(task: Task) -> Iterator[str]:
         yield f"{tool.description} {json.dumps(tool.parameters)}"
 
 
-class _Answered:
-    """A call of the dialogue with its answer; answer None: it was not executed."""
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A call of the dialogue.
 
-    def __init__(self, name: str, arguments: str, answer: str | None):
-        self.name, self.arguments, self.answer = name, arguments, answer
+    Attributes:
+      name: of the tool.
+      arguments: in one spelling.
+      answer: what came back; None if nothing did.
+      fits: whether there is such a tool and the arguments fit it.
+    """
+
+    name: str
+    arguments: str
+    answer: str | None
+    fits: bool
 
     @property
-    def failed(self) -> bool:
-        return self.answer is None or self.answer.startswith('{"error":')
+    def succeeded(self) -> bool:
+        """Whether the tool answered, and not with an error."""
+        return self.fits and self.answer is not None and not self.answer.startswith('{"error":')
 
 
-def _answered_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[_Answered]:
+def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]:
+    tools = {tool.name: tool for tool in task.tools}
     answers = {m.get("tool_call_id"): m["content"] for m in messages if m["role"] == "tool"}
     for message in messages:
         for call in message.get("tool_calls") or ():
-            function = call["function"]
-            yield _Answered(
-                function["name"], _canonical(function["arguments"]), answers.get(call["id"])
-            )
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            if isinstance(arguments, str):
+                try:
+                    arguments = json.loads(arguments)
+                except (ValueError, RecursionError):
+                    arguments = None
+            tool, fits = tools.get(name), False
+            if tool is not None and isinstance(arguments, dict):
+                fits = not check_arguments(tool, arguments)
+            yield _Call(name, json.dumps(arguments, sort_keys=True), answers.get(call["id"]), fits)
 
 
-def _canonical(arguments: Mapping[str, Any] | str) -> str:
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return str(arguments)
-    return json.dumps(arguments, sort_keys=True)
-
-
-def _expected(task: Task, calls: Sequence[_Answered]) -> Iterator[Veto]:
-    done = Counter(call.name for call in calls if not call.failed)
+def _expected(task: Task, calls: Sequence[_Call]) -> Iterator[Veto]:
+    done = Counter(call.name for call in calls if call.succeeded)
     missing = Counter(task.expected_calls) - done
     for name in missing:
         yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
@@ -202,16 +212,16 @@ def _expected(task: Task, calls: Sequence[_Answered]) -> Iterator[Veto]:
         yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
 
 
-def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[_Answered]) -> Iterator[Veto]:
+def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]) -> Iterator[Veto]:
     seen: dict[tuple[str, str], str | None] = {}
     for call in calls:
         key = (call.name, call.arguments)
         # The same answer twice: nothing had changed, and nothing was learnt.
-        if key in seen and (call.answer is None or seen[key] == call.answer):
+        if key in seen and seen[key] == call.answer:
             yield Veto("no_waste", "repeated_call", f"{call.name} was called twice alike")
         seen[key] = call.answer
-        if call.failed:
-            yield Veto("no_waste", "failed_call", f"a call of {call.name} failed")
+        if not call.fits:
+            yield Veto("no_waste", "failed_call", f"a call of {call.name} does not fit a tool")
     if any(message.get("malformed_calls") for message in messages):
         yield Veto("no_waste", "failed_call", "a call could not be read")
 
