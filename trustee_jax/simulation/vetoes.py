@@ -40,11 +40,11 @@ def find_vetoes(
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct", and where none
-    of them did, "intent_met". unknown_tool: a call of a tool that does not exist: "no_hallucination". repeated_call: a call
-    repeated although nothing had changed; failed_call: one that is malformed or does not fit its
-    tool: "no_waste". invented_value: a number or a code in a message of the assistant that neither
-    the user nor a tool had mentioned, nor follows from two such numbers by arithmetic, or from
-    three of one field by addition: "no_hallucination".
+    of them did, "intent_met". unknown_tool: a call of a tool that does not exist:
+    "no_hallucination". repeated_call: a call repeated although nothing had changed; failed_call:
+    one that is malformed or does not fit its tool: "no_waste". invented_value: a number or a code
+    in a message of the assistant that neither the user nor a tool had mentioned, nor follows from
+    two such numbers by arithmetic, or from three of one field by addition: "no_hallucination".
 
     Args:
       task: the task.
