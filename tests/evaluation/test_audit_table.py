@@ -64,6 +64,10 @@ def test_a_table_computed_by_hand(gold, make_simulator, chat_format):
     assert (invented.model.count, invented.model.of) == (1, 2)
     assert (invented.vetoed.count, invented.vetoed.of) == (2, 2)
     assert invented.unavailable == {"verifier_refused": 1}
+    # Below 0.9 in all; the one without a verdict is no pair.
+    assert dataclasses.astuple(invented.ranked["no_hallucination"]) == (2, 2)
+    assert dataclasses.astuple(dropped.ranked["intent_met"]) == (3, 3)
+    assert summary.clean.ranked == {}
     assert (summary.clean.model.count, summary.clean.model.of) == (1, 3)
     assert (summary.clean.vetoed.count, summary.clean.vetoed.of) == (1, 3)
     assert {n: r.count for n, r in summary.clean.by_model.items() if r.count} == {"concise": 1}

@@ -302,6 +302,9 @@ def _json(summary: ModeSummary) -> dict[str, Any]:
                 }
                 for criterion in one.criteria
             },
+            "less_probable_than_clean": {
+                criterion: rate.to_json() for criterion, rate in one.ranked.items()
+            },
             "unavailable": one.unavailable,
         }
 

@@ -13,7 +13,12 @@ from trustee_jax.evaluation.measures import Calibration, Rate
 from trustee_jax.evaluation.summary import Group, ModeSummary
 
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
-_LOG_WIDTH = 100  # what the tables need
+_LOG_WIDTH = 110  # what the tables need
+_LEGEND = (
+    "Caught: the verdict finds a criterion not met that the fault has broken. Shares with Wilson's "
+    "95% interval.\nLess sure: the probability of met is lower than for the same episode without "
+    "the fault."
+)
 
 
 def standard_output() -> Console:
@@ -75,8 +80,12 @@ def show(
       not_applicable: fault -> episodes that have no place for it.
       console: where to.
     """
+    console.print(_LEGEND, highlight=False)
+    if any(not_applicable.values()):
+        listed = ", ".join(f"{name} {count}" for name, count in not_applicable.items())
+        console.print(f"Episodes without a place for a fault: {listed}.", highlight=False)
     for mode, summary in summaries.items():
-        console.print(_faults(mode, summary, not_applicable))
+        console.print(_faults(mode, summary))
         console.print(_agreement(mode, summary), highlight=False)
         if summary.calibration is None:
             console.print("This mode gives no probabilities.\n")
@@ -85,32 +94,35 @@ def show(
             console.print(_criteria(summary), highlight=False)
 
 
-def _faults(mode: str, summary: ModeSummary, not_applicable: Mapping[str, int]) -> Table:
-    table = Table(
-        title=f"Verifier, mode {mode}: planted faults that it caught", box=rich.box.SIMPLE
-    )
+def _faults(mode: str, summary: ModeSummary) -> Table:
+    title = f"Verifier, mode {mode}: planted faults that it caught"
+    table = Table(title=title, box=rich.box.SIMPLE)
     for name in ("planted fault", "not met"):
         table.add_column(name, no_wrap=True)
-    for name in ("model alone", "with vetoes"):
+    for name in ("model alone", "with vetoes", "less sure", "no verdict"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("no verdict", "no place"):
-        table.add_column(name, justify="right")
     for name, group in summary.faults.items():
-        _add(table, name, group, str(not_applicable.get(name, 0)))
+        _add(table, name, group)
     table.add_section()
-    _add(table, "clean, but failed", summary.clean, "")
+    _add(table, "clean, but failed", summary.clean)
     return table
 
 
-def _add(table: Table, name: str, group: Group, no_place: str) -> None:
+def _add(table: Table, name: str, group: Group) -> None:
     """A row for any of the criteria, and one for each of several."""
     several = len(group.criteria) > 1
     what = "any of these" if several else group.criteria[0]
+    ranked = "" if several else _ranked(group, what)
     none = str(sum(group.unavailable.values()))
-    table.add_row(name, what, _text(group.model), _text(group.vetoed), none, no_place)
+    table.add_row(name, what, _text(group.model), _text(group.vetoed), ranked, none)
     for criterion in group.criteria if several else ():
         rates = _text(group.by_model[criterion]), _text(group.by_veto[criterion])
-        table.add_row("", criterion, *rates, "", "")
+        table.add_row("", criterion, *rates, _ranked(group, criterion), "")
+
+
+def _ranked(group: Group, criterion: str) -> str:
+    rate = group.ranked.get(criterion)
+    return f"{rate.count}/{rate.of}" if rate is not None and rate.of else ""
 
 
 def _text(rate: Rate) -> str:
@@ -134,7 +146,7 @@ def _reliability(mode: str, calibration: Calibration) -> Table:
         f"Probabilities of mode {mode}: ECE {calibration.ece:.3f}, Brier {calibration.brier:.3f}, "
         f"area under ROC {_optional(calibration.auroc)}"
     )
-    table = Table(title=title, box=rich.box.SIMPLE)
+    table = Table(title=title, box=rich.box.SIMPLE, min_width=len(title))
     for name in ("probability of met", "answers", "mean", "met in truth"):
         table.add_column(name, justify="right")
     for row in calibration.bins:

@@ -24,6 +24,9 @@ class Group:
       vetoed: verdicts in which the model or a deterministic check did.
       by_model: the same, by criterion.
       by_veto: the same, by criterion.
+      ranked: by criterion, in how many episodes its probability is lower than without the fault:
+        what matters where episodes of one task are compared with each other. Half are by chance;
+        empty for clean episodes.
       unavailable: verdicts that could not be had, by cause; in none of the rates.
     """
 
@@ -32,6 +35,7 @@ class Group:
     vetoed: Rate
     by_model: dict[str, Rate]
     by_veto: dict[str, Rate]
+    ranked: dict[str, Rate]
     unavailable: dict[str, int]
 
 
@@ -85,12 +89,15 @@ def _summarize(judgements: Sequence[Judgement]) -> ModeSummary:
         for part in judgement.verdict.parts if judgement.verdict else ():
             if part.criterion in known[judgement.variant] and part.probability is not None:
                 pooled[part.criterion].append((part.probability, judgement.variant == CLEAN))
+    by_variant: dict[str, list[Judgement]] = {}
+    for judgement in first:
+        by_variant.setdefault(judgement.variant, []).append(judgement)
+    clean = by_variant.get(CLEAN, [])
     return ModeSummary(
         faults={
-            name: _group(criteria, [j for j in first if j.variant == name])
-            for name, criteria in breaks.items()
+            name: _group(criteria, by_variant[name], clean) for name, criteria in breaks.items()
         },
-        clean=_group(CRITERIA, [j for j in first if j.variant == CLEAN]),
+        clean=_group(CRITERIA, clean, ()),
         agreement=_agreement(judgements),
         calibration=_calibration(list(itertools.chain(*pooled.values()))),
         by_criterion={
@@ -105,7 +112,9 @@ def _calibration(pairs: Sequence[tuple[float, bool]]) -> Calibration | None:
     return calibration([p for p, _ in pairs], [met for _, met in pairs])
 
 
-def _group(criteria: tuple[str, ...], judgements: Sequence[Judgement]) -> Group:
+def _group(
+    criteria: tuple[str, ...], judgements: Sequence[Judgement], clean: Sequence[Judgement]
+) -> Group:
     verdicts = [j.verdict for j in judgements if j.verdict is not None]
     alone = [_by_model(verdict) for verdict in verdicts]
     vetoed = [verdict.criteria for verdict in verdicts]
@@ -116,6 +125,7 @@ def _group(criteria: tuple[str, ...], judgements: Sequence[Judgement]) -> Group:
         vetoed=_failed(vetoed, criteria),
         by_model={name: _failed(alone, (name,)) for name in criteria},
         by_veto={name: _failed(vetoed, (name,)) for name in criteria},
+        ranked={name: _lower(name, judgements, clean) for name in criteria if clean},
         unavailable=dict(causes),
     )
 
@@ -123,6 +133,20 @@ def _group(criteria: tuple[str, ...], judgements: Sequence[Judgement]) -> Group:
 def _failed(answers: Sequence[Mapping[str, bool]], criteria: Sequence[str]) -> Rate:
     failed = sum(not all(answer[name] for name in criteria) for answer in answers)
     return Rate(failed, len(answers))
+
+
+def _lower(criterion: str, faulty: Sequence[Judgement], clean: Sequence[Judgement]) -> Rate:
+    def probabilities(judgements: Sequence[Judgement]) -> dict[str, float]:
+        return {
+            judgement.episode: part.probability
+            for judgement in judgements
+            for part in (judgement.verdict.parts if judgement.verdict else ())
+            if part.criterion == criterion and part.probability is not None
+        }
+
+    before, after = probabilities(clean), probabilities(faulty)
+    both = before.keys() & after.keys()
+    return Rate(sum(after[name] < before[name] for name in both), len(both))
 
 
 def _by_model(verdict: Verdict) -> dict[str, bool]:
