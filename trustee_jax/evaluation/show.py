@@ -13,10 +13,10 @@ from trustee_jax.evaluation.measures import Calibration, Rate
 from trustee_jax.evaluation.summary import Group, ModeSummary
 
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
-_LOG_WIDTH = 110  # what the tables need
+_LOG_WIDTH = 116  # what the tables need
 _LEGEND = (
     "Caught: the verdict finds a criterion not met that the fault has broken. Shares with Wilson's "
-    "95% interval.\nLess sure: the probability of met is lower than for the same episode without "
+    "95% interval in percent.\nLess sure: the probability of met is lower than for the same episode without "
     "the fault."
 )
 
@@ -129,7 +129,7 @@ def _text(rate: Rate) -> str:
     if rate.share is None:
         return "-"
     low, high = rate.interval
-    return f"{rate.count}/{rate.of} = {rate.share:.0%} ({100 * low:.0f} to {high:.0%})"
+    return f"{rate.count}/{rate.of} = {rate.share:.0%} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def _agreement(mode: str, summary: ModeSummary) -> str:
