@@ -15,9 +15,8 @@ from trustee_jax.evaluation.summary import Group, ModeSummary
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
 _LOG_WIDTH = 116  # what the tables need
 _LEGEND = (
-    "Caught: the verdict finds a criterion not met that the fault has broken. Shares with Wilson's "
-    "95% interval in percent.\nLess sure: the probability of met is lower than for the same episode without "
-    "the fault."
+    "Caught: the verdict finds a criterion not met that the fault has broken; with Wilson's 95% "
+    "interval.\nLess sure: the probability of met is lower than for the episode without the fault."
 )
 
 
