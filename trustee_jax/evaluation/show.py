@@ -142,8 +142,7 @@ def _agreement(mode: str, summary: ModeSummary) -> str:
 
 def _reliability(mode: str, calibration: Calibration) -> Table:
     title = (
-        f"Probabilities of mode {mode}: ECE {calibration.ece:.3f}, Brier {calibration.brier:.3f}, "
-        f"area under ROC {_optional(calibration.auroc)}"
+        f"Probabilities of mode {mode}: ECE {calibration.ece:.3f}, Brier {calibration.brier:.3f}"
     )
     table = Table(title=title, box=rich.box.SIMPLE, min_width=len(title))
     for name in ("probability of met", "answers", "mean", "met in truth"):
@@ -156,6 +155,7 @@ def _reliability(mode: str, calibration: Calibration) -> Table:
 
 
 def _criteria(summary: ModeSummary) -> str:
+    # Not over all of them: some are asked for of clean episodes alone.
     parts = [f"{name} {_optional(found.auroc)}" for name, found in summary.by_criterion.items()]
     return f"Area under ROC by criterion: {', '.join(parts)}.\n"
 
