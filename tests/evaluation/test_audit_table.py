@@ -228,6 +228,26 @@ def test_the_journal_knows_only_the_very_same_question(gold, make_simulator, cha
         assert Journal(path, {"source": "a"}).find(other) is None
 
 
+def test_a_journal_goes_when_all_its_answers_are_used(gold, make_simulator, chat_format, tmp_path):
+    engine = ScriptedVerifier(chat_format, sure)
+    plan = make_plan(gold[:2], AuditOptions(("logprobs",), (), second_opinions=0))
+    questions = [question for group in plan.groups for question in group]
+    judgements = ask(plan, {"logprobs": make_simulator("logprobs")}, engine, lanes=1)
+    path = tmp_path / "journal.jsonl"
+    for question, judgement in zip(questions, judgements, strict=True):
+        Journal(path, {}).add(question, judgement)
+
+    smaller = Journal(path, {})
+    smaller.find(questions[0])
+    smaller.close()
+    assert path.exists()
+    whole = Journal(path, {})
+    for question in questions:
+        whole.find(question)
+    whole.close()
+    assert not path.exists()
+
+
 def test_a_report_that_cannot_be_written_is_refused_at_once(gold, tmp_path):
     with pytest.raises(AuditError, match="--output"):
         audit(Config(), gold[:1], AuditOptions(), tmp_path / "missing" / "audit.json")

@@ -164,7 +164,6 @@ def audit(
       CheckpointError: the model cannot be read.
     """
     console = console or standard_output()
-    notes = output.with_name(output.name + ".journal.jsonl")
     _check_writable(output)
     config = _only_verifier(config)
     plan = make_plan(recorded, options)
@@ -179,6 +178,7 @@ def audit(
     start = time.monotonic()
     simulator, engine = build_simulator(config)
     simulators = {mode: _in_mode(simulator, mode) for mode in options.modes}
+    journal = Journal(output.with_name(output.name + ".journal.jsonl"), _context(config))
     judgements: list[Judgement] = []
     complete = False
     try:
@@ -187,7 +187,7 @@ def audit(
             simulators,
             engine,
             lanes=config.engine.slots,
-            journal=Journal(notes, _context(config)),
+            journal=journal,
             console=console,
             judgements=judgements,
         )
@@ -212,7 +212,7 @@ def audit(
             }
             _write(output, report)
     show(summaries, plan.not_applicable, console)
-    notes.unlink(missing_ok=True)
+    journal.close()
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
     return summaries
 

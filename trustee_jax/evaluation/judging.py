@@ -101,10 +101,13 @@ class Journal:
                     self._known[entry["digest"]] = entry["judgement"]
                 except (ValueError, KeyError, TypeError):
                     continue  # Cut off while it was written.
+        self._unused = set(self._known)
 
     def find(self, question: Question) -> Judgement | None:
         """The judgement of a question, if it was made before."""
-        known = self._known.get(self._digest(question))
+        digest = self._digest(question)
+        self._unused.discard(digest)
+        known = self._known.get(digest)
         return None if known is None else Judgement.from_json(known)
 
     def add(self, question: Question, judgement: Judgement) -> None:
@@ -112,6 +115,11 @@ class Journal:
         entry = {"digest": self._digest(question), "judgement": judgement.to_json()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Removes the file, unless it holds answers that no question has asked for."""
+        if not self._unused:
+            self._path.unlink(missing_ok=True)
 
     def _digest(self, question: Question) -> str:
         evidence = question.evidence
