@@ -37,7 +37,6 @@ from trustee_jax.simulation import (
     Failure,
     RecentTasks,
     Task,
-    Usage,
     generate_task,
     run,
     run_episode,
@@ -110,7 +109,7 @@ class Environment:
         self.curriculum = Curriculum(config.curriculum)
         simulation = config.simulation
         self.recent = RecentTasks(simulation.recent_tasks, simulation.near_copy)
-        self.written = self.refused = 0
+        self.written = 0
         self.rejections: collections.Counter[str] = collections.Counter()
         self.failures: collections.Counter[str] = collections.Counter()
 
@@ -136,7 +135,6 @@ class Environment:
                 rng = np.random.default_rng([self.config.seed, index, draw])
                 aspects = self.curriculum.aspects(rng)
                 tools = self.repository.sample(rng, aspects.tools)
-                usage, before = Usage(), self.rejections.total()
                 task = yield from generate_task(
                     self.simulator,
                     tools,
@@ -144,9 +142,7 @@ class Environment:
                     (1, index, draw),
                     recent=self.recent,
                     rejections=self.rejections,
-                    usage=usage,
                 )
-                self.refused += self.rejections.total() - before
                 if isinstance(task, Task):
                     self.written += 1
                     self.recent.add(task.text)
@@ -219,7 +215,7 @@ def main() -> None:
 
     repeats, same = repeated_reads(episodes)
     causes = collections.Counter(episode.cause for episode in episodes)
-    written = environment.written + environment.refused
+    written = environment.written + environment.rejections.total()
     summary = {
         "source": config.model.source,
         "policy": arguments.policy,
