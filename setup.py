@@ -67,7 +67,7 @@ setuptools.setup(
         "trustee_jax.chat": ["*.jinja"],
         "trustee_jax.evaluation": ["gold_episodes.jsonl"],
         "trustee_jax.report": ["assets/*"],
-        "trustee_jax.simulation": ["prompts/*"],
+        "trustee_jax.simulation": ["*.jinja", "prompts/*"],
         "trustee_jax.tools": ["starter/*.json"],
         "trustee_jax.tools.importing": ["*.json"],
     },

@@ -18,7 +18,7 @@ from trustee_jax.simulation.simulator import Simulator, SimulatorError
 from trustee_jax.tools.importing import Candidate, Refusal
 from trustee_jax.tools.schema import function_problems
 
-_TEMPLATE = Path(__file__).parent / "prompts" / "tools.jinja"
+_TEMPLATE = Path(__file__).with_suffix(".jinja")
 _TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "integer": {"type": "integer"},

@@ -117,6 +117,9 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        problem = "cannot be read: there is no such file; name a file, a stored folder or starter"
+        raise ToolError(str(file), [problem]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ToolError(str(file), [f"cannot be read: {error}; give a UTF-8 file"]) from error
     if file.suffix == ".jsonl":

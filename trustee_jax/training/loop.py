@@ -97,7 +97,8 @@ def _run(
     except Stopped:
         if trainer.step:
             trainer.save(checkpointer, score)
-        trainer.progress.message(f"stopped after step {trainer.step}; the same command goes on")
+        then = "the same command goes on" if trainer.step else "the same command starts again"
+        trainer.progress.message(f"stopped after step {trainer.step}; {then}")
     else:
         trainer.progress.message(f"finished step {trainer.step}")
 
