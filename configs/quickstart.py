@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.training.steps = 3
     config.training.tasks_per_step = 2
     config.training.group_size = 4
-    config.training.task_draws = 8  # one written task in six can be solved
+    config.training.task_draws = 4  # of two tries each; one written task in six can be solved
     config.training.refill_groups = 1  # a group of equal rewards makes room for one more
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1
