@@ -13,7 +13,7 @@ from trustee_jax.engine.types import Completion, Request
 from trustee_jax.simulation.driver import SupportsRequests, run
 from trustee_jax.simulation.novelty import similarity
 from trustee_jax.simulation.prompts import Prompts
-from trustee_jax.simulation.schemas import Schema
+from trustee_jax.simulation.schemas import Schema, closed
 from trustee_jax.simulation.simulator import Simulator, SimulatorError
 from trustee_jax.tools.importing import Candidate, Refusal
 from trustee_jax.tools.schema import function_problems
@@ -145,17 +145,17 @@ def tools_schema(count: int) -> Schema:
     """Schema of an answer: {tools: [{name, description, parameters: [...]}]}."""
     rest = {"description": _text(8, 80), "required": {"type": "boolean"}}
     name = {"type": "string", "pattern": "^[a-z]{1,14}(_[a-z]{1,14}){0,2}$"}
-    plain = _closed(name=name, type={"type": "string", "enum": [*_TYPES]}, **rest)
+    plain = closed(name=name, type={"type": "string", "enum": [*_TYPES]}, **rest)
     value = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9 _-]{0,19}$"}
     values = {"type": "array", "items": value, "minItems": 2, "maxItems": 6}
-    choice = _closed(name=name, type={"type": "string", "enum": ["choice"]}, values=values, **rest)
+    choice = closed(name=name, type={"type": "string", "enum": ["choice"]}, values=values, **rest)
     parameters = {"type": "array", "items": {"anyOf": [plain, choice]}, "maxItems": _PARAMETERS}
-    tool = _closed(
+    tool = closed(
         name={"type": "string", "pattern": "^[a-z]{2,12}(_[a-z]{2,14}){1,3}$"},
         description=_text(30, 200),
         parameters=parameters,
     )
-    return _closed(tools={"type": "array", "items": tool, "minItems": count, "maxItems": count})
+    return closed(tools={"type": "array", "items": tool, "minItems": count, "maxItems": count})
 
 
 def _candidate(entry: Mapping[str, Any], domain: str, place: str) -> Candidate:
@@ -204,12 +204,3 @@ def _reason(
 def _text(least: int, most: int) -> Schema:
     pattern = f"^[A-Z][{_CHARACTERS}]{{{least - 1},{most - 1}}}$"
     return {"type": "string", "pattern": pattern}
-
-
-def _closed(**properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }

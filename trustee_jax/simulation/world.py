@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from trustee_jax.simulation.transcript import compact_json
+
 Records = dict[str, list[dict[str, Any]]]
 Operation = Literal["add", "update", "remove"]
 
@@ -144,18 +146,14 @@ def record_lines(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
     """Writes records line by line; an empty collection has a line too."""
     lines = []
     for collection, rows in records.items():
-        lines += [f"{collection}: {_json(row)}" for row in rows] or [f"{collection}: (none)"]
+        lines += [f"{collection}: {compact_json(row)}" for row in rows] or [f"{collection}: (none)"]
     return lines
 
 
 def change_lines(changes: Sequence[Change]) -> list[str]:
     """Writes changes line by line."""
-    return [f"{c.operation} in {c.collection}: {_json(c.record)}" for c in changes]
+    return [f"{c.operation} in {c.collection}: {compact_json(c.record)}" for c in changes]
 
 
 def _key(name: str, arguments: Mapping[str, Any]) -> str:
     return json.dumps([name, arguments], sort_keys=True)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
