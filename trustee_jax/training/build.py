@@ -228,10 +228,8 @@ def plain_config(source: str) -> Config:
         max_length=length,
         min_cache_length=min(config.engine.min_cache_length, length),
     )
-    mesh = config.mesh
     if jax.default_backend() == "cpu":
         model = dataclasses.replace(model, dtype="float32", scan_layers=False)
-        mesh = dataclasses.replace(mesh, fsdp=1)
         length = min(4096, longest)
         engine = dataclasses.replace(
             engine,
@@ -250,7 +248,7 @@ def plain_config(source: str) -> Config:
             think_budget=min(options.think_budget, length // 4),
         )
         simulation = dataclasses.replace(simulation, **{role: options})
-    return dataclasses.replace(config, model=model, engine=engine, mesh=mesh, simulation=simulation)
+    return dataclasses.replace(config, model=model, engine=engine, simulation=simulation)
 
 
 def _mesh(config: Config) -> Mesh:
