@@ -25,7 +25,7 @@ ALWAYS_VETOED = {
     "invented_result": {"no_hallucination"},
     "repeated_call": {"no_waste"},
 }
-NEVER_VETOED = {"wrong_argument", "invented_action", "rambling"}
+NEVER_VETOED = {"invented_action", "rambling"}
 
 
 @pytest.fixture(params=LINES)
@@ -265,3 +265,15 @@ def test_arguments_as_an_object_stay_one(gold):
     function["arguments"] = json.loads(function["arguments"])
     faulty = plant(BY_NAME["wrong_argument"], dataclasses.replace(evidence, messages=messages), 0)
     assert isinstance(faulty.messages[2]["tool_calls"][0]["function"]["arguments"], dict)
+
+
+def test_code_catches_some_wrong_arguments(gold):
+    """Two fifths of the planted ones, at least; that clean episodes pass, another test shows."""
+    fault = BY_NAME["wrong_argument"]
+    planted = [p for one in gold for seed in range(10) if (p := plant(fault, one.evidence, seed))]
+    caught = [
+        episode
+        for episode in planted
+        if any(v.check == "wrong_value" for v in find_vetoes(episode.task, episode.messages))
+    ]
+    assert len(planted) >= 100 and len(caught) >= 0.4 * len(planted)

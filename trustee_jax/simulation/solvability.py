@@ -47,18 +47,19 @@ def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]
     Returns:
       "call.parameter (value)" for each one missing.
     """
-    known = _words(intent)
+    known = set(plain_words(intent))
     lacking = []
     for index, call in enumerate(calls):
         for parameter, value in call["values"].items():
-            words = _words(value)
+            words = set(plain_words(value))
             if (not words and index == 0) or not words <= known:
                 lacking.append(f"{call['name']}.{parameter} ({value!r})")
     return lacking
 
 
-def _words(text: str) -> set[str]:
+def plain_words(text: str) -> list[str]:
+    """The words and numbers of a text, in one spelling: see `missing_values`."""
     plain = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     words = re.findall(r"\w+", _ORNAMENTS.sub("", plain))
-    return {_WORDS.get(word, word) for word in words}
+    return [_WORDS.get(word, word) for word in words]

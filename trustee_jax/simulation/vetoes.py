@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from trustee_jax.simulation.contradictions import contradicts
+from trustee_jax.simulation.solvability import plain_words
 from trustee_jax.simulation.task import Task
 from trustee_jax.simulation.verdict import Veto
 from trustee_jax.tools import check_arguments
@@ -40,11 +42,13 @@ def find_vetoes(
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct", and where none
-    of them did, "intent_met". unknown_tool: a call of a tool that does not exist:
-    "no_hallucination". repeated_call: a call repeated although nothing had changed; failed_call:
-    one that is malformed or does not fit its tool: "no_waste". invented_value: a number or a code
-    in a message of the assistant that neither the user nor a tool had mentioned, nor follows from
-    two such numbers by arithmetic, or from three of one field by addition: "no_hallucination".
+    of them did, "intent_met". wrong_value: each call of an expected tool that succeeded contradicts
+    a value of the task (see `contradicts`): "calls_correct". unknown_tool: a call of a tool that
+    does not exist: "no_hallucination". repeated_call: a call repeated although nothing had changed;
+    failed_call: one that is malformed or does not fit its tool: "no_waste". invented_value: a
+    number or a code in a message of the assistant that neither the user nor a tool had mentioned,
+    nor follows from two such numbers by arithmetic, or from three of one field by addition:
+    "no_hallucination".
 
     Args:
       task: the task.
@@ -55,6 +59,7 @@ def find_vetoes(
     calls = list(_calls(task, messages))
     if expected_calls:
         vetoes += _expected(task, calls)
+        vetoes += _wrong_values(task, messages, calls)
     names = {tool.name for tool in task.tools}
     for name in dict.fromkeys(call.name for call in calls if call.name not in names):
         vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
@@ -169,14 +174,16 @@ class _Call:
     """A call of the dialogue.
 
     Attributes:
+      message: index of the message that makes it.
       name: of the tool.
-      arguments: in one spelling.
+      arguments: decoded; None if they are no object.
       answer: what came back; None if nothing did.
       fits: whether there is such a tool and the arguments fit it.
     """
 
+    message: int
     name: str
-    arguments: str
+    arguments: dict[str, Any] | None
     answer: str | None
     fits: bool
 
@@ -189,7 +196,7 @@ class _Call:
 def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]:
     tools = {tool.name: tool for tool in task.tools}
     answers = {m.get("tool_call_id"): m["content"] for m in messages if m["role"] == "tool"}
-    for message in messages:
+    for index, message in enumerate(messages):
         for call in message.get("tool_calls") or ():
             name, arguments = call["function"]["name"], call["function"]["arguments"]
             if isinstance(arguments, str):
@@ -197,10 +204,12 @@ def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]
                     arguments = json.loads(arguments)
                 except (ValueError, RecursionError):
                     arguments = None
+            if not isinstance(arguments, dict):
+                arguments = None
             tool, fits = tools.get(name), False
-            if tool is not None and isinstance(arguments, dict):
+            if tool is not None and arguments is not None:
                 fits = not check_arguments(tool, arguments)
-            yield _Call(name, json.dumps(arguments, sort_keys=True), answers.get(call["id"]), fits)
+            yield _Call(index, name, arguments, answers.get(call["id"]), fits)
 
 
 def _expected(task: Task, calls: Sequence[_Call]) -> Iterator[Veto]:
@@ -212,10 +221,37 @@ def _expected(task: Task, calls: Sequence[_Call]) -> Iterator[Veto]:
         yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
 
 
+def _wrong_values(
+    task: Task, messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]
+) -> Iterator[Veto]:
+    for name, values in zip(task.expected_calls, task.expected_values, strict=False):
+        wrong = []
+        for call in calls:
+            if call.name == name and call.succeeded:
+                wrong.append(_wrong_value(call, values, messages))
+        if wrong and all(wrong):
+            yield Veto("calls_correct", "wrong_value", f"{name} was called with {wrong[0]}")
+
+
+def _wrong_value(
+    call: _Call, values: Mapping[str, str], messages: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """The first argument that contradicts what was wanted, for a reader."""
+    known: set[str] = set()
+    for message in messages[: call.message]:
+        if message["role"] in ("user", "tool"):
+            known.update(plain_words(message.get("content") or ""))
+    for parameter, expected in values.items():
+        given = (call.arguments or {}).get(parameter)
+        if contradicts(expected, given, known):
+            return f"{parameter} {given!r} instead of {expected!r}"
+    return None
+
+
 def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]) -> Iterator[Veto]:
     seen: dict[tuple[str, str], str | None] = {}
     for call in calls:
-        key = (call.name, call.arguments)
+        key = (call.name, json.dumps(call.arguments, sort_keys=True))
         # The same answer twice: nothing had changed, and nothing was learnt.
         if key in seen and seen[key] == call.answer:
             yield Veto("no_waste", "repeated_call", f"{call.name} was called twice alike")
