@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     # What a CPU is fast at.
     config.model.dtype = "float32"
     config.model.scan_layers = False
-    config.mesh.fsdp = 1
     # Everyday tools with one or two parameters: more is beyond a model of this size. For the 44
     # categories that come with the package: --config.tools=starter
     config.tools = str(pathlib.Path(__file__).with_name("quickstart_tools.json"))
@@ -25,6 +24,7 @@ def get_config() -> ConfigDict:
     config.training.tasks_per_step = 2
     config.training.group_size = 4
     config.training.task_draws = 4  # of two tries each; one written task in six can be solved
+    config.training.draws_at_once = 4  # on slots that would be idle
     config.training.refill_groups = 1  # a group of equal rewards makes room for one more
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1

@@ -7,6 +7,7 @@ from scripted_step import Script, different
 
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.simulation import RecentTasks, Stopped
+from trustee_jax.training import collect
 
 MIXED = (1.0, 0.0, -1.0, 1.0)
 
@@ -120,6 +121,38 @@ def test_weakness_11_a_task_that_cannot_be_written_is_missing_not_a_dummy(monkey
     assert not played
     assert result.reward is None
     assert result.scalars["learner/updates"] == 0
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5, 9])
+def test_the_first_draw_that_gives_a_task_counts(monkeypatch, at_once, backwards) -> None:
+    """However many are under way, and in whichever order they end."""
+    first = {0: 0, 1: 3, 2: 5}  # by the task's number; of the last one, no draw is good
+
+    def task(key):
+        return different(key) if key[2] >= first[key[1]] else "!malformed"
+
+    def drive(coroutines, engines, *, on_progress, should_stop):
+        order = reversed(coroutines) if backwards else coroutines
+        for done, coroutine in enumerate(order):
+            assert list(coroutine) == []
+            on_progress(done + 1, len(coroutines))
+        return [None] * len(coroutines)
+
+    options = {"training.task_draws": 5, "training.draws_at_once": at_once}
+    script = Script(monkeypatch, by_task({}), task, **options)
+    monkeypatch.setattr(collect, "drive", drive)
+    trainer = script.trainer()
+    collection = trainer._collector.write_tasks(1, trainer.curriculum, trainer._recent)
+    assert [(g.index, g.task.intent) for g in collection.groups] == [
+        (0, different((1, 0, 0))),
+        (1, different((1, 1, 3))),
+    ]
+    drawn = [key for event, key in script.events]
+    assert len(set(drawn)) == len(drawn) == collection.draws
+    if at_once == 1:
+        assert len(drawn) == 1 + 4 + 5
+    assert len(collection.failures) == 1 and collection.failures["task_malformed"] <= 3 + 5
 
 
 def test_weakness_6_aborted_episodes_do_not_move_the_difficulty(monkeypatch) -> None:

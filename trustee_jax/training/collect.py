@@ -201,10 +201,15 @@ class Collector:
     ) -> dict[str, str]:
         """Adds a group for every task that could be written; returns a detail of each failure."""
         config, step, recent = self._config, collection.step, collection.recent
+        options = config.training
         details: dict[str, str] = {}
+        found: dict[int, dict[int, Task]] = {index: {} for index in indices}
 
-        def write(index: int) -> Generator[Request, Completion, Task | None]:
-            for draw in range(config.training.task_draws):
+        def write(index: int, lane: int) -> Generator[Request, Completion, None]:
+            """Every draw of one lane, until it or an earlier draw of another has given a task."""
+            for draw in range(lane, options.task_draws, options.draws_at_once):
+                if any(other < draw for other in found[index]):
+                    return
                 rng = np.random.default_rng([config.seed, step, index, draw])
                 aspects = curriculum.aspects(rng)
                 tools = self._repository.sample(rng, aspects.tools)
@@ -225,14 +230,19 @@ class Collector:
                     collection.rejections["near_copy"] += 1
                 else:
                     recent.add(task.text)
-                    return task
-            return None
+                    found[index][draw] = task
+                    return
 
-        written = self._drive(collection, "tasks", [write(index) for index in indices])
+        lanes = range(min(options.draws_at_once, options.task_draws))
+        self._drive(
+            collection,
+            "tasks",
+            [write(index, lane) for lane in lanes for index in indices],
+            total=len(indices),
+            finished=lambda: sum(map(bool, found.values())),
+        )
         collection.groups += [
-            Group(task, index)
-            for index, task in zip(indices, written, strict=True)
-            if task is not None
+            Group(tasks[min(tasks)], index) for index, tasks in found.items() if tasks
         ]
         return details
 
@@ -266,8 +276,19 @@ class Collector:
         collection: Collection,
         phase: str,
         coroutines: Sequence[Generator[Request, Completion, T]],
+        *,
+        total: int | None = None,
+        finished: Callable[[], int] | None = None,
     ) -> list[T]:
-        """Runs coroutines over the engines, showing and timing them."""
+        """Runs coroutines over the engines, showing and timing them.
+
+        Args:
+          collection: Receives what it cost.
+          phase: Its name.
+          coroutines: What is run.
+          total: What the display counts up to; by default the coroutines.
+          finished: How far it has come; by default the coroutines that have ended.
+        """
         if not coroutines:
             return []
         start = time.monotonic()
@@ -278,11 +299,16 @@ class Collector:
             return np.sum([dataclasses.astuple(engine.stats) for engine in engines], axis=0)
 
         before = totals()
-        with self._progress.phase(collection.step, phase, len(coroutines)) as advance:
+
+        def show(ended: int, _: int) -> None:
+            advance(finished() if finished else ended, int((totals() - before)[2]))
+
+        total = len(coroutines) if total is None else total
+        with self._progress.phase(collection.step, phase, total) as advance:
             results = drive(
                 coroutines,
                 self._system.engines,
-                on_progress=lambda done, total: advance(done, int((totals() - before)[2])),
+                on_progress=show,
                 should_stop=self._should_stop,
             )
         work = collection.work[phase]

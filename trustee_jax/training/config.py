@@ -23,6 +23,9 @@ class TrainingConfig:
       prepare_tasks: Write the next step's tasks while the device computes the present update.
       task_draws: Draws of tools and aspects for one task until the simulator writes a usable one;
         after that the step goes without it.
+      draws_at_once: Of these draws, how many of one task are under way together; of several that
+        give a task the first draw counts. More than 1 spares time where the simulator is weak and
+        the engine has idle slots, and wastes work elsewhere.
       checkpoint_every: Steps between two checkpoints. The last step is always saved.
       keep_last: Newest checkpoints that stay on disk.
       keep_best: Checkpoints with the highest mean reward that stay besides those.
@@ -35,13 +38,21 @@ class TrainingConfig:
     refill_groups: int = 4
     prepare_tasks: bool = True
     task_draws: int = 3
+    draws_at_once: int = 1
     checkpoint_every: int = 5
     keep_last: int = 2
     keep_best: int = 1
 
     def __post_init__(self) -> None:
         """Checks every number."""
-        for name in ("steps", "tasks_per_step", "task_draws", "checkpoint_every", "keep_last"):
+        for name in (
+            "steps",
+            "tasks_per_step",
+            "task_draws",
+            "draws_at_once",
+            "checkpoint_every",
+            "keep_last",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "it must be at least 1")
         if self.group_size < 2:
