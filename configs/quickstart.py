@@ -19,12 +19,15 @@ def get_config() -> ConfigDict:
     # Everyday tools with one or two parameters: more is beyond a model of this size. For the 44
     # categories that come with the package: --config.tools=starter
     config.tools = str(pathlib.Path(__file__).with_name("quickstart_tools.json"))
+    # It writes sensible tasks of one call from examples; the package's prompts have rules.
+    config.simulation.prompts = str(pathlib.Path(__file__).with_name("quickstart_prompts"))
+    config.curriculum.calls.high = 1
 
     config.training.steps = 3
     config.training.tasks_per_step = 2
     config.training.group_size = 4
-    config.training.task_draws = 4  # of two tries each; one written task in six can be solved
-    config.training.draws_at_once = 4  # on slots that would be idle
+    config.training.task_draws = 4  # of two tries each; half of the written tasks can be solved
+    config.training.draws_at_once = 2  # on slots that would be idle
     config.training.refill_groups = 1  # a group of equal rewards makes room for one more
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1
