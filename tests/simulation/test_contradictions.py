@@ -103,23 +103,38 @@ def booking(call_id: str, nights: int, answer: str = '{"ok":true}') -> list[dict
     ]
 
 
+ONE, ALL = {"calls_correct"}, {"calls_correct", "intent_met"}
+
+
 @pytest.mark.parametrize(
-    ("calls", "wrong"),
+    ("calls", "vetoed"),
     [
-        (booking("a", 2), False),
-        (booking("a", 7), True),
-        (booking("a", 7) + booking("b", 2), False),  # mended
-        (booking("a", 7) + booking("b", 2, '{"error":"full"}'), True),
-        (booking("a", 9, '{"error":"only 7 nights"}') + booking("b", 7), False),
+        (booking("a", 2), set()),
+        (booking("a", 7), ALL),
+        (booking("a", 7) + booking("b", 2), set()),  # mended
+        (booking("a", 7) + booking("b", 2, '{"error":"full"}'), ALL),
+        (booking("a", 9, '{"error":"only 7 nights"}') + booking("b", 7), set()),
     ],
 )
-def test_a_call_with_another_value_is_vetoed(make_task, calls, wrong):
-    task = dataclasses.replace(
-        make_task(), expected_calls=("book",), expected_values=({"hotel": "", "nights": "2"},)
-    )
-    messages = [{"role": "user", "content": "A room in Lyon, please."}, *calls]
-    found = [(v.criterion, v.check) for v in find_vetoes(task, messages)]
-    assert (("calls_correct", "wrong_value") in found) == wrong
-    assert ("calls_correct", "wrong_value") not in [
-        (v.criterion, v.check) for v in find_vetoes(task, messages, expected_calls=False)
-    ]
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_call_with_another_value_is_vetoed(make_task, calls, vetoed, searched):
+    """Of one call all that was wanted is wrong; beside a right one, only that call."""
+    expected, values = ("book",), ({"hotel": "", "nights": "2"},)
+    messages = [{"role": "user", "content": "A room in Lyon, please."}]
+    if searched:
+        expected, values = ("find_hotels", *expected), ({"city": "Lyon"}, *values)
+        call = {"id": "s", "function": {"name": "find_hotels", "arguments": '{"city":"Lyon"}'}}
+        messages += [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "s", "name": "find_hotels", "content": '{"ok":true}'},
+        ]
+        vetoed = vetoed & ONE
+    task = dataclasses.replace(make_task(), expected_calls=expected, expected_values=values)
+    messages += calls
+
+    def found(**options) -> set[str]:
+        vetoes = find_vetoes(task, messages, **options)
+        return {veto.criterion for veto in vetoes if veto.check == "wrong_value"}
+
+    assert found() == vetoed
+    assert found(expected_calls=False) == set()

@@ -41,14 +41,14 @@ def find_vetoes(
 ) -> list[Veto]:
     """Checks a dialogue.
 
-    expected_call: an expected tool never answered without an error: "calls_correct", and where none
-    of them did, "intent_met". wrong_value: each call of an expected tool that succeeded contradicts
-    a value of the task (see `contradicts`): "calls_correct". unknown_tool: a call of a tool that
-    does not exist: "no_hallucination". repeated_call: a call repeated although nothing had changed;
-    failed_call: one that is malformed or does not fit its tool: "no_waste". invented_value: a
-    number or a code in a message of the assistant that neither the user nor a tool had mentioned,
-    nor follows from two such numbers by arithmetic, or from three of one field by addition:
-    "no_hallucination".
+    expected_call: an expected tool never answered without an error: "calls_correct". wrong_value:
+    each call of an expected tool that succeeded contradicts a value of the task (see
+    `contradicts`): "calls_correct". Where all expected calls are missing, or missing or wrong:
+    "intent_met". unknown_tool: a call of a tool that does not exist: "no_hallucination".
+    repeated_call: a call repeated although nothing had changed; failed_call: one that is malformed
+    or does not fit its tool: "no_waste". invented_value: a number or a code in a message of the
+    assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
+    arithmetic, or from three of one field by addition: "no_hallucination".
 
     Args:
       task: the task.
@@ -58,8 +58,7 @@ def find_vetoes(
     vetoes: list[Veto] = []
     calls = list(_calls(task, messages))
     if expected_calls:
-        vetoes += _expected(task, calls)
-        vetoes += _wrong_values(task, messages, calls)
+        vetoes += _expected(task, messages, calls)
     names = {tool.name for tool in task.tools}
     for name in dict.fromkeys(call.name for call in calls if call.name not in names):
         vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
@@ -212,25 +211,26 @@ def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]
             yield _Call(index, name, arguments, answers.get(call["id"]), fits)
 
 
-def _expected(task: Task, calls: Sequence[_Call]) -> Iterator[Veto]:
-    done = Counter(call.name for call in calls if call.succeeded)
-    missing = Counter(task.expected_calls) - done
-    for name in missing:
-        yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
-    if task.expected_calls and not any(done[name] for name in task.expected_calls):
-        yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
-
-
-def _wrong_values(
+def _expected(
     task: Task, messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]
 ) -> Iterator[Veto]:
+    done = Counter(call.name for call in calls if call.succeeded)
+    for name in Counter(task.expected_calls) - done:
+        yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
+    right = False
     for name, values in zip(task.expected_calls, task.expected_values, strict=False):
-        wrong = []
-        for call in calls:
-            if call.name == name and call.succeeded:
-                wrong.append(_wrong_value(call, values, messages))
-        if wrong and all(wrong):
+        wrong = [
+            _wrong_value(call, values, messages)
+            for call in calls
+            if call.name == name and call.succeeded
+        ]
+        right |= None in wrong
+        if wrong and None not in wrong:
             yield Veto("calls_correct", "wrong_value", f"{name} was called with {wrong[0]}")
+    if task.expected_calls and not any(done[name] for name in task.expected_calls):
+        yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
+    elif task.expected_values and not right:
+        yield Veto("intent_met", "wrong_value", "no expected call had the right values")
 
 
 def _wrong_value(
