@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import pytest
 
@@ -141,3 +142,21 @@ def test_lines_keep_their_numbers_when_some_are_left_out():
     messages = [{"role": "user", "content": str(i)} for i in range(10)]
     shown = transcript(messages, most_lines=4, numbered=True)
     assert shown[1] == '2. user: "1"' and shown[-1] == '10. user: "9"' and len(shown) == 5
+
+
+def test_prompts_of_the_quickstart():
+    """With and without records and values; what they do not replace comes from the package."""
+    folder = pathlib.Path(__file__).parents[2] / "configs" / "quickstart_prompts"
+    prompts = Prompts(str(folder))
+    tools = [{"name": "find", "description": "Finds.", "parameters": {"required": ["city"]}}]
+    fields = {"tools": tools, "category": "x", "calls": 1, "example": {}}
+    aspects = {"persona": 0, "ambiguity": 0, "turns": 0}
+    for values in (None, {"find": {"city": "string"}}):
+        _, request = prompts.messages("task", fields | aspects | {"values": values})
+        assert request["content"] == "Tools: find(city)"
+    call = {"tools": [*tools, tools[0] | {"name": "fin"}], "call": 'find({"city":"Lyon"})'}
+    for world in (None, ["cities: (none)"]):
+        system, request = prompts.messages("tool", call | {"world": world})
+        assert request["content"].endswith('find({"city":"Lyon"}): Finds.')
+        assert ("cities: (none)" in request["content"]) == (world is not None)
+        assert ("changes" in system["content"]) == (world is not None)
