@@ -41,6 +41,7 @@ from trustee_jax.simulation import (
     run,
     run_episode,
 )
+from trustee_jax.simulation.transcript import is_error
 from trustee_jax.tools import load_repository
 from trustee_jax.training.build import build_simulator
 
@@ -165,7 +166,7 @@ def repeated_reads(episodes: Sequence[Episode]) -> tuple[int, int]:
         for message in episode.messages:
             for call in message.get("tool_calls", ()):
                 function, answer = call["function"], answers.get(call["id"])
-                if answer is None or answer.startswith('{"error"'):
+                if answer is None or is_error(answer):
                     continue
                 arguments = json.loads(function["arguments"])
                 key = json.dumps([function["name"], arguments], sort_keys=True)

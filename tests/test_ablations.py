@@ -57,10 +57,14 @@ def test_every_file_is_here() -> None:
 )
 def test_an_ablation_differs_from_its_base_in_nothing_else(name, value, expected) -> None:
     base = flatten(parse(runpy.run_path(str(FOLDER.parent / "debug.py"))["get_config"]()))
+    assert expected.keys() <= base.keys()
+    if all(base[option] == setting for option, setting in expected.items()):
+        with pytest.raises(flags.Error, match="debug has it already"):
+            load(name, f"{value}debug")
+        return
     ablated = flatten(load(name, f"{value}debug"))
     assert ablated.keys() == base.keys()
     # An option that the base already has at that value is no difference.
-    assert expected.keys() <= base.keys()
     assert {k: v for k, v in ablated.items() if v != base[k]} == {
         k: v for k, v in expected.items() if v != base[k]
     }

@@ -29,13 +29,19 @@ def ablate(file: str, base: str, options: Mapping[str, Any]) -> config_dict.Conf
       options: Values by dotted name.
 
     Raises:
-      flags.Error: There is no such base.
+      flags.Error: There is no such base, or it has all of these options already.
     """
     folder = pathlib.Path(file).absolute().parents[1]
     names = sorted(path.stem for path in folder.glob("*.py"))
     if base not in names:
         raise wrong(base, f"a base: {', '.join(names)}")
-    return override(runpy.run_path(str(folder / f"{base}.py"))["get_config"](), options)
+    config = runpy.run_path(str(folder / f"{base}.py"))["get_config"]()
+    before = config.to_json()
+    ablated = override(config, options)
+    if options and ablated.to_json() == before:
+        others = ", ".join(name for name in names if name != base)
+        raise wrong(base, f"another base, which this changes (of {others}): {base} has it already")
+    return ablated
 
 
 def split(parameter: str, form: str) -> tuple[str, str]:

@@ -330,6 +330,25 @@ def test_flooding_does_not_make_an_episode_invalid(make_simulator, make_task):
     assert "left out" in prompts_of(engine, "verifier")[0]
 
 
+def test_flooding_a_call_does_not_make_an_episode_invalid(make_simulator, make_task):
+    """Neither its tool nor the verifier need the whole of an argument."""
+    arguments = json.dumps({"city": "w" * 9000})
+    call = f'<tool_call>{{"name": "find_hotels", "arguments": {arguments}}}</tool_call>'
+    small = SimulatorConfig(max_tokens=64)
+    simulator = make_simulator(
+        max_length=9000,
+        user=small,
+        tool=small,
+        verifier=VerifierConfig(max_tokens=64),
+        task=small,
+        world=WorldConfig(enabled=False),
+    )
+    episode, engine = play(simulator, make_task(), Script([call, "Done."], met=(False,) * 5))
+    assert episode.valid and episode.reward == -1, (episode.cause, episode.detail)
+    assert episode.counts.executed_calls == 1
+    assert "ww [...] ww" in prompts_of(engine, "tool")[0]
+
+
 def test_flooding_the_records_does_not_make_an_episode_invalid(make_simulator, make_task):
     names = iter(range(99))
 

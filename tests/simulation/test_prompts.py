@@ -6,6 +6,7 @@ import pytest
 from trustee_jax.errors import ConfigError
 from trustee_jax.simulation import CRITERIA, Prompts, SimulationConfig, Simulator, SimulatorConfig
 from trustee_jax.simulation.config import PolicyConfig, VerifierConfig, WorldConfig
+from trustee_jax.simulation.schemas import planned_task_schema, task_schema
 from trustee_jax.simulation.transcript import transcript
 
 FINISHED = {
@@ -152,11 +153,27 @@ def test_prompts_of_the_quickstart():
     fields = {"tools": tools, "category": "x", "calls": 1, "example": {}}
     aspects = {"persona": 0, "ambiguity": 0, "turns": 0}
     for values in (None, {"find": {"city": "string"}}):
-        _, request = prompts.messages("task", fields | aspects | {"values": values})
+        system, request = prompts.messages("task", fields | aspects | {"values": values})
         assert request["content"] == "Tools: find(city)"
-    call = {"tools": [*tools, tools[0] | {"name": "fin"}], "call": 'find({"city":"Lyon"})'}
+        examples = [json.loads(line) for line in system["content"].splitlines() if line[:1] == "{"]
+        assert len(examples) == 4
+        for example in examples:
+            schema = (
+                task_schema(("x",), 1, 120) if values is None else planned_task_schema({}, 1, 9)
+            )
+            assert list(example) == schema["required"]
+            (expected,) = example["expected_calls"]
+            assert isinstance(expected, str if values is None else dict)
+    call = {
+        "tools": [*tools, tools[0] | {"name": "fin"}],
+        "call": 'find({"city":"Lyon"})',
+        "history": ["user: 1", 'assistant calls: fin({"x":1})', 'tool returns: {"y":2}'],
+    }
     for world in (None, ["cities: (none)"]):
         system, request = prompts.messages("tool", call | {"world": world})
         assert request["content"].endswith('find({"city":"Lyon"}): Finds.')
+        assert '{"y":2}' in request["content"]
         assert ("cities: (none)" in request["content"]) == (world is not None)
         assert ("changes" in system["content"]) == (world is not None)
+    _, request = prompts.messages("tool", call | {"world": None, "call": "other({})"})
+    assert request["content"].endswith("other({}): Unknown.")

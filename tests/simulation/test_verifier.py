@@ -224,6 +224,28 @@ def test_what_code_can_tell(make_task, turns, expected):
     assert all(veto.reason for veto in found)
 
 
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        ('{"error":"full"}', True),
+        ('{"message":"sold out","error":true}', True),
+        ('{"error":"' + "x" * 500, True),  # cut
+        ('{"error":{"code":404}}', True),
+        ('{"error":false,"number":"BK20391"}', False),
+        ('{"error":"","number":"BK20391"}', False),
+        ('{"error":"None","number":"BK20391"}', False),
+        ('{"error":0,"number":"BK20391"}', False),
+        ('{"error":"","list":["' + "x" * 500, False),
+        ('{"errors":["none"]}', False),
+        ('["error"]', False),
+    ],
+)
+def test_an_error_is_one_that_says_something(make_task, answer, failed):
+    turns = FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, answer), "Done."
+    found = {veto.check for veto in find_vetoes(make_task(), dialogue(*turns))}
+    assert ("expected_call" in found) == failed
+
+
 def test_a_read_after_a_change_is_no_repetition(make_task):
     later = ("call", "find_hotels", {"city": "Lyon"}, '{"hotel":"none left"}')
     assert find_vetoes(make_task(), dialogue(FOUND, BOOKED, later, "Done.")) == []

@@ -152,6 +152,11 @@ def test_the_first_draw_that_gives_a_task_counts(monkeypatch, at_once, backwards
     assert len(set(drawn)) == len(drawn) == collection.draws
     if at_once == 1:
         assert len(drawn) == 1 + 4 + 5
+    # Every draw is one of three things, and what is not played may be written again.
+    failed = collection.failures.total()
+    assert len(drawn) == len(collection.groups) + collection.surplus + failed
+    assert collection.surplus > 0 or not backwards or at_once < 3
+    assert len(collection.recent.state()["texts"]) == len(collection.groups)
     assert len(collection.failures) == 1 and collection.failures["task_malformed"] <= 3 + 5
 
 

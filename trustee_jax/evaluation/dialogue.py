@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trustee_jax.simulation import Change, Evidence
-from trustee_jax.simulation.transcript import call_text
+from trustee_jax.simulation.transcript import call_text, is_error
 from trustee_jax.simulation.world import (
     ImpossibleChange,
     Records,
@@ -57,7 +57,7 @@ def calls_of(messages: Sequence[Mapping[str, Any]]) -> list[Call]:
             if not isinstance(arguments, Mapping):
                 continue
             answer = answers.get(call["id"])
-            failed = answer is None or messages[answer]["content"].startswith('{"error":')
+            failed = answer is None or is_error(messages[answer]["content"])
             calls.append(
                 Call(index, place, call["id"], call["function"]["name"], arguments, answer, failed)
             )

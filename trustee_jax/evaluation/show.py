@@ -17,6 +17,8 @@ _LOG_WIDTH = 116  # what the tables need
 _LEGEND = (
     "Caught: the verdict finds a criterion not met that the fault has broken; with Wilson's 95% "
     "interval.\nLess sure: the probability of met is lower than for the episode without the fault."
+    "\nClean: of a run's own episodes, only those that no veto objects to can be taken for clean; "
+    "whether\nvetoes fail clean ones, --gold and --clean tell."
 )
 
 

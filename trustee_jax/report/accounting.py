@@ -37,12 +37,20 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
         _parted(
             "Tasks drawn",
             "draws of tools and aspects",
-            [("written", _column(steps, "tasks/written")), *_causes(steps, "tasks/failed_")],
+            [
+                ("written", _column(steps, "tasks/written")),
+                ("surplus", _column(steps, "tasks/surplus")),
+                *_causes(steps, "tasks/failed_"),
+            ],
         ),
         _parted(
             "Tasks written",
             "tasks, used or refused",
-            [("used", _column(steps, "tasks/written")), *_causes(steps, "tasks/rejected_")],
+            [
+                ("used", _column(steps, "tasks/written")),
+                ("surplus", _column(steps, "tasks/surplus")),
+                *_causes(steps, "tasks/rejected_"),
+            ],
         ),
         _parted(
             "Groups",

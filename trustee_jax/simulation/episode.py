@@ -32,7 +32,7 @@ from trustee_jax.simulation.simulator import (
     tool_fields,
 )
 from trustee_jax.simulation.task import Task
-from trustee_jax.simulation.transcript import call_text, compact_json
+from trustee_jax.simulation.transcript import call_text, compact_json, is_error
 from trustee_jax.simulation.verdict import Verdict
 from trustee_jax.simulation.verifier import Evidence, verify
 from trustee_jax.simulation.world import ImpossibleChange, World, apply_changes
@@ -271,7 +271,7 @@ class _Play:
         """Why the world does not allow the changes of a tool's answer."""
         if self.world is None:
             return None
-        if "error" in answer["result"] and answer["changes"]:
+        if is_error(answer["result"]) and answer["changes"]:
             return "a failed call changes nothing"
         try:
             apply_changes(self.world.records, answer["changes"])

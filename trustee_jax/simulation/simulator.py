@@ -21,9 +21,9 @@ Problem = Literal["too_long", "refused", "length", "malformed"]
 Key = tuple[int, ...]
 
 ROLE_KEYS = {"task": 0, "policy": 1, "user": 2, "tool": 3, "verifier": 4, "world": 5}
-# Characters a line and number of lines that a conversation, the records and their changes are cut
-# to, in turn, until they fit: a policy that floods its simulators must not get away with an episode
-# that does not count.
+# Characters a line and number of lines that a conversation, a call, the records and their changes
+# are cut to, in turn, until they fit: a policy that floods its simulators must not get away with an
+# episode that does not count.
 _CUTS = ((None, None), (2000, None), (500, None), (125, 40))
 
 
@@ -129,7 +129,7 @@ class Simulator:
           schema: what the answer is held to.
           key: what the sample depends on besides the try; different for every question of a run.
           messages: the conversation, rendered as the template's `history`; cut only if the whole
-            does not fit the simulator's context, as are the fields `world` and `changes`.
+            does not fit the simulator's context, as are the fields `call`, `world` and `changes`.
           check: returns what is wrong with an answer that fits the schema, or None.
           usage: is added to.
           options: in place of the role's own.
@@ -230,6 +230,8 @@ class Simulator:
             for name in ("world", "changes"):
                 if fields.get(name):
                     cut[name] = cut_lines(fields[name], width, lines)
+            if "call" in fields:
+                (cut["call"],) = cut_lines([fields["call"]], width)
             prompt = self.prompts.messages(role, {**fields, **cut})
             tokens = self.format.prompt(prompt, thinking=self._thinks(options))
             if len(tokens) <= room:

@@ -5,6 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# What models write into the field of an error that did not happen.
+_NO_ERROR = ("", "none", "null", "false", "no error")
+_NO_ERROR_BEGINS = tuple(f'{{"error":{text}' for text in ('""', "false", "null", "0,"))
 _PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -17,6 +20,24 @@ def call_text(name: str, arguments: Mapping[str, Any] | str) -> str:
     """Writes a call as `name(arguments)`; arguments are an object or its JSON."""
     shown = name if _PLAIN_NAME.fullmatch(name) else compact_json(name)
     return f"{shown}({arguments if isinstance(arguments, str) else compact_json(arguments)})"
+
+
+def is_error(answer: Mapping[str, Any] | str) -> bool:
+    """Whether a tool's answer says that the call failed.
+
+    A field `error` says so, unless what it says is that there is none.
+
+    Args:
+      answer: the answer, or its JSON, possibly cut.
+    """
+    if isinstance(answer, str):
+        try:
+            answer = json.loads(answer)
+        except (ValueError, RecursionError):
+            text = str(answer)
+            return text.startswith('{"error":') and not text.startswith(_NO_ERROR_BEGINS)
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    return bool(error) and str(error).strip().casefold() not in _NO_ERROR
 
 
 def transcript(

@@ -11,6 +11,7 @@ from typing import Any
 from trustee_jax.simulation.contradictions import contradicts
 from trustee_jax.simulation.solvability import plain_words
 from trustee_jax.simulation.task import Task
+from trustee_jax.simulation.transcript import is_error
 from trustee_jax.simulation.verdict import Veto
 from trustee_jax.tools import check_arguments
 
@@ -189,7 +190,7 @@ class _Call:
     @property
     def succeeded(self) -> bool:
         """Whether the tool answered, and not with an error."""
-        return self.fits and self.answer is not None and not self.answer.startswith('{"error":')
+        return self.fits and self.answer is not None and not is_error(self.answer)
 
 
 def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]:
@@ -238,9 +239,16 @@ def _wrong_value(
 ) -> str | None:
     """The first argument that contradicts what was wanted, for a reader."""
     known: set[str] = set()
+    own: set[str] = set()
     for message in messages[: call.message]:
-        if message["role"] in ("user", "tool"):
-            known.update(plain_words(message.get("content") or ""))
+        words = plain_words(message.get("content") or "")
+        if message["role"] == "user":
+            known.update(words)
+        elif message["role"] == "tool":
+            # A tool that repeats its arguments does not make them right.
+            known.update(word for word in words if word not in own)
+        for earlier in message.get("tool_calls") or ():
+            own.update(plain_words(str(earlier["function"]["arguments"])))
     for parameter, expected in values.items():
         given = (call.arguments or {}).get(parameter)
         if contradicts(expected, given, known):

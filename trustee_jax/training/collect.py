@@ -86,6 +86,7 @@ class Collection:
       draws: Draws of tools and aspects.
       failures: Draws without a task, by cause.
       rejections: Tasks that were written and refused, by reason.
+      surplus: Draws that gave a task while an earlier one of the same task did, too.
       refills: Groups that were played in addition.
       work: By phase, "tasks" and "episodes".
     """
@@ -96,6 +97,7 @@ class Collection:
     draws: int = 0
     failures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     rejections: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    surplus: int = 0
     refills: int = 0
     work: dict[str, Work] = dataclasses.field(
         default_factory=lambda: {"tasks": Work(), "episodes": Work()}
@@ -233,6 +235,7 @@ class Collector:
                     found[index][draw] = task
                     return
 
+        before = recent.state()
         lanes = range(min(options.draws_at_once, options.task_draws))
         self._drive(
             collection,
@@ -241,9 +244,14 @@ class Collector:
             total=len(indices),
             finished=lambda: sum(map(bool, found.values())),
         )
-        collection.groups += [
-            Group(tasks[min(tasks)], index) for index, tasks in found.items() if tasks
-        ]
+        # What is not played may be written again.
+        recent.restore(before)
+        for index, tasks in found.items():
+            if tasks:
+                task = tasks[min(tasks)]
+                collection.groups.append(Group(task, index))
+                collection.surplus += len(tasks) - 1
+                recent.add(task.text)
         return details
 
     def _play(self, collection: Collection, wanted: Sequence[tuple[Group, int]]) -> None:
