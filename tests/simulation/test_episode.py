@@ -307,21 +307,22 @@ def test_policy_refusal_is_typed(make_simulator, make_task):
     assert (episode.cause, episode.detail) == ("policy_refused", "no such adapter")
 
 
+def small_simulator(make_simulator, world: WorldConfig) -> Simulator:
+    """One whose context is soon full."""
+    small = SimulatorConfig(max_tokens=64)
+    judge = VerifierConfig(max_tokens=64)
+    return make_simulator(
+        max_length=9000, user=small, tool=small, task=small, verifier=judge, world=world
+    )
+
+
 def test_flooding_does_not_make_an_episode_invalid(make_simulator, make_task):
     """A policy must not escape its verdict by writing more than its judges can read."""
     calls = "".join(
         f'<tool_call>{{"name": "n{i}", "arguments": {{}}}}</tool_call>' for i in range(150)
     )
     script = Script([FIND, "w" * 9000, calls, "Done."], user=["Go on."], met=(False,) * 5)
-    small = SimulatorConfig(max_tokens=64)
-    simulator = make_simulator(
-        max_length=9000,
-        user=small,
-        tool=small,
-        verifier=VerifierConfig(max_tokens=64),
-        task=small,
-        world=WorldConfig(enabled=False),
-    )
+    simulator = small_simulator(make_simulator, WorldConfig(enabled=False))
     episode, engine = play(simulator, make_task(), script)
     assert episode.valid and episode.reward == -1 and episode.ended == "user"
     for request in engine.requests:
@@ -334,15 +335,7 @@ def test_flooding_a_call_does_not_make_an_episode_invalid(make_simulator, make_t
     """Neither its tool nor the verifier need the whole of an argument."""
     arguments = json.dumps({"city": "w" * 9000})
     call = f'<tool_call>{{"name": "find_hotels", "arguments": {arguments}}}</tool_call>'
-    small = SimulatorConfig(max_tokens=64)
-    simulator = make_simulator(
-        max_length=9000,
-        user=small,
-        tool=small,
-        verifier=VerifierConfig(max_tokens=64),
-        task=small,
-        world=WorldConfig(enabled=False),
-    )
+    simulator = small_simulator(make_simulator, WorldConfig(enabled=False))
     episode, engine = play(simulator, make_task(), Script([call, "Done."], met=(False,) * 5))
     assert episode.valid and episode.reward == -1, (episode.cause, episode.detail)
     assert episode.counts.executed_calls == 1
@@ -359,15 +352,7 @@ def test_flooding_the_records_does_not_make_an_episode_invalid(make_simulator, m
         return json.dumps({"result": {"ok": True}, "changes": changes})
 
     script = Script([BOOK * 3, BOOK * 3, BOOK * 3, "Done."], overrides={"tool": tool})
-    small = SimulatorConfig(max_tokens=64)
-    simulator = make_simulator(
-        max_length=9000,
-        user=small,
-        tool=small,
-        verifier=VerifierConfig(max_tokens=64),
-        task=small,
-        world=WorldConfig(max_tokens=64),
-    )
+    simulator = small_simulator(make_simulator, WorldConfig(max_tokens=64))
     episode, engine = play(simulator, make_task(world={"bookings": []}), script)
     assert episode.valid, (episode.cause, episode.detail)
     assert episode.counts.changes == len(episode.world["bookings"]) == 27
