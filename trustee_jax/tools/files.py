@@ -161,6 +161,8 @@ def _syntax(error: Exception, text: str) -> str:
     fix = "correct it"
     if isinstance(error, json.JSONDecodeError):
         before, after = text[: error.pos].rstrip(), text[error.pos :].lstrip()
+        if after.startswith(","):  # where Python 3.13 places it
+            before, after = f"{before},", after[1:].lstrip()
         if after.startswith(("}", "]")) and before.endswith(","):
             fix = f"drop the comma before the {after[0]!r}"
         elif after.startswith("'"):
