@@ -96,6 +96,7 @@ LOOSE = {"type": "object", "properties": {"a": {"type": "string"}}, "required": 
         ({"parameters": None}, "parameters:", '"object"'),
         ({"parameters": schema(a={"type": "str"})}, "parameters.properties.a.type:", "'str'"),
         ({"parameters": schema(a={"enum": 3})}, "parameters.properties.a.enum:", "3"),
+        ({"parameters": schema(a={"enum": []})}, "parameters.properties.a.enum:", "no values"),
         ({"parameters": schema(a={"pattern": "["})}, "parameters.properties.a.pattern:", "["),
         ({"parameters": schema(a={"minimum": "1"})}, "parameters.properties.a.minimum:", '"1"'),
         ({"parameters": LOOSE}, "parameters.required:", "'b'"),

@@ -85,6 +85,11 @@ def _parameter_problems(schema: Any) -> list[str]:
                 problems.append(f"{_dotted((*path, 'required'))}: {found}")
     if "properties" not in schema and schema.get("required") and _OPENING.isdisjoint(schema):
         problems.append("parameters.required: there are no properties; define or drop them")
+    problems += [
+        f"{_dotted((*path, 'enum'))}: there are no values to choose from; list them, or drop it"
+        for path, node in _nodes(schema)
+        if node.get("enum") == []
+    ]
     resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
     for path, reference in _references(schema):
         if not _resolves(resolver, reference):
@@ -111,16 +116,20 @@ def _resolves(resolver: Any, reference: str) -> bool:
     return False
 
 
-def _references(node: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def _references(schema: Any) -> Iterator[tuple[Path, str]]:
+    for path, node in _nodes(schema):
+        if isinstance(reference := node.get("$ref"), str):
+            yield (*path, "$ref"), reference
+
+
+def _nodes(node: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every object within a schema, itself included, with its path."""
     if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "$ref" and isinstance(value, str):
-                yield (*path, key), value
-            else:
-                yield from _references(value, (*path, key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _references(value, (*path, index))
+        yield path, node
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in children:
+        if isinstance(value, dict | list):
+            yield from _nodes(value, (*path, key))
 
 
 def _dotted(path: Any) -> str:
