@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.training.steps = 3
     config.training.tasks_per_step = 2
     config.training.group_size = 4
-    config.training.task_draws = 4  # of two tries each; half of the written tasks can be solved
+    config.training.task_draws = 4  # of two tries each; one written task in three can be solved
     config.training.draws_at_once = 2  # on slots that would be idle
     config.training.refill_groups = 1  # a group of equal rewards makes room for one more
     config.training.checkpoint_every = 1
