@@ -1,4 +1,7 @@
-"""A tiny random model: the whole loop in seconds, to try changes of the code. It learns nothing."""
+"""A tiny random model: the whole loop in seconds, to try changes of the code. It learns nothing.
+
+Its rewards are all -1, which makes no update; --config.learner.uniform_groups=keep makes one.
+"""
 
 from ml_collections import ConfigDict
 

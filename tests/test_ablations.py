@@ -59,7 +59,7 @@ def test_an_ablation_differs_from_its_base_in_nothing_else(name, value, expected
     base = flatten(parse(runpy.run_path(str(FOLDER.parent / "debug.py"))["get_config"]()))
     assert expected.keys() <= base.keys()
     if all(base[option] == setting for option, setting in expected.items()):
-        with pytest.raises(flags.Error, match="debug has it already"):
+        with pytest.raises(flags.Error, match="base debug has already what"):
             load(name, f"{value}debug")
         return
     ablated = flatten(load(name, f"{value}debug"))

@@ -40,7 +40,10 @@ def ablate(file: str, base: str, options: Mapping[str, Any]) -> config_dict.Conf
     ablated = override(config, options)
     if options and ablated.to_json() == before:
         others = ", ".join(name for name in names if name != base)
-        raise wrong(base, f"another base, which this changes (of {others}): {base} has it already")
+        raise flags.Error(
+            f"--config: the base {base} has already what {pathlib.Path(file).name} changes; name "
+            f"another one after the colon, or after the value and a comma: {others}"
+        )
     return ablated
 
 
@@ -56,7 +59,7 @@ def split(parameter: str, form: str) -> tuple[str, str]:
     """
     value, _, base = parameter.partition(",")
     if not value:
-        raise wrong(parameter, form)
+        raise wrong(parameter, f"{form}; a comma and a base may follow")
     return value, base or BASE
 
 
@@ -69,7 +72,7 @@ def number(text: str, form: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise wrong(text, form) from None
+        raise wrong(text, f"{form}; a comma and a base may follow") from None
 
 
 def wrong(given: str, form: str) -> flags.Error:

@@ -1,4 +1,4 @@
-"""One aspect pinned at its hardest from the first step on: `hardest.py:calls`, `:calls,debug`."""
+"""One aspect pinned at its hardest from the first step on: `hardest.py:turns`, `:calls,debug`."""
 
 from ml_collections import ConfigDict
 

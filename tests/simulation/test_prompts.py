@@ -70,6 +70,16 @@ def test_own_folder_replaces_file_by_file(tmp_path):
             "{% block instructions %}{{ wish }}{% endblock %}{% block request %}{% endblock %}",
             "'wish' is undefined",
         ),
+        (
+            "user.jinja",
+            "{% block instructions %}{% endblock %}{% block request %}{% endblock %}\nBe kind.",
+            "'Be kind.' stands outside",
+        ),
+        (
+            "user.jinja",
+            "{{ query }}{% block instructions %}{% endblock %}{% block request %}{% endblock %}",
+            "stands outside",
+        ),
         ("tool.jinja", "{% block", "user.jinja|tool.jinja"),
         ("verifer.jinja", "", "rename it to one of task.jinja"),
         ("policy_brief.jinja", "{{ tools }}", "'tools' is undefined"),

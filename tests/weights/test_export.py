@@ -41,6 +41,8 @@ def test_round_trip_through_transformers(
         np.testing.assert_array_equal(mine[name], value, err_msg=name)
     assert open_checkpoint(str(folder)).config == checkpoint.config
     assert not list(tmp_path.glob(".*"))
+    # Whoever may read one file may read all.
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
 
 
 @pytest.mark.parametrize("scan", [False, True])

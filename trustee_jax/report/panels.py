@@ -139,7 +139,7 @@ def _reward(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     )
     yield Panel(
         "Nothing to grade",
-        {"reward/no_call": "no tool called"},
+        {"reward/no_call": "no call that fits a tool"},
         "share of the valid episodes, rewarded -1 without a verdict",
         limits=(0.0, 1.0),
     )

@@ -90,7 +90,8 @@ class Prompts:
 
         Raises:
           ConfigError: the folder does not exist or holds a file of another name, or a template is
-            broken, lacks a block or uses a field that it does not receive.
+            broken, lacks a block, has text outside of them or uses a field that it does not
+            receive.
         """
         names = [*_SAMPLE_FIELDS, *POLICY_PROMPTS]
         self._folders = [_OWN_FOLDER]
@@ -115,6 +116,7 @@ class Prompts:
             try:
                 self._templates[name] = environment.get_template(f"{name}.jinja")
                 if name in _SAMPLE_FIELDS:
+                    _check_outside(environment, Path(str(self._templates[name].filename)))
                     self.messages(name, _SAMPLE_FIELDS[name])
                 else:
                     self._templates[name].render()
@@ -139,3 +141,13 @@ class Prompts:
     def _path(self, name: str) -> str:
         files = (folder / f"{name}.jinja" for folder in self._folders)
         return str(next((file for file in files if file.exists()), name))
+
+
+def _check_outside(environment: jinja2.Environment, file: Path) -> None:
+    """Refuses what would never be sent."""
+    for node in environment.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, jinja2.nodes.Output):
+            for part in node.nodes:
+                text = part.data.strip() if isinstance(part, jinja2.nodes.TemplateData) else "{{"
+                if text:
+                    raise LookupError(f"{text[:40]!r} stands outside of its two blocks")

@@ -41,7 +41,7 @@ trustee tools: the functions that the policy may call (a SOURCE is "starter", a 
   trustee tools show SOURCE NAME
       One tool, as the policy sees it.
   trustee tools check SOURCE
-      Prints everything that is wrong with a file; exit status 2 if there is anything.
+      Prints what is wrong with a file, tool by tool; exit status 2 if there is anything.
   trustee tools stats SOURCE
       Sizes: categories, parameters, types, bytes.
   trustee tools synthesize --domains=library,garden --model=hub:Qwen/Qwen3-8B --output=tools.json

@@ -190,9 +190,12 @@ def _write_weights(
             if writes:
                 content[tensor.name] = value
         if writes:
-            save_file(
-                content, folder / file, metadata={"format": "pt"}
-            )  # transformers insists on a format
+            path = folder / file
+            path.touch()  # save_file alone leaves it to its owner
+            mode = path.stat().st_mode
+            # transformers insists on a format
+            save_file(content, path, metadata={"format": "pt"})
+            path.chmod(mode)
     if writes and len(files) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
         _write_json(folder / INDEX, index)
