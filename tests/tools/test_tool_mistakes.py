@@ -99,7 +99,9 @@ def test_a_parameter_may_be_called_like_a_keyword():
         ('[{"name": "f",}]', "drop the comma before the '}'"),
         ("[{'name': 1}]", "single ones"),
         ("[ // tools\n]", "JSON has none"),
-        ('[{"name": "f"}', "correct it"),
+        ('[{"name": "f"}', "complete it"),
+        ("", "write the tools"),
+        ('[{"name" "f"}]', "correct it"),
     ],
 )
 def test_broken_json_is_placed_with_its_remedy(tmp_path, text, remedy):

@@ -35,6 +35,14 @@ def test_a_log_gets_few_plain_lines() -> None:
     ]
 
 
+def test_the_end_of_a_phase_is_shown_once() -> None:
+    console, clock = _console(terminal=False), _Clock()
+    with Progress(9, console=console, clock=clock).phase(1, "learning", 1) as advance:
+        clock.now = 40.0
+        advance(1, tokens=400)
+    assert console.file.getvalue() == "step 1/9  learning 1/1  400 tokens, 10/s  40.0 s\n"
+
+
 def test_a_terminal_gets_a_live_line_and_one_that_stays() -> None:
     console = _console(terminal=True)
     with Progress(9, console=console) as progress:

@@ -169,6 +169,8 @@ def _syntax(error: Exception, text: str) -> str:
             fix = "write double quotes instead of single ones"
         elif after.startswith(("//", "/*", "#")):
             fix = "drop the comment, JSON has none"
+        elif not after:
+            fix = "it ends too early, complete it" if before else "it is empty, write the tools"
     return f"not valid JSON: {error}; {fix}"
 
 

@@ -92,7 +92,7 @@ class Progress:
             speed = _speed(tokens, self._clock() - start)
             if self._live is not None and task is not None:
                 self._live.update(task, completed=done, speed=speed)
-            elif self._clock() - shown >= _PLAIN_INTERVAL:
+            elif done < total and self._clock() - shown >= _PLAIN_INTERVAL:
                 shown = self._clock()
                 self._plain(label, done, total, speed, shown - start)
 
