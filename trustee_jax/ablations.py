@@ -34,7 +34,7 @@ def ablate(file: str, base: str, options: Mapping[str, Any]) -> config_dict.Conf
     folder = pathlib.Path(file).absolute().parents[1]
     names = sorted(path.stem for path in folder.glob("*.py"))
     if base not in names:
-        raise wrong(base, f"a base: {', '.join(names)}")
+        raise flags.Error(f"--config: there is no base {base!r}; name one of {', '.join(names)}")
     config = runpy.run_path(str(folder / f"{base}.py"))["get_config"]()
     before = config.to_json()
     ablated = override(config, options)
@@ -59,7 +59,7 @@ def split(parameter: str, form: str) -> tuple[str, str]:
     """
     value, _, base = parameter.partition(",")
     if not value:
-        raise wrong(parameter, f"{form}; a comma and a base may follow")
+        raise wrong(parameter, form)
     return value, base or BASE
 
 
@@ -72,15 +72,17 @@ def number(text: str, form: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise wrong(text, f"{form}; a comma and a base may follow") from None
+        raise wrong(text, form) from None
 
 
 def wrong(given: str, form: str) -> flags.Error:
-    """The error for a parameter that cannot be read.
+    """The error for a value that cannot be read.
 
     Args:
       given: What is wrong with it.
       form: What to write.
     """
     # Shown as it is, while a ValueError out of a config file comes with its traceback.
-    return flags.Error(f"{given!r} after the colon of --config: write {form}")
+    return flags.Error(
+        f"{given!r} after the colon of --config: write {form}; a comma and a base may follow"
+    )
