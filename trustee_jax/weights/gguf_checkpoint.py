@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, parse_config
-from trustee_jax.weights.gguf_file import GGUFTensor, read_gguf
+from trustee_jax.weights.gguf_file import GGUFTensor
+from trustee_jax.weights.gguf_split import read_model
 from trustee_jax.weights.names import from_gguf
 
 if TYPE_CHECKING:
@@ -20,17 +21,17 @@ _LOW_FREQ, _HIGH_FREQ, _ORIGINAL_CONTEXT = 1.0, 4.0, 8192
 
 
 class GGUFCheckpoint(Checkpoint):
-    """A llama, qwen2 or qwen3 GGUF file; tensors are dequantised to float32 as they are read."""
+    """A llama, qwen2 or qwen3 model in GGUF; tensors are dequantised to float32 as they are read."""
 
     def __init__(self, path: pathlib.Path, source: str) -> None:
-        """Opens the header.
+        """Opens the header, of a split model those of all parts.
 
         Raises:
-          CheckpointError: The file is truncated or describes something that is not supported.
+          CheckpointError: A file is missing or truncated or describes something that is not supported.
         """
         self.source = source
         self._path = path
-        self._metadata, tensors = read_gguf(path)
+        self._metadata, tensors = read_model(path)
         self.config = parse_config(path, hf_config(path, self._metadata, tensors))
         tensors.pop(_ROPE_FACTORS, None)
         self._tensors: dict[str, GGUFTensor] = {}
@@ -53,7 +54,8 @@ class GGUFCheckpoint(Checkpoint):
 
     def file(self, name: str) -> str:
         """See `Checkpoint`."""
-        return str(self._path)
+        tensor = self._tensors.get(name)
+        return str(tensor.path if tensor else self._path)
 
     def read(self, name: str, index: Index) -> np.ndarray:
         """See `Checkpoint`. Only the rows and blocks that `index` touches are dequantised."""

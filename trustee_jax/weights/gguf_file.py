@@ -8,6 +8,7 @@ docs/gguf.md, versions 2 and 3.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import mmap
 import pathlib
@@ -45,12 +46,14 @@ class GGUFTensor:
       block: Elements and bytes of one quantisation block.
       data: uint8[rows, bytes per row], memory-mapped; rows are the product of all dimensions but
         the last.
+      path: The file that holds it.
     """
 
     shape: tuple[int, ...]
     quantisation: Any
     block: tuple[int, int]
     data: np.ndarray
+    path: pathlib.Path
 
     def read(self, rows: slice | np.ndarray, columns: slice) -> np.ndarray:
         """Dequantises a part.
@@ -153,21 +156,36 @@ def _tensor_entry(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
     return name, tuple(reversed(dims)), cursor.scalar("I"), cursor.scalar("Q")
 
 
+@functools.cache
+def storage_types() -> dict[int, tuple[Any, tuple[int, int]]]:
+    """What `gguf` can dequantise.
+
+    Returns:
+      By number in the file: the `gguf.GGMLQuantizationType`, and elements and bytes of a block.
+    """
+    import gguf
+
+    types = {}
+    for quantisation, block in gguf.GGML_QUANT_SIZES.items():
+        try:
+            gguf.dequantize(np.zeros((1, block[1]), np.uint8), quantisation)
+        except NotImplementedError:
+            continue
+        types[int(quantisation)] = (quantisation, block)
+    return types
+
+
 def _map_tensor(
     path: pathlib.Path, buffer: mmap.mmap, name: str, shape: tuple[int, ...], kind: int, start: int
 ) -> GGUFTensor:
-    import gguf
-
-    try:
-        quantisation = gguf.GGMLQuantizationType(kind)
-        block = gguf.GGML_QUANT_SIZES[quantisation]
-        gguf.dequantize(np.zeros((1, block[1]), np.uint8), quantisation)
-    except (ValueError, KeyError, NotImplementedError) as error:
+    if kind not in storage_types():
+        known = ", ".join(quantisation.name for quantisation, _ in storage_types().values())
         raise CheckpointError(
             path,
-            f"tensor {name} has storage type {kind}, which cannot be dequantised ({error})",
-            "use a file with Q4_1, Q8_0, Q4_K, Q6_K, F16, BF16 or F32 tensors",
-        ) from error
+            f"tensor {name} has storage type {_type_name(kind)}, which cannot be dequantised",
+            f"use a file with tensors of {known}",
+        )
+    quantisation, block = storage_types()[kind]
     rows = math.prod(shape[:-1])
     if not shape or shape[-1] % block[0]:
         raise CheckpointError(path, f"tensor {name} of shape {shape} has broken rows", _AGAIN)
@@ -176,4 +194,13 @@ def _map_tensor(
         problem = f"truncated: tensor {name} ends {missing} bytes past the end of the file"
         raise CheckpointError(path, problem, _AGAIN)
     data = np.frombuffer(buffer, np.uint8, rows * row_bytes, start).reshape(rows, row_bytes)
-    return GGUFTensor(shape, quantisation, block, data)
+    return GGUFTensor(shape, quantisation, block, data, path)
+
+
+def _type_name(kind: int) -> str:
+    import gguf
+
+    try:
+        return f"{kind} ({gguf.GGMLQuantizationType(kind).name})"
+    except ValueError:
+        return str(kind)
