@@ -148,7 +148,7 @@ cd "$(dirname "$0")/.."
 
 case $COMMAND in
   up | train)
-    [[ " $*" == *" --config="* && " $*" == *" --workdir="* ]] || die "$COMMAND needs --config= and --workdir="
+    [[ " $*" == *" --config"[=\ ]* && " $*" == *" --workdir"[=\ ]* ]] || die "$COMMAND needs --config= and --workdir="
     "$COMMAND" "$@"
     ;;
   create | install | delete)

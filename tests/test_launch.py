@@ -71,6 +71,13 @@ def test_up_creates_installs_and_trains(cloud: _Cloud) -> None:
     )
 
 
+def test_flags_may_have_their_value_after_a_space(cloud: _Cloud) -> None:
+    spaced = [part for flag in FLAGS for part in flag.split("=")]
+    calls = cloud.run("train", "run", *spaced, ZONE="z")
+    assert cloud.done.returncode == 0, cloud.done.stderr
+    assert r"--config configs/debug.py --workdir /mnt/runs/a\ b" in calls[0]
+
+
 def test_up_goes_on_where_the_slice_exists(cloud: _Cloud) -> None:
     assert _verbs(cloud.run("up", "run", *FLAGS, node="READY", ZONE="z")) == [
         "tpu-vm scp",

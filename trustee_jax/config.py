@@ -248,8 +248,35 @@ def unknown_field(name: str, value: Any) -> ConfigError:
 
 def expected_type(name: str) -> str | None:
     """What the option of that dotted name takes, in words; None if there is no such option."""
-    value = flatten(Config()).get(name)
-    return None if value is None else _WORDS.get(type(value), "a tuple")
+    hint = _hint(name)
+    return None if hint is None else _in_words(hint)
+
+
+def choices(name: str) -> str:
+    """What the option of that dotted name may be, where its default does not show it; or empty."""
+    hint = _hint(name)
+    if types.NoneType in typing.get_args(hint):
+        return f"None, or {_in_words(hint)}"
+    return _in_words(hint) if typing.get_origin(hint) is Literal else ""
+
+
+def _hint(name: str) -> Any:
+    """The type of the option of that dotted name; None if there is no such option."""
+    hint: Any = Config
+    for part in name.split("."):
+        if not dataclasses.is_dataclass(hint):
+            return None
+        hint = typing.get_type_hints(hint).get(part)
+    return None if dataclasses.is_dataclass(hint) else hint
+
+
+def _in_words(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if types.NoneType in args:
+        return _in_words(next(arg for arg in args if arg is not types.NoneType))
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, args))}"
+    return _WORDS.get(hint, "a tuple")
 
 
 def _editable(section: Any) -> config_dict.ConfigDict:

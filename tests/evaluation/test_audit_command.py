@@ -18,7 +18,7 @@ def refused(capsys, *arguments):
 def test_help(capsys):
     assert main(["audit", "--help"]) == 0
     out, _ = capsys.readouterr()
-    for flag in ("--workdir", "--simulator", "--clean", "--modes", "--faults", "--output"):
+    for flag in ("[RUN]", "--simulator", "--clean", "--modes", "--faults", "--output"):
         assert flag in out
 
 
@@ -32,12 +32,13 @@ def test_help(capsys):
         ((f"--simulator={SMALL}", "--faults=lies"), "--faults: there is no 'lies'"),
         ((f"--simulator={SMALL}", "--limit=0"), "limit"),
         ((f"--simulator={SMALL}", "--episodes=/none.jsonl"), "/none.jsonl: no such file"),
-        (("--workdir=/none",), "/none/episodes.jsonl: no such file"),
-        (("--workdir=/none", "--gold"), "/none holds no run"),
+        (("/none",), "/none/episodes.jsonl: no such file"),
+        (("/none", "--gold"), "/none holds no run"),
         (("--simulator=/none.gguf",), "/none.gguf"),
         (("--config=/none.py",), "config file /none.py does not exist"),
         (("--config=configs/debug.py", "--config.engine.slot=3"), "slot"),
-        (("--simulator=a", "word"), "unexpected 'word'"),
+        (("--simulator=a", "run", "word"), "unexpected 'word'"),
+        (("--workdir=run",), "unknown flag --workdir; usage: trustee audit [RUN]"),
     ],
 )
 def test_wrong_input_is_one_error(capsys, arguments, what):

@@ -13,11 +13,11 @@ from absl import flags
 from rich.console import Console
 
 from trustee_jax.curriculum import Aspects
-from trustee_jax.report import ReportError, accounting, panels
+from trustee_jax.report import accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
-from trustee_jax.report.command import run as command
+from trustee_jax.report.command import REPORT
 from trustee_jax.report.episodes import normalise
-from trustee_jax.report.run import open_run
+from trustee_jax.report.run import ReportError, open_run
 from trustee_jax.report.write import write_report
 from trustee_jax.simulation import Change, Episode, Part, Task, Verdict, Veto
 from trustee_jax.simulation.transcript import transcript
@@ -263,27 +263,27 @@ def test_a_broken_file_is_one_clear_error(
 
 def test_a_folder_that_is_no_run(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ReportError, match="holds no run"):
-        command([str(tmp_path)])
+        REPORT("trustee", [str(tmp_path)])
     with pytest.raises(ReportError, match="is no folder"):
-        command([str(tmp_path / "absent")])
+        REPORT("trustee", [str(tmp_path / "absent")])
     synthetic_run.write_run(tmp_path, steps=1, tasks=1, group=1)
     with pytest.raises(ReportError, match="cannot be written"):
-        command([str(tmp_path), f"--output={tmp_path}"])
+        REPORT("trustee", [str(tmp_path), f"--output={tmp_path}"])
     for arguments in ([], ["--episodes=-1", "x"], ["a", "b"], ["--episode=1", "x"]):
         with pytest.raises(flags.Error):
-            command(arguments)
+            REPORT("trustee", arguments)
 
 
 def test_the_command_writes_where_it_is_told(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = synthetic_run.write_run(tmp_path / "run", steps=1, tasks=1, group=2)
-    command([str(run), f"--output={tmp_path / 'new' / 'r.html'}", "--episodes=1"])
+    REPORT("trustee", [str(run), f"--output={tmp_path / 'new' / 'r.html'}", "--episodes=1"])
     assert "1 steps, 1 episodes" in capsys.readouterr().out
     assert (tmp_path / "new" / "r.html").is_file()
-    command([str(run)])
+    REPORT("trustee", [str(run)])
     assert (run / "report.html").is_file()
-    command(["--help"])
+    REPORT("trustee", ["--help"])
     assert "--episodes" in capsys.readouterr().out
 
 

@@ -372,7 +372,7 @@ def test_the_exported_policy_has_the_engines_logits(
 
     workdir, _ = straight
     output = tmp_path / "exported"
-    assert cli.main(["export", f"--workdir={workdir}", f"--output={output}"]) == 0
+    assert cli.main(["export", str(workdir), f"--output={output}"]) == 0
 
     config = read_config(workdir)
     system = building.build(config)

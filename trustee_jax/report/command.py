@@ -1,44 +1,38 @@
-"""`trustee report RUN`."""
+"""`trustee report`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from absl import flags
 
-from trustee_jax.command_line import absolute, asks_for_help, help_text, parse, path
+from trustee_jax.command_line import Command, Positional, absolute, path
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Writes the report of a run.
-
-    Args:
-      arguments: RUN, the workdir of a training, and flags.
-
-    Raises:
-      flags.Error: A flag is unknown or ill-typed, or RUN is missing.
-      ReportError: RUN holds no run, or the report cannot be written.
-    """
-    values = flags.FlagValues()
+def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "output", None, "HTML file to write; RUN/report.html by default.", flag_values=values
+        "output", None, "HTML file to write; RUN/report.html if not given.", flag_values=values
     )
     flags.DEFINE_integer(
         "episodes",
         None,
-        "Keep only so many episodes, the most recent; all by default.",
+        "Keep only so many episodes, the most recent; all if not given.",
         lower_bound=0,
         flag_values=values,
     )
-    if asks_for_help(arguments):
-        print("trustee report RUN: a training's workdir as one HTML file, to be opened from disk")
-        print(help_text(values))
-        return
-    words = parse(values, arguments, positional=1)
-    if not words:
-        raise flags.Error("name the run: trustee report RUN, the --workdir of a training")
+
+
+def _run(values: flags.FlagValues, run: str) -> None:
     from trustee_jax.report.write import write_report
 
-    folder = absolute(words[0])
+    folder = absolute(run)
     output = path(values, "output") if values["output"].value else folder / "report.html"
     write_report(folder, output, most_episodes=values["episodes"].value)
+
+
+REPORT = Command(
+    "report",
+    "Writes a run as one HTML file, to be opened from disk: curves, accounting, every episode.",
+    _run,
+    positionals=(Positional("RUN", "The run: the --workdir of a training."),),
+    define=_define,
+    examples=("report runs/quickstart", "report runs/quickstart --output=report.html"),
+)

