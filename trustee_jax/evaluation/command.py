@@ -65,7 +65,7 @@ def _define(values: flags.FlagValues) -> None:
         "seed": (0, 0, "Decides what the faults look like."),
     }
     for name, (number, least, text) in numbers.items():
-        flags.DEFINE_integer(name, number, text, lower_bound=least, flag_values=values)
+        flags.DEFINE_integer(name, number, text, least, 2**32 - 1, flag_values=values)
 
 
 def _chosen(values: flags.FlagValues, name: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def _define_synthesize(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "per_domain", 12, "Tools of each domain.", lower_bound=1, flag_values=values
     )
-    flags.DEFINE_integer("seed", 0, "Another one, other tools.", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Another one, other tools.", 0, 2**32 - 1, flag_values=values)
 
 
 def _synthesize(values: flags.FlagValues) -> None:
