@@ -182,3 +182,12 @@ def test_the_console_command_and_the_module_are_one_program() -> None:
         found = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=ROOT)
         assert found.returncode == 0
         assert found.stdout.startswith(f"usage: {name} COMMAND ...\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "trustee_jax", "train", "--help"]
+    reading = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert reading.stdout and reading.stderr
+    reading.stdout.close()
+    assert reading.stderr.read() == b""
+    assert reading.wait() == 141

@@ -32,16 +32,22 @@ def main(argv: Sequence[str] | None = None, *, program: str = "trustee") -> int:
       program: How the program was called, for usage lines and messages.
 
     Returns:
-      The exit status: 0 done, or saved and stopped on request; 2 wrong input; 130 interrupted.
+      The exit status: 0 done, or saved and stopped on request; 2 wrong input; 130 interrupted; 141
+      where the output goes, e.g. `head`, nobody reads on.
     """
     logging.set_verbosity(logging.WARNING)
     # transformers advises to install PyTorch, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         COMMANDS(program, list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Or the interpreter would try to write the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (flags.Error, InputError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
