@@ -1,12 +1,13 @@
 """The checkpoint's tokenizer and chat template as one object: messages to ids, ids to turns."""
 
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trustee_jax.chat.messages import Message, MessageCleaner
+from trustee_jax.chat.messages import Message, normal_messages
 from trustee_jax.chat.parsing import (
     MARKERS,
     THINK_END,
@@ -15,6 +16,7 @@ from trustee_jax.chat.parsing import (
     CallSyntax,
     parse_turn,
 )
+from trustee_jax.chat.plain_text import PlainText
 from trustee_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 _STOP_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>")
 _DEFAULT_TEMPLATE = pathlib.Path(__file__).with_name("hermes_chatml.jinja")
 _DEFAULT_NEEDS = ("<|im_start|>", "<|im_end|>")
+# What tells parts of a prompt apart without being marked as special: in some vocabularies tokens,
+# in others only spelled by the template.
+_TAG = re.compile(r"</?\w+>")
+_TAG_TOKEN = re.compile(r"<\S+>|\[\S+\]")
 # Llama 3's templates print a date, newer ones today's; a run must not depend on the day of its
 # resumption, so all get the date that the older ones print.
 _DATE = "26 Jul 2024"
@@ -67,8 +73,8 @@ class ChatFormat:
     the end of a turn, the form of calls, whether it thinks, what it adds after a turn. A template
     that shows no tools (or no template) is replaced by the Hermes ChatML default beside this file.
 
-    Messages are OpenAI dicts, tools OpenAI function dicts. Special tokens spelled out inside
-    messages are defused.
+    Messages are OpenAI dicts, tools OpenAI function dicts. Control tokens spelled out in any
+    field of them, and tags of the template or the vocabulary, are broken up: see `PlainText`.
 
     Attributes:
       tokenizer: the tokenizer that was given, unchanged.
@@ -92,9 +98,10 @@ class ChatFormat:
         self._backend: Any = tokenizer.backend_tokenizer
         added = tokenizer.added_tokens_decoder
         special = {token.content: id for id, token in added.items() if token.special}
-        self._clean = MessageCleaner(special)
         self._dropped_ids = frozenset(id for text, id in special.items() if text not in MARKERS)
         self.template = self._choose_template()
+        tags = {token.content for token in added.values() if _TAG_TOKEN.fullmatch(token.content)}
+        self._data = PlainText({*special, *tags, *_TAG.findall(self.template)})
 
         eos = (str(tokenizer.eos_token),) if tokenizer.eos_token else ()
         stop_tokens = {text: self._id(text) for text in (*eos, *_STOP_TOKENS)}
@@ -124,7 +131,7 @@ class ChatFormat:
         Raises:
           ChatFormatError: the template refuses the dialogue.
         """
-        return self.encode(self._render(self._clean(messages), tools, thinking=thinking))
+        return self.encode(self._render(messages, tools, thinking=thinking))
 
     def increment(
         self, messages: Sequence[Message], *, closed: bool, thinking: bool = False
@@ -142,7 +149,7 @@ class ChatFormat:
         Raises:
           ChatFormatError: the template refuses the messages.
         """
-        tail = self._tail([_USER, _ASSISTANT], self._clean(messages), thinking=thinking)
+        tail = self._tail([_USER, _ASSISTANT], messages, thinking=thinking)
         return self.encode(tail if closed else self._end + tail)
 
     def parse(self, ids: Sequence[int] | np.ndarray, *, in_thought: bool = False) -> AssistantTurn:
@@ -182,7 +189,7 @@ class ChatFormat:
             off.
         """
         turn = _ASSISTANT if empty else {**_ASSISTANT, "reasoning_content": _THOUGHT}
-        text = self._render([_USER, turn, *self._clean(messages)])
+        text = self._render([_USER, turn, *messages])
         kept = text.partition(_USER["content"])[2].partition(_SAID)[0]
         return (THINK_START if empty else _THOUGHT) not in kept
 
@@ -231,16 +238,29 @@ class ChatFormat:
         *,
         thinking: bool = False,
         generate: bool = True,
-        template: str | None = None,
+    ) -> str:
+        """The dialogue as text, in which all control tokens are the template's own."""
+        marked = self._data.mark([normal_messages(messages), tools])
+        text = self._apply(self.template, *marked, thinking=thinking, generate=generate)
+        return self._data.restore(text)
+
+    def _apply(
+        self,
+        template: str,
+        messages: list[dict[str, Any]],
+        tools: list[Any] | None,
+        *,
+        thinking: bool = False,
+        generate: bool = True,
     ) -> str:
         import jinja2
 
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    [dict(message) for message in messages],
-                    tools=[dict(tool) for tool in tools] if tools else None,
-                    chat_template=template or self.template,
+                    messages,
+                    tools=tools or None,
+                    chat_template=template,
                     add_generation_prompt=generate,
                     tokenize=False,
                     enable_thinking=thinking,
@@ -257,7 +277,7 @@ class ChatFormat:
         problem = "shows no tools"
         try:
             own = self.tokenizer.get_chat_template(tools=[_TOOL])
-            text = self._render([_USER, _CALLING, _RESULT], [_TOOL], template=own)
+            text = self._apply(own, [_USER, _CALLING, _RESULT], [_TOOL])
             if all(word in text for word in _TOOL_WORDS):
                 return own
         except ChatFormatError as error:

@@ -1,64 +1,58 @@
-"""OpenAI messages, made ready for a chat template."""
+"""OpenAI messages, made ready for a chat template and read again."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Message = Mapping[str, Any]
 
 
-class MessageCleaner:
-    """Brings messages into the form that templates expect and defuses control tokens in them.
+def normal_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Brings copies of messages into the form that templates expect.
 
-    A special token that is spelled out in a message would be tokenised as that token: whoever
-    writes the message (a policy whose words are shown to its judge, a tool) could end its turn and
-    speak as another role. A space after the first character makes plain text of it.
+    `content` becomes a string (null: "", a list of parts: their text), `arguments` an object where
+    its JSON text is one.
     """
+    return [_normal(message) for message in messages]
 
-    def __init__(self, special_tokens: Iterable[str]) -> None:
-        """Takes the texts of the tokenizer's special tokens."""
-        longest_first = sorted(filter(None, special_tokens), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
-    def __call__(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """Cleans copies of the messages.
+def attempts(message: Message) -> list[dict[str, Any]]:
+    """The calls and malformed calls of a message in the order in which they were written.
 
-        `content` becomes a string (null: "", a list of parts: their text), `arguments` an object
-        where its JSON text is one.
-        """
-        return [self._message(message) for message in messages]
+    Args:
+      message: as `AssistantTurn.message` makes it; malformed calls without a place, which older
+        files have, come last.
 
-    def _message(self, message: Message) -> dict[str, Any]:
-        cleaned = {key: self._text(value) for key, value in message.items() if key != "tool_calls"}
-        content = message.get("content")
-        if not isinstance(content, str):
-            parts = content if isinstance(content, Sequence) else ()
-            texts = (part.get("text", "") if isinstance(part, Mapping) else part for part in parts)
-            cleaned["content"] = self._text("".join(map(str, texts)))
-        if calls := message.get("tool_calls"):
-            cleaned["tool_calls"] = [
-                {**call, "function": self._function(call["function"])} for call in calls
-            ]
-        return cleaned
+    Returns:
+      Its `tool_calls` and `malformed_calls`; only the latter have a `problem`.
+    """
+    found = list(message.get("tool_calls") or ())
+    for call in message.get("malformed_calls") or ():
+        found.insert(min(call.get("place", len(found)), len(found)), call)
+    return found
 
-    def _function(self, function: Mapping[str, Any]) -> dict[str, Any]:
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            try:
-                parsed = json.loads(arguments or "{}")
-            except (ValueError, RecursionError):
-                parsed = None
-            if isinstance(parsed, dict):
-                arguments = parsed
-        return {**self._text(function), "arguments": self._text(arguments)}
 
-    def _text(self, value: Any) -> Any:
-        if isinstance(value, str):
-            text = value.encode("utf-8", "replace").decode()  # JSON can spell lone surrogates
-            return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
-        if isinstance(value, Mapping):
-            return {self._text(key): self._text(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._text(item) for item in value]
-        return value
+def _normal(message: Message) -> dict[str, Any]:
+    normal = dict(message)
+    content = message.get("content")
+    if not isinstance(content, str):
+        parts = content if isinstance(content, Sequence) else ()
+        texts = (part.get("text", "") if isinstance(part, Mapping) else part for part in parts)
+        normal["content"] = "".join(map(str, texts))
+    if calls := message.get("tool_calls"):
+        normal["tool_calls"] = [
+            {**call, "function": _with_object(call["function"])} for call in calls
+        ]
+    return normal
+
+
+def _with_object(function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            parsed = None
+        if isinstance(parsed, dict):
+            arguments = parsed
+    return {**function, "arguments": arguments}
