@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from trustee_jax.chat import attempts
 from trustee_jax.evaluation.dialogue import calls_of, final_text, replay, without_call
 from trustee_jax.evaluation.faults import FAULTS, expected_calls, plant
 from trustee_jax.evaluation.recorded import GOLD, read_recorded
@@ -277,3 +278,23 @@ def test_code_catches_some_wrong_arguments(gold):
         if any(v.check == "wrong_value" for v in find_vetoes(episode.task, episode.messages))
     ]
     assert len(planted) >= 100 and len(caught) >= 0.25 * len(planted)
+
+
+def test_a_dropped_call_leaves_malformed_ones_in_their_order(gold):
+    evidence = gold[0].evidence
+    call = calls_of(evidence.messages)[0]
+    messages = copy.deepcopy(list(evidence.messages))
+    messages[call.message]["malformed_calls"] = [
+        {"id": f"bad{place}", "place": place, "text": "{", "problem": "p"} for place in (0, 2)
+    ]
+    mixed = dataclasses.replace(evidence, messages=messages)
+    assert [made["id"] for made in attempts(messages[call.message])][:3] == [
+        "bad0",
+        call.id,
+        "bad2",
+    ]
+    dropped = without_call(mixed, call).messages[call.message]
+    assert [(made["id"], made.get("place")) for made in attempts(dropped)][:2] == [
+        ("bad0", 0),
+        ("bad2", 1),
+    ]

@@ -203,6 +203,13 @@ def _episode(
     ]  # fmt: skip
     if not hostile and rng.random() < 0.7:
         del messages[4:6]
+    if key[2] == 1:  # malformed first, then a call
+        messages[2]["malformed_calls"] = [{"id": "call_0", "place": 0, "text": "{", "problem": "p"}]
+        messages[2]["tool_calls"][0]["id"] = messages[3]["tool_call_id"] = "call_1"
+    if key[2] == 2:
+        fenced = f"```json\n{json.dumps({'name': name, 'arguments': call})}\n```"
+        messages[2] |= {"content": fenced, "unmarked_calls": [name]}
+        del messages[2]["tool_calls"], messages[3]
     if hostile and step == 1:
         messages[-1]["content"] = "long " + "x" * 1_000_000
     ended = {
@@ -246,7 +253,9 @@ def _episode(
         "segments": [[[412, None], [38, messages[2]["reasoning_content"] + json.dumps(call)],
                       [96, None], [21, messages[-1]["content"]]]],
         "counts": {"assistant_turns": sum(m["role"] == "assistant" for m in messages),
-                   "user_turns": 0, "tool_turns": 1, "calls": 1, "valid_calls": 1,
+                   "user_turns": 0, "tool_turns": 1,
+                   "calls": sum("tool_calls" in m for m in messages), "valid_calls": 1,
+                   "unmarked_calls": sum("unmarked_calls" in m for m in messages),
                    "malformed_calls": sum("malformed_calls" in m for m in messages),
                    "policy_tokens": rng.randint(40, 400), "context_tokens": rng.randint(500, 1500)},
     }  # fmt: skip
@@ -283,6 +292,7 @@ def _metrics(
         "ended/user": 0.5, "ended/assistant_turns": 0.3, "ended/length": 0.2,
         "engine/episodes_cached_share": 0.8,
     }  # fmt: skip
+    scalars["policy/unmarked_calls"] = float(sum(e["counts"]["unmarked_calls"] for e in valid))
     for cause in CAUSES:
         scalars[f"episodes/invalid_{cause}"] = float(sum(e["cause"] == cause for e in episodes))
     scalars["episodes/invalid_never_seen"] = 0.0
@@ -292,7 +302,7 @@ def _metrics(
         scalars[f"reward/{criterion}"] = min(1.0, 0.35 + 0.5 * skill + 0.1 * rng.random())
     for name in ("tools", "calls", "persona", "ambiguity", "turns", "criteria", "system_prompt"):
         scalars[f"curriculum/{name}"] = 1 + math.floor(3 * skill)
-    for name in ("assistant_turns", "user_turns", "tool_turns", "calls", "valid_calls",
-                 "malformed_calls", "policy_tokens", "context_tokens"):  # fmt: skip
-        scalars[f"counts/{name}"] = 100 * (1 + rng.random()) if "tokens" in name else 1 + skill
+    for name in episodes[0]["counts"]:
+        counts = [episode["counts"][name] for episode in valid]
+        scalars[f"counts/{name}"] = sum(counts) / len(counts)
     return scalars

@@ -294,6 +294,15 @@ def test_an_episode_shows_all_its_parts(page: Page) -> None:
     dialogue = page.text("#part-dialogue")
     for words in ("Private reasoning", "malformed call", "no closing </tool_call>", "returns"):
         assert words in dialogue
+    page.open("#episode=12-0-1")
+    page.episode("12-0-1")
+    dialogue = page.text("#part-dialogue")
+    assert dialogue.index("malformed call") < dialogue.index("calls ")
+    page.open("#episode=12-0-2")
+    page.episode("12-0-2")
+    assert "it is read as text" in page.text(".unmarked")
+    page.open("#episode=12-0-0")
+    page.episode("12-0-0")
     assert "12-0-1" in page.find(".siblings").get_attribute("innerHTML")
     world = "return [...document.querySelectorAll('.records tr.%s')].map(e => e.innerText)"
     assert "r2" in page.js(world % "changed")[0]

@@ -124,9 +124,16 @@ def test_line_numbers_are_those_of_the_verifiers_transcript(tmp_path: pathlib.Pa
             shown += [(call["line"], f"{call['name']}({call['arguments']})") for call in calls]
             for call in message.get("malformed", []):
                 shown.append((call["line"], json.dumps(call["text"], ensure_ascii=False)))
-        assert [number for number, _ in shown] == list(range(1, len(lines) + 1))
+        assert sorted(number for number, _ in shown) == list(range(1, len(lines) + 1))
         for number, text in shown:
             assert text in lines[number - 1]
+    assert any(
+        malformed["line"] < call["line"]
+        for record in open_run(tmp_path).read_episodes()
+        for message in normalise(record, 1)["messages"]
+        for malformed in message.get("malformed", ())
+        for call in message.get("calls", ())
+    )
 
 
 def test_an_older_record_has_every_field() -> None:
@@ -301,7 +308,8 @@ def test_no_metric_is_hidden(tmp_path: pathlib.Path) -> None:
     }
     groups = panels.groups(panels.derive(metrics))
     shown = {s["metric"] for g in groups for panel in g["panels"] for s in panel["series"]}
-    counted = ("episodes/invalid_", "episodes/played", "episodes/valid", "tasks/failed")
+    counted = ("episodes/invalid_", "episodes/played", "episodes/valid", "tasks/failed",
+               "policy/unmarked_calls")  # fmt: skip
     for name in next(iter(metrics.values())):
         assert name in shown or name.startswith(counted), name
     for group in groups:
@@ -335,6 +343,23 @@ def test_accounting_counts_what_the_episodes_say(tmp_path: pathlib.Path) -> None
     for row in table["rows"][1:]:
         assert row["share"] == pytest.approx(causes.count(row["label"]) / 96)
         assert row["recent"] == pytest.approx(recent.count(row["label"]) / 80)
+
+
+def test_accounting_counts_calls_that_were_written_as_text(tmp_path: pathlib.Path) -> None:
+    synthetic_run.write_run(tmp_path, steps=3, tasks=2, group=4)
+    run = open_run(tmp_path)
+    records = list(run.read_episodes())
+    valid = [record["counts"] for record in records if record["valid"]]
+    (table,) = (t for t in accounting.tables(run.metrics) if t["title"] == "Calls written")
+    kinds = {"well-formed": "calls", "malformed": "malformed_calls", "unmarked": "unmarked_calls"}
+    assert {row["label"].partition(",")[0]: row["count"] for row in table["rows"]} == {
+        label: sum(counts[name] for counts in valid) for label, name in kinds.items()
+    }
+    assert table["rows"][-1]["count"] > 0
+    index = Index()
+    list(pack((normalise(record, 1) for record in records), index))
+    unmarked = [bool(record["counts"]["unmarked_calls"]) for record in records]
+    assert index.to_json()["columns"]["unmarked"] == unmarked
 
 
 def test_accounting_of_a_run_where_all_failed() -> None:

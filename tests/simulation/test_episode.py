@@ -165,6 +165,42 @@ def test_no_call_is_minus_one_without_a_verifier(make_simulator, make_task, turn
     assert not prompts_of(engine, "verifier") and not prompts_of(engine, "tool")
 
 
+def test_attempts_are_answered_in_the_order_in_which_they_were_written(make_simulator, make_task):
+    """The template gives results no ids, so that only their order says which call they are of."""
+    bad = "<tool_call>{nonsense</tool_call>"
+    script = Script([bad + FIND + bad, "Done."])
+    episode, engine = play(make_simulator(), make_task(), script)
+    _, _, turn, *answers, _ = episode.messages
+    assert [m["tool_call_id"] for m in answers] == ["call_0", "call_1", "call_2"]
+    assert [m["name"] for m in answers] == ["", "find_hotels", ""]
+    assert ["could not be read" in m["content"] for m in answers] == [True, False, True]
+    assert [call["id"] for call in turn["tool_calls"]] == ["call_1"]
+    placed = [(m["id"], m["place"]) for m in turn["malformed_calls"]]
+    assert placed == [("call_0", 0), ("call_2", 2)]
+    seen = prompts_of(engine, "policy")[1].partition(bad + FIND + bad)[2]
+    read = "could not be read"
+    assert re.findall(f"{read}|number", seen) == [read, "number", read]
+    # So does the verifier's transcript show them.
+    lines = re.findall(r"^\d+\. assistant ([^:]*)", prompts_of(engine, "verifier")[0], re.M)
+    assert lines == ["attempts a call", "calls", "attempts a call"]
+
+
+def test_a_call_without_its_tags_is_text_and_counted(make_simulator, make_task):
+    fenced = '```json\n{"name": "book", "arguments": {"hotel": "Ibis", "nights": 2}}\n```'
+    bare = '{"name": "find_hotels", "arguments": {"city": "Lyon"}}'
+    script = Script([fenced, f"{bare}\n{bare}", FIND, '{"name": "Ruth"}'], user=["Lyon.", "Well?"])
+    episode, engine = play(make_simulator(), make_task(), script)
+    counts = episode.counts
+    assert (counts.unmarked_calls, counts.calls, counts.malformed_calls) == (3, 1, 0)
+    said = [m for m in episode.messages if m["role"] == "assistant"]
+    assert said[0] == {"role": "assistant", "content": fenced, "unmarked_calls": ["book"]}
+    assert said[1]["unmarked_calls"] == ["find_hotels"] * 2
+    assert not any("unmarked_calls" in m for m in said[2:])
+    assert episode.to_json()["counts"]["unmarked_calls"] == 3
+    # What a simulator reads is the text and no more.
+    assert not any("without the form" in engine.text(request) for request in engine.requests)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [

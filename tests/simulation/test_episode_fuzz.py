@@ -273,7 +273,8 @@ def tally(episode):
         found["verdict", episode.verdict.mode] += 1
         for veto in episode.verdict.vetoes:
             found["vetoes", veto.check] += 1
-    for name in ("valid_calls", "malformed_calls", "executed_calls", "unanswered_calls"):
+    kinds = ("valid", "malformed", "unmarked", "executed", "unanswered")
+    for name in (f"{kind}_calls" for kind in kinds):
         found["calls", name.removesuffix("_calls")] += getattr(counts, name)
     found["calls", "refused by code"] += counts.calls - counts.valid_calls
     found["calls", "repeated reads"] += counts.repeated_reads

@@ -119,6 +119,17 @@ def test_transcript():
         'tool returns: {"a":1}',
         'assistant: ""',
     ]
+    messages[2]["malformed_calls"][0]["place"] = 0
+    messages[4] = {"role": "assistant", "content": "{}", "unmarked_calls": ["f", "g"]}
+    assert transcript(messages)[2:5] == [
+        'assistant attempts a call: "{x"',
+        'assistant calls: "f\\n"({"a": "\\u00fc\\n"})',
+        'tool returns: {"a":1}',
+    ]
+    assert transcript(messages)[5:] == ['assistant: "{}"']
+    assert transcript(messages, unmarked=True)[6:] == [
+        "(that text calls f, g without the form of a call)"
+    ]
     assert len(transcript(messages, width=10)[0]) <= 10 + len(" [...] ")
     assert len(transcript(messages, most_lines=2)) == 3
 

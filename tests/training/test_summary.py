@@ -1,12 +1,14 @@
 """Every cause is there from the first step on, and the numbers add up."""
 
+import dataclasses
 from typing import get_args
 
 import pytest
 from scripted_step import Script
 
-from trustee_jax.simulation import INVALID_CAUSES, REJECTIONS, End
+from trustee_jax.simulation import INVALID_CAUSES, REJECTIONS, Counts, End
 from trustee_jax.simulation.simulator import Problem
+from trustee_jax.training.summary import describe, episode_scalars
 
 
 def scalars(monkeypatch, rewards, **options):
@@ -38,6 +40,22 @@ def test_shares_and_counts_add_up(monkeypatch) -> None:
     fates = [found[f"groups/{fate}"] for fate in ("used", "uniform", "too_few_valid")]
     assert fates == [2, 0, 1]
     assert sum(fates) == found["tasks/written"]
+
+
+def test_calls_written_as_text_are_counted_and_shown(monkeypatch) -> None:
+    script = Script(monkeypatch, lambda key: float(key[2] % 2))
+    result = script.trainer().train_step(lambda *_: None)
+    assert result.scalars["policy/unmarked_calls"] == result.scalars["counts/unmarked_calls"] == 0
+    said = {"role": "assistant", "content": "{}", "unmarked_calls": ["find"]}
+    one, other = (
+        dataclasses.replace(episode, messages=(said,), counts=Counts(unmarked_calls=number))
+        for number, episode in enumerate(result.shown.values(), start=1)
+    )
+    invalid = dataclasses.replace(one, reward=None, cause="user_length")
+    found = episode_scalars([one, other, invalid])
+    assert (found["policy/unmarked_calls"], found["counts/unmarked_calls"]) == (3, 1.5)
+    assert episode_scalars([invalid])["policy/unmarked_calls"] == 0
+    assert "(that text calls find without the form of a call)" in describe(one)
 
 
 @pytest.mark.parametrize("rule", ["scalar", "frontier", "fixed"])

@@ -2,7 +2,9 @@
 
 from trustee_jax.chat.conversation import Conversation, Sequence
 from trustee_jax.chat.format import ChatFormat, ChatFormatError
+from trustee_jax.chat.messages import attempts
 from trustee_jax.chat.parsing import AssistantTurn, MalformedCall, ToolCall
+from trustee_jax.chat.unmarked import unmarked_calls
 
 __all__ = [
     "AssistantTurn",
@@ -12,4 +14,6 @@ __all__ = [
     "MalformedCall",
     "Sequence",
     "ToolCall",
+    "attempts",
+    "unmarked_calls",
 ]

@@ -4,7 +4,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,47 +50,55 @@ class AssistantTurn:
     Attributes:
       reasoning: the private thoughts, without their tags; "" if there are none.
       content: the text outside thoughts and calls, stripped.
-      calls: the well-formed calls, in order.
-      malformed: the attempts that are no calls, in order.
+      attempts: calls and malformed calls in the order in which they were written, which is the
+        order of their answers.
     """
 
     reasoning: str = ""
     content: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    malformed: tuple[MalformedCall, ...] = ()
+    attempts: tuple[ToolCall | MalformedCall, ...] = ()
 
-    def message(self, call_ids: Sequence[str] = ()) -> dict[str, Any]:
-        """The turn as an OpenAI message.
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The well-formed calls."""
+        return tuple(call for call in self.attempts if isinstance(call, ToolCall))
+
+    @property
+    def malformed(self) -> tuple[MalformedCall, ...]:
+        """The attempts that are no calls."""
+        return tuple(call for call in self.attempts if isinstance(call, MalformedCall))
+
+    def message(self, ids: Sequence[str] = ()) -> dict[str, Any]:
+        """The turn as an OpenAI message; `messages.attempts` gives the order back.
 
         Args:
-          call_ids: one id per call.
+          ids: one per attempt.
 
         Returns:
           `{"role", "content"}`, with `tool_calls` (arguments as a JSON string) if there are calls
-          and `reasoning_content` if there are thoughts. Malformed attempts are left out.
+          and `reasoning_content` if there are thoughts. Malformed attempts, which OpenAI's form
+          lacks, are in `malformed_calls`: id, text, problem, and place among the attempts.
 
         Raises:
-          ValueError: another number of ids than calls.
+          ValueError: another number of ids than attempts.
         """
-        if len(call_ids) != len(self.calls):
+        if len(ids) != len(self.attempts):
             raise ValueError(
-                f"{len(call_ids)} call_ids for {len(self.calls)} calls: give one per call"
+                f"{len(ids)} ids for {len(self.attempts)} calls, malformed ones among them: "
+                "give one per call"
             )
         message: dict[str, Any] = {"role": "assistant", "content": self.content}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
-        if self.calls:
-            message["tool_calls"] = [
-                {
-                    "id": call_id,
-                    "type": "function",
-                    "function": {
-                        "name": call.name,
-                        "arguments": json.dumps(call.arguments, ensure_ascii=False),
-                    },
-                }
-                for call_id, call in zip(call_ids, self.calls, strict=True)
-            ]
+        for place, (id, call) in enumerate(zip(ids, self.attempts, strict=True)):
+            if isinstance(call, ToolCall):
+                arguments = json.dumps(call.arguments, ensure_ascii=False)
+                function = {"name": call.name, "arguments": arguments}
+                made = {"id": id, "type": "function", "function": function}
+                message.setdefault("tool_calls", []).append(made)
+            else:
+                failed = {"id": id, "place": place, "text": call.text, "problem": call.problem}
+                message.setdefault("malformed_calls", []).append(failed)
         return message
 
 
@@ -141,8 +149,7 @@ def parse_turn(text: str, syntax: CallSyntax, *, in_thought: bool = False) -> As
     return AssistantTurn(
         reasoning="\n".join(filter(None, (part.strip() for part in reasoning))),
         content=said,
-        calls=tuple(call for call in found if isinstance(call, ToolCall)),
-        malformed=tuple(call for call in found if isinstance(call, MalformedCall)),
+        attempts=tuple(found),
     )
 
 
@@ -150,6 +157,8 @@ _THINK_TAGS = re.compile("|".join((THINK_START, THINK_END)))
 _HERMES_TAGS = re.compile("|".join((THINK_START, THINK_END, CALL_START, CALL_END)))
 _CALL_TAGS = re.compile("|".join((CALL_START, CALL_END)))
 _SPACE = re.compile(r"\s*")
+_QUOTED_WORD = re.compile(r'"(\w+)"')
+_LLAMA_KEYS = ("parameters", "arguments")
 _LLAMA_SEPARATOR = re.compile(rf"(?:[\s;]|{re.escape(PYTHON_TAG)})*")
 
 
@@ -172,7 +181,11 @@ def _hermes_call(text: str, start: int) -> tuple[ToolCall | MalformedCall, int]:
 
 
 def _llama_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
-    """Splits a turn in the Llama form into its text and its calls."""
+    """Splits a turn in the Llama form into its text and its calls.
+
+    Without the tag, JSON is an answer unless it has the fields of a call, as vLLM and Llama Stack
+    read it.
+    """
     content, tag, body = text.partition(PYTHON_TAG)
     if not tag:
         if not text.startswith("{"):
@@ -184,17 +197,21 @@ def _llama_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
         try:
             value, end = _decode_json(body, position)
         except _NoJson as error:
-            if not (tag or found or '"name"' in body):
+            if not (tag or found or _has_call_fields(_QUOTED_WORD.findall(body))):
                 return text, []
             found.append(MalformedCall(body[position:], str(error)))
             break
-        if not (tag or found) and not (isinstance(value, dict) and "name" in value):
-            return text, []  # an answer that happens to be JSON
-        found.append(_as_call(value, body[position:end], ("parameters", "arguments")))
+        if not (tag or found or _has_call_fields(value)):
+            return text, []
+        found.append(_as_call(value, body[position:end], _LLAMA_KEYS))
         position = _end_of_separator(body, end)
     if tag and not found:
         found.append(MalformedCall(tag, f"nothing after {PYTHON_TAG}"))
     return content.strip(), found
+
+
+def _has_call_fields(names: Container[str]) -> bool:
+    return "name" in names and any(key in names for key in _LLAMA_KEYS)
 
 
 def _end_of_space(text: str, start: int) -> int:
@@ -232,7 +249,8 @@ def _decode_json(text: str, start: int) -> tuple[Any, int]:
         value, end = _DECODER.raw_decode(text, start)
         return _clean(value, _MAX_DEPTH), end
     except json.JSONDecodeError as error:
-        raise _NoJson(f"invalid JSON: {error.msg} at character {error.pos - start}") from None
+        what = error.msg.removesuffix(" at")  # as some messages end
+        raise _NoJson(f"invalid JSON: {what} at character {error.pos - start}") from None
     except RecursionError:
         raise _NoJson("invalid JSON: nested too deeply") from None
     except ValueError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trustee_jax.chat import attempts
 from trustee_jax.simulation import Change, Evidence
 from trustee_jax.simulation.transcript import call_text, is_error
 from trustee_jax.simulation.world import (
@@ -91,11 +92,8 @@ def without_call(evidence: Evidence, call: Call) -> Evidence | None:
         if index == call.answer:
             continue
         if index == call.message:
-            others = [c for c in message["tool_calls"] if c["id"] != call.id]
-            message = {key: value for key, value in message.items() if key != "tool_calls"}
-            if others:
-                message["tool_calls"] = others
-            elif not (message.get("content") or message.get("malformed_calls")):
+            message = _without_attempt(message, call.id)
+            if not (message.get("content") or attempts(message)):
                 continue
         messages.append(dict(message))
     return dataclasses.replace(undone, messages=messages)
@@ -184,6 +182,19 @@ def replay(world: Records, changes: Sequence[Change]) -> Records:
       ImpossibleChange: the records do not allow one.
     """
     return _apply(unique_records(world), _operations(world, changes))[0]
+
+
+def _without_attempt(message: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """The message without one of its calls; malformed ones after it move up a place."""
+    kept = [made for made in attempts(message) if made.get("id") != id]
+    fields = {
+        "tool_calls": [made for made in kept if "problem" not in made],
+        "malformed_calls": [
+            {**made, "place": place} for place, made in enumerate(kept) if "problem" in made
+        ],
+    }
+    others = {key: value for key, value in message.items() if key not in fields}
+    return others | {key: value for key, value in fields.items() if value}
 
 
 def _replayed(

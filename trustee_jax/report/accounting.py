@@ -23,13 +23,14 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
       lists the causes that are counted but did not occur.
     """
     steps = list(metrics.values())
+    valid = _counts(steps, "episodes/valid", _column(steps, "episodes/played"))
     made = [
         _table(
             "Episodes",
             "episodes played",
             _column(steps, "episodes/played"),
             [
-                ("valid", _product(steps, "episodes/valid", "episodes/played")),
+                ("valid", valid),
                 *_causes(steps, "episodes/invalid_"),
             ],
         ),
@@ -62,6 +63,15 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
                     for kind, series in _causes(steps, "groups/")
                     if kind not in ("used", "refills")
                 ),
+            ],
+        ),
+        _parted(
+            "Calls written",
+            "calls in valid episodes, well-formed or not",
+            [
+                ("well-formed", _counts(steps, "counts/calls", valid)),
+                ("malformed", _counts(steps, "counts/malformed_calls", valid)),
+                ("unmarked, read as text", _column(steps, "policy/unmarked_calls")),
             ],
         ),
     ]
@@ -114,9 +124,9 @@ def _column(steps: list[Any], name: str) -> list[float]:
     return [values.get(name) or 0.0 for values in steps]
 
 
-def _product(steps: list[Any], first: str, second: str) -> list[float]:
-    pairs = zip(_column(steps, first), _column(steps, second), strict=True)
-    # A share times its whole is a count again, up to rounding.
+def _counts(steps: list[Any], mean: str, wholes: list[float]) -> list[float]:
+    """A mean or share, times what it is of, is a count again, up to rounding."""
+    pairs = zip(_column(steps, mean), wholes, strict=True)
     return [float(round(one * other)) for one, other in pairs]
 
 

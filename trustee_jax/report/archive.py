@@ -85,6 +85,7 @@ class Index:
             "unmet": [self._place("criterion", name) for name, met in criteria.items() if not met],
             "vetoed": bool(verdict and verdict["vetoes"]),
             "malformed": any("malformed" in message for message in episode["messages"]),
+            "unmarked": any("unmarked" in message for message in episode["messages"]),
             "difficulty": task["aspects"].get("difficulty"),
             "turns": counts.get("assistant_turns", _roles(episode, "assistant")),
             "calls": counts.get("calls", len(calls)),

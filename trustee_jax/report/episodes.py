@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trustee_jax.chat import attempts
+
 Json = dict[str, Any]
 
 
@@ -23,8 +25,9 @@ def normalise(record: Mapping[str, Any], number: int) -> Json:
 
     Returns:
       The fields of the record, with these differences: `key` is text ("1-0-3"); messages have
-      `reasoning`, `calls` [{id, name, arguments, line}] and `malformed` [{text, problem, line}];
-      `line` is an event's line in the verifier's transcript, from 1, or None if it has none.
+      `reasoning`, `calls` [{id, name, arguments, line}], `malformed` [{text, problem, place, line}]
+      and `unmarked` [name], the tools that the text calls without the form of a call; `line` is an
+      event's line in the verifier's transcript, from 1, or None if it has none.
     """
     key = record.get("key")
     parts = key if isinstance(key, list) and key else [f"line{number}"]
@@ -90,21 +93,18 @@ def _messages(messages: Any) -> list[Json]:
         role = _text(message.get("role"))
         content = _content(message.get("content"))
         calls = [_call(call) for call in _objects(message.get("tool_calls"))]
-        malformed = [
-            {"text": _text(call.get("text")), "problem": _text(call.get("problem"))}
-            for call in _objects(message.get("malformed_calls"))
-        ]
+        malformed = [_malformed(call) for call in _objects(message.get("malformed_calls"))]
+        made = attempts({"tool_calls": calls, "malformed_calls": malformed})
         shown: Json = {"role": role, "content": content, "line": None}
-        if role in ("user", "tool") or (
-            role == "assistant" and (content or not (calls or malformed))
-        ):
+        if role in ("user", "tool") or (role == "assistant" and (content or not made)):
             shown["line"] = next_line()
-        for call in (*calls, *malformed):
+        for call in made:
             call["line"] = next_line() if role == "assistant" else None
         optional = {
             "reasoning": _text(message.get("reasoning_content")),
             "calls": calls,
             "malformed": malformed,
+            "unmarked": [_text(name) for name in _list(message.get("unmarked_calls"))],
             "name": _text(message.get("name")),
             "answers": _text(message.get("tool_call_id")),
         }
@@ -119,6 +119,12 @@ def _call(call: Json) -> Json:
         "name": _text(function.get("name")),
         "arguments": _text(function.get("arguments")),
     }
+
+
+def _malformed(call: Json) -> Json:
+    place = call.get("place")
+    shown = {"text": _text(call.get("text")), "problem": _text(call.get("problem"))}
+    return shown | ({"place": place} if isinstance(place, int) and place >= 0 else {})
 
 
 def _content(content: Any) -> str:

@@ -17,7 +17,9 @@ _REWARD_SHARES = {"positive": "1", "zero": "0", "negative": "-1"}
 _ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "kept"}
 _DIGITS = 7
 # Those that the accounting lists, and the shares made of them.
-_COUNTED = re.compile(r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|share/")
+_COUNTED = re.compile(
+    r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|share/|policy/unmarked_calls$"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,8 +224,11 @@ def _lengths(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
         ("Turns", ("assistant_turns", "user_turns", "tool_turns"), "per valid episode"),
         (
             "Calls",
-            ("calls", "valid_calls", "executed_calls", "malformed_calls", "unanswered_calls"),
-            "per valid episode",
+            (
+                *("calls", "valid_calls", "executed_calls"),
+                *("malformed_calls", "unmarked_calls", "unanswered_calls"),
+            ),
+            "per valid episode; unmarked: written as mere text, without the form of a call",
         ),
         (
             "Requests to the simulator",

@@ -15,9 +15,9 @@ from trustee_jax.chat import (
     AssistantTurn,
     ChatFormat,
     Conversation,
-    MalformedCall,
     Sequence,
     ToolCall,
+    unmarked_calls,
 )
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.simulation.config import SimulationConfig
@@ -136,7 +136,7 @@ class _Play:
             turn = self._add_turn(completion)
             if completion.finish == "length":
                 return "length" if room >= self.config.policy.max_tokens else "context"
-            attempts = len(turn.calls) + len(turn.malformed)
+            attempts = len(turn.attempts)
             if not attempts and not turn.content.strip():
                 return "empty"
             if counts.assistant_turns >= limits.assistant_turns:
@@ -178,16 +178,14 @@ class _Play:
     def _add_turn(self, completion: Completion) -> AssistantTurn:
         turn = self.conversation.add_sampled(completion.tokens, completion.logprobs)
         first = self.counts.calls + self.counts.malformed_calls
-        ids = [f"call_{first + i}" for i in range(len(turn.calls))]
-        message = turn.message(ids)
-        if turn.malformed:
-            message["malformed_calls"] = [
-                {"text": call.text, "problem": call.problem} for call in turn.malformed
-            ]
+        message = turn.message([f"call_{first + i}" for i in range(len(turn.attempts))])
+        if unmarked := unmarked_calls(turn.content, self.tools):
+            message["unmarked_calls"] = list(unmarked)
         self.messages.append(message)
         self.counts.assistant_turns += 1
         self.counts.calls += len(turn.calls)
         self.counts.malformed_calls += len(turn.malformed)
+        self.counts.unmarked_calls += len(unmarked)
         self.counts.valid_calls += sum(self._problem(call) is None for call in turn.calls)
         return turn
 
@@ -207,9 +205,8 @@ class _Play:
         most = self.config.max_parallel_calls
         past_limit = f"not executed: at most {most} calls are answered in one turn"
         answers = []
-        attempts: tuple[ToolCall | MalformedCall, ...] = (*turn.calls, *turn.malformed)
-        first = self.counts.calls + self.counts.malformed_calls - len(attempts)
-        for index, call in enumerate(attempts):
+        first = self.counts.calls + self.counts.malformed_calls - len(turn.attempts)
+        for index, call in enumerate(turn.attempts):
             if index >= most:
                 self.counts.unanswered_calls += 1
                 answer = {"error": past_limit}

@@ -44,6 +44,7 @@ class Counts:
       calls: well-formed calls, executed or not.
       valid_calls: those of an offered tool with arguments that fit its schema.
       malformed_calls: attempts that were no calls.
+      unmarked_calls: calls of an offered tool written as mere text, which nothing answers.
       executed_calls: calls that the tool simulator answered.
       repeated_reads: executed calls among them whose earlier result was repeated verbatim.
       changes: records that calls added, updated or removed.
@@ -61,6 +62,7 @@ class Counts:
     calls: int = 0
     valid_calls: int = 0
     malformed_calls: int = 0
+    unmarked_calls: int = 0
     executed_calls: int = 0
     repeated_reads: int = 0
     changes: int = 0
@@ -80,7 +82,9 @@ class Episode:
       task: the task.
       key: what its samples depended on.
       messages: the dialogue in the OpenAI form, for display and the verifier's transcript;
-        `reasoning_content` holds private thoughts, `malformed_calls` attempts that were no calls.
+        `reasoning_content` holds private thoughts, `malformed_calls` attempts that were no calls
+        (see `AssistantTurn.message`), `unmarked_calls` the tools that the text calls without the
+        form of a call.
       sequences: the tokens to train on.
       ended: how the dialogue ended; None if the episode was broken off.
       verdict: by parts; None if invalid, or if no tool was called, which needs no verdict.

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trustee_jax.chat import attempts
+
 # What models write into the field of an error that did not happen.
 _NO_ERROR = ("", "none", "null", "false", "no error")
 _NO_ERROR_BEGINS = tuple(f'{{"error":{text}' for text in ('""', "false", "null", "0,"))
@@ -46,6 +48,7 @@ def transcript(
     most_lines: int | None = None,
     *,
     numbered: bool = False,
+    unmarked: bool = False,
 ) -> list[str]:
     """Writes a conversation line by line, without system message and private reasoning.
 
@@ -56,6 +59,8 @@ def transcript(
       width: characters that a line may have; the middle of a longer one is left out.
       most_lines: lines that there may be; the middle of a longer conversation is left out.
       numbered: put each line's number, from 1, before it.
+      unmarked: say which texts are calls without the form of one; for people, not for simulators,
+        which see what the policy said and no more.
     """
     lines = []
     for message in messages:
@@ -66,15 +71,22 @@ def transcript(
             # Single-line JSON already, possibly cut.
             lines.append(f"tool returns: {content}")
         elif role == "assistant":
-            calls = [call["function"] for call in message.get("tool_calls", ())]
-            malformed = message.get("malformed_calls", ())
-            if content or not (calls or malformed):
+            made = attempts(message)
+            if content or not made:
                 lines.append(f"assistant: {compact_json(content)}")
-            lines += [f"assistant calls: {call_text(c['name'], c['arguments'])}" for c in calls]
-            lines += [f"assistant attempts a call: {compact_json(m['text'])}" for m in malformed]
+            if unmarked and (names := message.get("unmarked_calls")):
+                lines.append(f"(that text calls {', '.join(names)} without the form of a call)")
+            lines += map(_attempt, made)
     if numbered:
         lines = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
     return cut_lines(lines, width, most_lines)
+
+
+def _attempt(call: Mapping[str, Any]) -> str:
+    if "problem" in call:
+        return f"assistant attempts a call: {compact_json(call['text'])}"
+    function = call["function"]
+    return f"assistant calls: {call_text(function['name'], function['arguments'])}"
 
 
 def cut_lines(

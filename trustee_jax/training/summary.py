@@ -105,7 +105,10 @@ def _task_scalars(collection: Collection) -> dict[str, float]:
 
 
 def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Rewards, validity by cause, and means of the counts over the valid episodes."""
+    """Rewards, validity by cause, and means of the counts over the valid episodes.
+
+    `policy/unmarked_calls` is no mean, but how many there were in the valid episodes.
+    """
     valid = [episode for episode in episodes if episode.valid]
     causes = collections.Counter(episode.cause for episode in episodes)
     scalars = {
@@ -115,6 +118,7 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
     for cause in INVALID_CAUSES:
         scalars[f"episodes/invalid_{cause}"] = float(causes[cause])
         scalars[f"share/invalid_{cause}"] = _share(causes[cause], len(episodes))
+    scalars["policy/unmarked_calls"] = float(sum(e.counts.unmarked_calls for e in valid))
     if not valid:
         return scalars
     rewards = collections.Counter(episode.reward for episode in valid)
@@ -149,7 +153,7 @@ def describe(episode: Episode) -> str:
         f"intent: {task.intent}",
         f"expected calls: {', '.join(task.expected_calls)}",
         "",
-        *transcript(episode.messages),
+        *transcript(episode.messages, unmarked=True),
     ]
     if episode.verdict:
         lines += ["", f"verdict: {episode.verdict.criteria}"]

@@ -101,8 +101,12 @@ function dialogue({ messages }) {
     else if (role === "tool") body.append(toolResult(message));
     else if (message.content) body.append(line(message.line, block(message.content)));
     else if (message.line !== null) body.append(line(message.line, h("p", { class: "note" }, "(an empty message)")));
-    for (const call of message.calls ?? []) body.append(line(call.line, callCard(call)));
-    for (const call of message.malformed ?? []) body.append(line(call.line, malformedCard(call)));
+    if (message.unmarked) body.append(unmarkedNote(message.unmarked));
+    const attempts = [
+      ...(message.calls ?? []).map((call) => [call.line, callCard(call)]),
+      ...(message.malformed ?? []).map((call) => [call.line, malformedCard(call)]),
+    ];
+    body.append(...attempts.sort(([a], [b]) => a - b).map(([number, shown]) => line(number, shown)));
     return h("li", { class: `turn ${["system", "user", "assistant", "tool"].includes(role) ? role : "other"}` },
       h("div", { class: "role" }, plain(role || "no role")), body);
   }));
@@ -136,6 +140,14 @@ function malformedCard({ text, problem }) {
   return h("div", { class: "call malformed" },
     h("div", null, h("span", { class: "flag bad" }, "malformed call"), " ", plain(problem)),
     block(text, { class: "code" }, "pre"));
+}
+
+/** Says of the text above that it is a call which nothing answers. */
+function unmarkedNote(names) {
+  return h("p", { class: "note unmarked" },
+    h("span", { class: "flag bad" }, names.length === 1 ? "unmarked call" : "unmarked calls"), " of ",
+    names.map((name, i) => [i ? ", " : "", h("code", null, plain(name))]),
+    ": written without the form of a call, so it is read as text");
 }
 
 function toolResult({ content, name, line: number }) {

@@ -86,6 +86,7 @@ class EpisodeList {
       select("with", "With", "anything", [
         ...(some("vetoed") ? [["vetoed", "a veto"]] : []),
         ...(some("malformed") ? [["malformed", "malformed calls"]] : []),
+        ...(some("unmarked") ? [["unmarked", "unmarked calls"]] : []),
       ]),
       h("button", { type: "reset" }, "Clear"));
     let timer = 0;
@@ -236,6 +237,7 @@ class EpisodeList {
     const flags = [
       columns.vetoed[row] && h("span", { class: "flag bad" }, "veto"),
       columns.malformed[row] && h("span", { class: "flag" }, "malformed call"),
+      columns.unmarked[row] && h("span", { class: "flag" }, "unmarked call"),
     ];
     const made = h("tr", null,
       h("th", { scope: "row", "data-label": "Episode" }, link),
