@@ -183,7 +183,7 @@ def test_an_enum_that_the_default_template_joins(make_tokenizer):
 
 
 def test_other_text_stays_as_it_is():
-    plain = PlainText(["<|im_end|>", "[SEP]", "</s>", "ends", "x>", "a b"])
+    plain = PlainText(["<|im_end|>", "[SEP]", "</s>", "ends", "x>", "a b", " q"])
     texts = ["a < b | c > d", "<|im_start|>", "https://x.y/z[0]", "<|", "]", " end s ", "\ue000"]
     for text in texts:
         assert plain.restore(plain.mark(text)) == text
@@ -191,5 +191,5 @@ def test_other_text_stays_as_it_is():
         assert json.loads(plain.restore(written)) == {text: [text, 3, None]}
     assert plain.restore(plain.mark("\ufdd0<\ud800")) == "\ufffd<?"
     assert plain.restore("<|im_end|>" + plain.mark("<|im_end|>")) == "<|im_end|>< |im_end|>"
-    assert plain.restore(plain.mark("friends x> a b")) == "frie nds x > a  b"
+    assert plain.restore(plain.mark("friends x> a b q")) == "frie nds x > a  b  q"
     assert PlainText([]).restore(PlainText([]).mark("<s>")) == "<s>"

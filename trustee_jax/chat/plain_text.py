@@ -29,11 +29,10 @@ class PlainText:
         self._tokens = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
         signs = sorted(set(re.sub(r"[\w\s]", "", "".join(tokens))))
         # A token without any is only seen as a whole, within which the mark has to be.
-        words = [re.escape(token) for token in tokens if not set(token) & set(signs)]
+        words = [token for token in tokens if not set(token) & set(signs)]
         self._signs = re.compile("|".join(map(re.escape, signs)) or r"(?!)")
-        self._words = re.compile(
-            "|".join(f"(?<={word[0]})(?={word[1:]})" for word in words) or r"(?!)"
-        )
+        inside = (f"(?<={re.escape(word[0])})(?={re.escape(word[1:])})" for word in words)
+        self._words = re.compile("|".join(inside) or r"(?!)")
 
     def mark(self, data: Any) -> Any:
         """Copies JSON-like data with marks in all its texts, keys included.
