@@ -248,14 +248,19 @@ def test_filters_change_the_list(page: Page, run: pathlib.Path) -> None:
     expect(lambda e: e["task"]["category"] == "music", category="music")
     tools = [(e, [t["name"] for t in e["task"]["tools"]]) for e in records]
     offered = {id(e) for e, names in tools if "find_music" in names}
-    called = {id(e) for e in records
-              if e["messages"][2]["tool_calls"][0]["function"]["name"] == "find_music"}  # fmt: skip
+    called = {
+        id(e)
+        for e in records
+        for call in e["messages"][2].get("tool_calls", ())
+        if call["function"]["name"] == "find_music"
+    }
     expect(lambda e: id(e) in offered | called, tool="find_music")
     expect(lambda e: id(e) in called, tool="find_music", use="called")
     unmet = [e for e in records if e["verdict"] and not e["verdict"]["criteria"]["intent_met"]]
     expect(lambda e: e in unmet, unmet="intent_met")
     vetoed = [e for e in records if e["verdict"] and e["verdict"]["vetoes"]]
     expect(lambda e: e in vetoed, **{"with": "vetoed"})
+    expect(lambda e: e["counts"]["unmarked_calls"] > 0, **{"with": "unmarked"})
     # Free text goes through the compressed episodes, injected markup included.
     for words in (["</SCRIPT>", "right-to-left"], ["invented_id", "r77"], ["1-0-3"]):
 
