@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import llguidance.hf
@@ -11,76 +11,31 @@ import llguidance.numpy
 import numpy as np
 from llguidance import LLMatcher
 
+from trustee_jax.engine.completion import Completion, byte_tokenizer
+from trustee_jax.engine.schema_length import Lengths
+from trustee_jax.engine.schema_nodes import Node
+from trustee_jax.engine.schema_reading import schema_node
 from trustee_jax.engine.types import Request, RequestError
 
 if TYPE_CHECKING:
     import transformers
 
 
-# Tokens that close what an answer may have open besides the schema's required parts.
-_NESTING = 16
-# Tokens by which a chosen value may exceed its usual spelling: "f", "a", "l", "s", "e" for "false".
-_SPELLING = 4
 # Schemas that name an episode's records are used a few times each.
 _KEPT_SCHEMAS = 512
+# Tokens that are tried one by one when little room is left; of more, only the shortest end is
+# allowed.
+_MOST_TRIED = 48
 
 
-def _minimal_instance(schema: Mapping[str, Any]) -> Any:
-    """A short value of the schema with its longest fixed strings: what an answer needs at least."""
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return max(schema["enum"], key=lambda value: len(json.dumps(value)))
-    for union in ("anyOf", "oneOf"):
-        if union in schema:
-            return max(
-                (_minimal_instance(s) for s in schema[union]), key=lambda v: len(json.dumps(v))
-            )
-    kind = schema.get("type", "string")
-    if kind == "object":
-        properties = schema.get("properties", {})
-        instance = {
-            name: _minimal_instance(properties.get(name, {})) for name in schema.get("required", ())
-        }
-        free = max(0, schema.get("minProperties", 0) - len(instance))
-        return instance | {f"x{i}": "" for i in range(free)}
-    if kind == "array":
-        return [_minimal_instance(schema.get("items", {}))] * schema.get("minItems", 0)
-    if kind == "string":
-        return "x" * schema.get("minLength", 0)
-    return {"boolean": False, "null": None}.get(kind, 0)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Compiled:
+    """A schema, for tokens and for bytes."""
 
-
-def _begun_instance(schema: Mapping[str, Any]) -> str:
-    """JSON that a part which may be left out still needs at most, once it has been begun."""
-    texts = [""]
-    for union in ("anyOf", "oneOf"):
-        texts += [_begun_instance(inner) for inner in schema.get(union, ())]
-    required = schema.get("required", ())
-    optional = {name: s for name, s in schema.get("properties", {}).items() if name not in required}
-    for inner in (*optional.values(), *schema.get("patternProperties", {}).values()):
-        texts.append(_compact(_minimal_instance(inner)) + _begun_instance(inner))
-    texts += [_begun_instance(schema.get("properties", {}).get(name, {})) for name in required]
-    if items := schema.get("items"):
-        texts.append(_compact(_minimal_instance(items)) + _begun_instance(items))
-    return max(texts, key=len)
-
-
-def _choices(schema: Mapping[str, Any]) -> int:
-    """Values of a shortest instance that are chosen, not forced: booleans and one of several."""
-    if "enum" in schema:
-        return int(len(schema["enum"]) > 1)
-    if union := [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
-        return 1 + max(map(_choices, union))
-    if schema.get("type") == "array":
-        return int(schema.get("minItems", 0)) * _choices(schema.get("items", {}))
-    properties = schema.get("properties", {})
-    inner = sum(_choices(properties.get(name, {})) for name in schema.get("required", ()))
-    return inner + (schema.get("type") == "boolean")
-
-
-def _compact(instance: Any) -> str:
-    return json.dumps(instance, separators=(",", ":"))
+    matcher: LLMatcher
+    of_bytes: LLMatcher
+    root: Node
+    lengths: Lengths
 
 
 class ConstraintCompiler:
@@ -95,11 +50,16 @@ class ConstraintCompiler:
         """
         self.vocab_size = vocab_size
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocab_size)
+        self._byte_tokenizer = byte_tokenizer()
         self.token_bytes = [self._tokenizer.decode_bytes([i]) for i in range(vocab_size)]
         self.quote = self._bitmask(lambda text: text == b'"')
         self.closers = self._bitmask(lambda text: bool(text) and set(text) <= set(b"}]"))
         self.starters = self._bitmask(lambda text: text in (b'"', b":", b",", b"0"))
-        self._matchers: dict[str, LLMatcher] = {}
+        special = self._tokenizer.is_special_token
+        self._texts = {text: i for i, text in enumerate(self.token_bytes) if not special(i)}
+        self._longest = max(map(len, self._texts))
+        self.most_opened = max(t.count(b"[") + t.count(b"{") for t in self._texts)
+        self._compiled: dict[str, _Compiled] = {}
 
     def _bitmask(self, accept: Any) -> np.ndarray:
         flags = np.zeros(-(-self.vocab_size // 32) * 32, np.uint8)
@@ -110,58 +70,110 @@ class ConstraintCompiler:
         """The constraint of one request.
 
         Raises:
-          RequestError: The schema is not supported, or `max_new_tokens` cannot hold its shortest
-            instance.
+          RequestError: The schema is not supported, no answer to it can be promised to end, or
+            `max_new_tokens` may not hold its shortest one.
         """
         assert request.schema is not None
-        text = json.dumps(request.schema)
-        matcher = self._matchers.pop(text, None)
-        if matcher is None:
-            grammar = LLMatcher.grammar_from_json_schema(
-                text, defaults={"whitespace_flexible": False}
-            )
-            matcher = LLMatcher(self._tokenizer, grammar)
-            if matcher.is_error():
-                raise RequestError(
-                    f"schema: {matcher.get_error()}; use features that llguidance supports"
-                )
-        self._matchers[text] = matcher  # the youngest is last
-        if len(self._matchers) > _KEPT_SCHEMAS:
-            del self._matchers[next(iter(self._matchers))]
-        instance = _compact(_minimal_instance(request.schema))
-        # No part is begun that could not be ended within the limit.
-        parts = instance + _begun_instance(request.schema)
-        shortest = len(self._tokenizer.tokenize_str(parts)) + _NESTING
-        shortest += _SPELLING * _choices(request.schema)
+        try:
+            text = json.dumps(request.schema)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise RequestError(f"schema: {error}; it must be JSON") from None
+        compiled = self._compiled.pop(text, None) or self._compile(text)
+        self._compiled[text] = compiled  # the youngest is last
+        if len(self._compiled) > _KEPT_SCHEMAS:
+            del self._compiled[next(iter(self._compiled))]
+        shortest = compiled.lengths.reserve + compiled.lengths.nesting
         thinking = request.think_budget + 1 if request.think_end_id is not None else 0
-        if request.max_new_tokens <= shortest + thinking:
+        if request.max_new_tokens < shortest + thinking:
             raise RequestError(
                 f"max_new_tokens={request.max_new_tokens} may not hold the shortest answer of the "
                 f"schema ({shortest} tokens) after {thinking} of thinking; raise it or shorten "
                 "the schema"
             )
-        return Constraint(self, matcher.deep_copy(), request, shortest)
+        return Constraint(self, compiled, request)
+
+    def _compile(self, text: str) -> _Compiled:
+        schema = json.loads(text)
+        if "x-guidance" in schema:
+            raise RequestError("schema: x-guidance changes how answers are written; leave it out")
+        try:
+            matcher, of_bytes = (
+                LLMatcher(
+                    tokenizer,
+                    LLMatcher.grammar_from_json_schema(
+                        text, defaults={"whitespace_flexible": False}
+                    ),
+                )
+                for tokenizer in (self._tokenizer, self._byte_tokenizer)
+            )
+        except ValueError as error:
+            raise RequestError(f"schema: {error}; it must be JSON") from None
+        if matcher.is_error():
+            # What follows the first line is the whole grammar.
+            reason = matcher.get_error().splitlines()[0]
+            raise RequestError(f"schema: {reason}; use features that llguidance supports")
+        try:
+            root = schema_node(schema)
+            lengths = Lengths(root, self._most_tokens)
+        except RecursionError:
+            raise RequestError("schema: nested too deeply; define parts under $defs") from None
+        completion = Completion(root, lengths, b"", of_bytes.deep_copy()).complete()
+        if completion is None or self.tokens(completion) is None:
+            raise RequestError("schema: no shortest answer to it is known; simplify it")
+        return _Compiled(matcher, of_bytes, root, lengths)
+
+    def _most_tokens(self, text: bytes) -> int:
+        """Tokens of whichever end of a text takes most, and of its usual spelling."""
+        return max(*self._counts(text)[:-1], len(self._tokenizer.tokenize_bytes(text)))
+
+    def _counts(self, text: bytes) -> list[int]:
+        """The fewest tokens of the text from each of its bytes on."""
+        counts = [0] * (len(text) + 1)
+        for start in reversed(range(len(text))):
+            ends = range(start + 1, min(start + self._longest, len(text)) + 1)
+            counts[start] = 1 + min(
+                (counts[end] for end in ends if text[start:end] in self._texts),
+                default=len(text) * len(text),
+            )
+        return counts
+
+    def tokens(self, text: bytes) -> list[int] | None:
+        """The text in the fewest tokens; None if the vocabulary lacks a byte of it."""
+        counts, tokens, start = self._counts(text), [], 0
+        while start < len(text):
+            ends = range(start + 1, min(start + self._longest, len(text)) + 1)
+            fitting = [end for end in ends if text[start:end] in self._texts]
+            if not fitting:
+                return None
+            end = min(fitting, key=lambda end: (counts[end], -end))
+            tokens.append(self._texts[text[start:end]])
+            start = end
+        return tokens
 
 
 class Constraint:
     """The state of one answer: which tokens may come next.
 
-    The answer is always complete JSON: when the tokens left are just enough for the shortest
-    ending, open strings, arrays and objects are closed (optional parts are dropped, required ones
-    get empty values).
+    The answer is always complete JSON. While more tokens are left than any end could take, all
+    that the schema allows may come. From then on an end that fits is kept at hand, and only tokens
+    after which there is one are allowed: what is open is closed, optional parts are dropped,
+    required ones get short values.
     """
 
-    def __init__(
-        self, compiler: ConstraintCompiler, matcher: LLMatcher, request: Request, reserve: int
-    ):
+    def __init__(self, compiler: ConstraintCompiler, compiled: _Compiled, request: Request):
         """Made by `ConstraintCompiler.compile`."""
         self._compiler = compiler
-        self._matcher = matcher
-        self._reserve = reserve
+        self._compiled = compiled
+        self._matcher = compiled.matcher.deep_copy()
+        self._text = bytearray()
         self._left = request.max_new_tokens
         self._think_end = request.think_end_id
         self._think_left = request.think_budget
         self._in_string = self._escaped = False
+        self._depth = 0
+        # When room is short: a token that may come -> the end of the answer from it on.
+        self._ends: dict[int, list[int]] = {}
+        self._end: list[int] | None = None
 
     def fill(self, bits: np.ndarray) -> None:
         """Writes the mask of the next token.
@@ -173,27 +185,64 @@ class Constraint:
             if self._think_left > 0:
                 bits[:] = -1
             else:
-                self._only(bits, self._think_end)
+                self._only(bits, [self._think_end])
             return
         llguidance.numpy.fill_next_token_bitmask(self._matcher, bits[None], 0)
-        if self._left <= self._reserve and not self._escaped:
-            if forced := self._matcher.compute_ff_tokens():
-                # The name of a required part, in the tokens that the reserve counted.
-                self._only(bits, forced[0])
-                return
-            compiler = self._compiler
-            endings = (
-                (compiler.quote,) if self._in_string else (compiler.closers, compiler.starters)
-            )
-            for ending in endings:
-                if np.any(bits & ending):
-                    bits &= ending
-                    break
+        lengths = self._compiled.lengths
+        # Any token may come if what it leads to could still be ended.
+        depth = self._depth + self._compiler.most_opened if lengths.nesting else 0
+        if self._left > lengths.reserve + lengths.nesting * depth:
+            self._ends.clear()
+            self._end = None
+        else:
+            self._fill_ending(bits)
+
+    def _fill_ending(self, bits: np.ndarray) -> None:
+        """Keeps those tokens of the mask after which an end is known that fits."""
+        self._ends = {}
+        end = self._end or self._find_end(b"")
+        if end:
+            self._ends[end[0]] = end
+        if (forced := self._matcher.compute_ff_tokens()) and self._fits(forced[0]):
+            # The name of a required part, in its usual tokens.
+            self._only(bits, [forced[0]])
+            return
+        compiler = self._compiler
+        endings = (compiler.quote,) if self._in_string else (compiler.closers, compiler.starters)
+        for ending in () if self._escaped else endings:
+            if np.any(bits & ending):
+                bits &= ending
+                break
+        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+        if len(allowed) <= _MOST_TRIED:
+            fitting = [int(token) for token in allowed if self._fits(int(token))]
+        else:
+            fitting = []
+        if fitting := fitting or list(self._ends):
+            self._only(bits, fitting)
+
+    def _fits(self, token: int) -> bool:
+        """Whether an end is known after this token that is within what is left."""
+        if token not in self._ends:
+            end = self._find_end(self._compiler.token_bytes[token])
+            if end is None or len(end) >= self._left:
+                return False
+            self._ends[token] = [token, *end]
+        return True
+
+    def _find_end(self, more: bytes) -> list[int] | None:
+        text = bytes(self._text) + more
+        matcher = self._compiled.of_bytes.deep_copy()
+        matcher.consume_tokens(list(text))
+        root, lengths = self._compiled.root, self._compiled.lengths
+        end = Completion(root, lengths, text, matcher).complete()
+        return None if end is None else self._compiler.tokens(end)
 
     @staticmethod
-    def _only(bits: np.ndarray, token: int) -> None:
+    def _only(bits: np.ndarray, tokens: list[int]) -> None:
         bits[:] = 0
-        bits.view(np.uint32)[token // 32] = 1 << token % 32
+        for token in tokens:
+            bits.view(np.uint32)[token // 32] |= np.uint32(1 << token % 32)
 
     def accept(self, token: int) -> bool:
         """Takes the token that was drawn; returns whether the answer is complete.
@@ -209,11 +258,16 @@ class Constraint:
             return False
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"token {token} breaks the schema: {self._matcher.get_error()}")
-        for byte in self._compiler.token_bytes[token]:
+        self._end = self._ends[token][1:] if token in self._ends else None
+        text = self._compiler.token_bytes[token]
+        self._text += text
+        for byte in text:
             if self._escaped:
                 self._escaped = False
             elif byte == ord("\\"):
                 self._escaped = True
             elif byte == ord('"'):
                 self._in_string = not self._in_string
+            elif not self._in_string:
+                self._depth += (byte in b"[{") - (byte in b"]}")
         return self._matcher.is_accepting()

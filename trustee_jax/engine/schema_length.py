@@ -1,0 +1,291 @@
+"""How many tokens an answer to a schema still needs at most, wherever in it one is.
+
+The bound follows what `completion` writes: strings and arrays end as soon as they may, objects
+get what is still required, each value its shortest form. Of several alternatives the dearest is
+counted, so that the choice stays the model's, unless one contains itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from trustee_jax.engine.schema_nodes import (
+    Array,
+    Literal,
+    Node,
+    Number,
+    Object,
+    Reference,
+    Text,
+    Union,
+)
+from trustee_jax.engine.schema_patterns import quoted, string_automaton
+from trustee_jax.engine.types import RequestError
+
+# Bytes that complete a character whose escape or UTF-8 sequence is begun: the "u0000" of an escape
+# and, in a name of a free property, the second half of a surrogate pair.
+_CHARACTER, _NAME_CHARACTER = 5, 11
+# Of a free name: a few letters that tell it from the listed ones, '"' and ":".
+_NAME_END = 4
+# Digits by which any multiple of a step is reached. A larger one takes too long to look for.
+_MAX_STEP = 1000
+
+
+def _number_rest(node: Number) -> int:
+    """Digits, sign and point that complete a number which is begun."""
+    bounds = [bound for bound in (node.least, node.most) if bound is not None]
+    digits, decimals = 1, 0
+    if node.step:
+        _, ciphers, exponent = node.step.as_tuple()
+        assert isinstance(exponent, int)
+        decimals = max(0, -exponent)
+        step = int(node.step.scaleb(decimals))
+        if step > _MAX_STEP:
+            raise RequestError(f"schema: multipleOf {node.step}; at most {_MAX_STEP} can be held")
+        digits += len(str(step)) if set(ciphers) != {1} else decimals
+    for bound in bounds:
+        exponent = bound.as_tuple().exponent
+        assert isinstance(exponent, int)
+        decimals = max(decimals, -exponent)
+    # From each prefix of a number a shorter one is reached if zero and a unit lie within.
+    low, high = node.least, node.most
+    if (low is None or low <= -1 or low == 0) and (high is None or high >= 1 or high == 0):
+        zero = (low is None or low <= 0) and (high is None or high >= 0)
+        if zero and not (low == 0 and node.open_least) and not (high == 0 and node.open_most):
+            return digits + 1
+    digits += max((len(str(abs(int(bound)))) for bound in bounds), default=0) + 1
+    return digits + (0 if node.integer else decimals + 2)
+
+
+class Lengths:
+    """Bounds for the nodes of one schema.
+
+    Attributes:
+      reserve: Tokens that complete the answer from any point, apart from `nesting`.
+      nesting: What each array and object that is open adds; 0 if the schema does not contain
+        itself.
+    """
+
+    def __init__(self, root: Node, tokens: Callable[[bytes], int]):
+        """Goes through the graph.
+
+        Args:
+          root: Of the schema.
+          tokens: For a fixed text, the most tokens that an end of it takes.
+
+        Raises:
+          RequestError: A part can never be completed, or no bound is known.
+        """
+        self._tokens = tokens
+        self._order: list[Node] = []
+        self._components: list[list[Node]] = []
+        self._cyclic: dict[int, int] = {}
+        self._visit(root)
+        self._need: dict[int, float] = {}
+        self._measure()
+        self._rest: dict[int, float] = {}
+        self.nesting = 0
+        # Components come in the order in which one leads to another, the last ones first.
+        for component in self._components:
+            leaving = max(map(self._leaving, component))
+            self._rest |= dict.fromkeys(map(id, component), leaving)
+            containers = [node for node in component if isinstance(node, Array | Object)]
+            self.nesting = max(self.nesting, *(int(self.closing(c)) for c in containers), 0)
+        self.reserve = int(self._rest_of(root))
+
+    def need(self, node: Node) -> float:
+        """Tokens of the value that `completion` writes there; the dearest of alternatives."""
+        return self._need.get(id(node), math.inf)
+
+    # Which nodes there are, and which contain themselves (Tarjan 1972).
+
+    def _visit(self, root: Node) -> None:
+        index: dict[int, int] = {}
+        low: dict[int, int] = {}
+        path: list[Node] = []
+        on_path: set[int] = set()
+        todo: list[tuple[Node, Iterator[Node]]] = []
+
+        def enter(node: Node) -> None:
+            index[id(node)] = low[id(node)] = len(index)
+            path.append(node)
+            on_path.add(id(node))
+            todo.append((node, iter(_parts(node))))
+
+        enter(root)
+        while todo:
+            node, parts = todo[-1]
+            for part in parts:
+                if id(part) not in index:
+                    enter(part)
+                    break
+                if id(part) in on_path:
+                    low[id(node)] = min(low[id(node)], index[id(part)])
+            else:
+                todo.pop()
+                self._order.append(node)
+                if todo:
+                    above = id(todo[-1][0])
+                    low[above] = min(low[above], low[id(node)])
+                if low[id(node)] == index[id(node)]:
+                    component = [path.pop()]
+                    while component[-1] is not node:
+                        component.append(path.pop())
+                    on_path.difference_update(map(id, component))
+                    if len(component) > 1 or any(part is node for part in _parts(node)):
+                        number = len(self._components)
+                        self._components.append(component)
+                        self._cyclic |= dict.fromkeys(map(id, component), number)
+
+    # Whole values.
+
+    def _measure(self) -> None:
+        changed = True
+        while changed:
+            changed = False
+            for node in self._order:
+                new = self._whole(node)
+                if new < self.need(node):
+                    self._need[id(node)] = new
+                    changed = True
+        for node in self._order:
+            if math.isinf(self.need(node)) and not (isinstance(node, Union) and not node.options):
+                raise RequestError(
+                    "schema: a part requires itself without end; make it optional, or nullable"
+                )
+
+    def _whole(self, node: Node) -> float:
+        if isinstance(node, Literal):
+            return self._tokens(node.text)
+        if isinstance(node, Number):
+            return _number_rest(node)
+        if isinstance(node, Text):
+            return 1 + self._text(node)
+        if isinstance(node, Reference):
+            assert node.target is not None
+            return self.need(node.target)
+        if isinstance(node, Union):
+            needs = [self.need(option) for option in node.options]
+            pick = min if id(node) in self._cyclic else max
+            return pick(needs, default=math.inf)
+        return 1 + self.closing(node)
+
+    def _text(self, node: Text) -> float:
+        if not node.patterns:
+            return self._tokens(b"x" * node.least + b'"')
+        automaton = string_automaton(node.patterns, node.least, node.most)
+        return automaton.longest_rest + 1
+
+    # The rest of a value.
+
+    def closing(self, node: Node) -> float:
+        """Tokens that complete an array or object after its bracket, the other one included."""
+        if isinstance(node, Array):
+            listed = node.prefix[: node.least]
+            return 1 + self._items(listed, node, node.least)
+        assert isinstance(node, Object)
+        required = [self.property_need(node, name) for name in node.required]
+        if node.least > len(node.required):
+            # One of the optional ones.
+            required.append(min((p for p, _ in self._optional(node)), default=math.inf))
+        return 1 + sum(required)
+
+    def _items(self, listed: list[Node], node: Array, count: int) -> float:
+        total = sum(1 + self.need(item) for item in listed)
+        free = count - len(listed)
+        if free > 0:
+            total += free * (1 + (self.need(node.items) if node.items else math.inf))
+        return total
+
+    def _name(self, name: str) -> int:
+        return self._tokens(b',"' + quoted(name) + b'":')
+
+    def property_need(self, node: Object, name: str) -> float:
+        """Tokens of a listed property with its name."""
+        value = node.property_node(name)
+        return self._name(name) + (self.need(value) if value else math.inf)
+
+    def _optional(self, node: Object) -> Iterator[tuple[float, Node]]:
+        """(tokens with the name, value) of all properties that may be left out."""
+        for name, value in node.properties.items():
+            if name not in node.required:
+                yield self.property_need(node, name), value
+        for pattern, value in node.patterns.items():
+            longest = string_automaton((pattern,), 0, None).longest_rest
+            name_end = 2 + _CHARACTER + longest + _NAME_END
+            yield name_end + self.need(value), value
+        if node.others is not None:
+            name_end = 2 + _NAME_CHARACTER + _NAME_END
+            yield name_end + self.need(node.others), node.others
+
+    def _leaving(self, node: Node) -> float:
+        """The rest within a node that contains itself, what is open around it apart."""
+        component = self._cyclic[id(node)]
+        parts = [part for part in _parts(node) if self._cyclic.get(id(part)) != component]
+        rests = [self._rest_of(part) for part in parts]
+        if isinstance(node, Array | Object):
+            rests += map(self.need, _parts(node))
+        if isinstance(node, Object):
+            rests += [need for need, _ in self._optional(node)]
+        return 1 + max(rests, default=0.0)
+
+    def _rest_of(self, node: Node) -> float:
+        if id(node) not in self._rest:
+            self._rest[id(node)] = max(self.need(node), self._rest_inside(node))
+        return self._rest[id(node)]
+
+    def _rest_inside(self, node: Node) -> float:
+        if isinstance(node, Text):
+            return _CHARACTER + self._text(node)
+        if isinstance(node, Union | Reference):
+            return max(map(self._rest_of, _parts(node)), default=0.0)
+        if isinstance(node, Array):
+            # Within an item, those after it are still to come.
+            rests = [
+                self._rest_of(item)
+                + self._items(node.prefix[i + 1 : node.least], node, node.least - i - 1)
+                for i, item in enumerate(node.prefix)
+            ]
+            if node.items is not None:
+                left = max(0, node.least - len(node.prefix) - 1)
+                rests.append(self._rest_of(node.items) + left * (1 + self.need(node.items)))
+            return 2 + max(rests, default=0.0)
+        if isinstance(node, Object):
+            return self._rest_of_object(node)
+        return self.need(node)
+
+    def _rest_of_object(self, node: Object) -> float:
+        listed = list(dict.fromkeys([*node.properties, *node.required]))
+        required = set(node.required)
+        needs = [self.property_need(node, name) if name in required else 0.0 for name in listed]
+        rests = []
+        for i, name in enumerate(listed):
+            value = node.property_node(name)
+            if value is None or math.isinf(self.need(value)):
+                continue
+            later = sum(needs[i + 1 :]) if node.ordered else sum(needs) - needs[i]
+            own = max(self.property_need(node, name), self._rest_of(value))
+            rests.append(own + later)
+        # Free properties come last.
+        free = Object({}, node.patterns, node.others)
+        rests += [max(need, self._rest_of(value)) for need, value in self._optional(free)]
+        if node.least > len(node.required):
+            rests.append(self.closing(node))
+        return 2 + max(rests, default=0.0)
+
+
+def _parts(node: Node) -> list[Node]:
+    """The nodes of which a node is made."""
+    if isinstance(node, Union):
+        return node.options
+    if isinstance(node, Reference):
+        assert node.target is not None
+        return [node.target]
+    if isinstance(node, Array):
+        return [*node.prefix, *([node.items] if node.items else [])]
+    if isinstance(node, Object):
+        free = [*node.patterns.values(), *([node.others] if node.others else [])]
+        missing = [node.property_node(n) for n in node.required if n not in node.properties]
+        return [*node.properties.values(), *free, *(part for part in missing if part)]
+    return []
