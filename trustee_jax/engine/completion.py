@@ -36,8 +36,8 @@ _HALF_ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{0,3})?\Z|\\u[dD][89abAB][0-9a-fA-F]
 _LETTERS = string.ascii_lowercase + string.digits
 # What a free name gets at most, to differ from the listed ones.
 _NAME_LETTERS = 2
-# Of a number: how far it may go on, and the last of these that are looked for all together.
-_MOST_DIGITS, _NEAR_DIGITS = 400, 3
+# Of a number; and those of a multiple, which are looked for all together.
+_MOST_DIGITS, _STEP_DIGITS = 400, 3
 
 
 class _Bytes:
@@ -241,7 +241,7 @@ class Completion:
             rest = string_automaton((pattern,), 0, None).rest(begun)
             if rest is not None:
                 yield begun + rest
-        for count in range(_NAME_LETTERS + 1):
+        for count in range(_NAME_LETTERS + 1) if node.others is not None else ():
             yield from (begun + "".join(more) for more in itertools.product(_LETTERS, repeat=count))
 
     def _write_value(self, nodes: list[Node]) -> bool:
@@ -252,7 +252,7 @@ class Completion:
         if isinstance(node, Literal):
             return self._write_ended(node.text)
         if isinstance(node, Number):
-            return self._write_number()
+            return self._write_number([node])
         if isinstance(node, Text):
             return self._write(b'"') and self._write_string([node], b'"')
         is_object = isinstance(node, Object)
@@ -267,8 +267,9 @@ class Completion:
         else:
             texts = [value.text for value in values if isinstance(value, Literal)]
             fitting = sorted((text for text in texts if text.startswith(leaf)), key=len)
+            numbers = [value for value in values if isinstance(value, Number)]
             written = any(self._write_ended(text[len(leaf) :]) for text in fitting) or (
-                any(isinstance(value, Number) for value in values) and self._write_number()
+                bool(numbers) and self._write_number(numbers)
             )
         if written and self._frames:
             self._frames[-1].done()
@@ -284,13 +285,17 @@ class Completion:
         matcher.consume_tokens(list(text))
         return matcher.is_accepting() and self._write(text)
 
-    def _write_number(self) -> bool:
+    def _write_number(self, nodes: list[Number]) -> bool:
         """Adds digits, as few as are needed."""
+        near_digits = _STEP_DIGITS if any(node.step for node in nodes) else 1
         for _ in range(_MOST_DIGITS):
-            for count in range(_NEAR_DIGITS + 1):
-                for digits in itertools.product(b"0519234678", repeat=count):
-                    if self._write_ended(bytes(digits)):
-                        return True
+            near = [b""]
+            for count in range(near_digits + 1):
+                if count:
+                    longer = (text + bytes([digit]) for text in near for digit in b"0519234678")
+                    near = [text for text in longer if self._allowed(text)]
+                if any(map(self._write_ended, near)):
+                    return True
             # Nothing so near: one further, upwards if there is a choice.
             if not any(self._write(bytes([byte])) for byte in b"98765432.10-"):
                 return False

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 
 # Schemas that name an episode's records are used a few times each.
 _KEPT_SCHEMAS = 512
-# Tokens that are tried one by one when little room is left; of more, only the shortest end is
-# allowed.
-_MOST_TRIED = 48
+# Tokens that are tried one by one when little room is left. Of more, those of a single byte are; of
+# more such, none but the shortest end is allowed.
+_MOST_TRIED = 12
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class _Compiled:
-    """A schema, for tokens and for bytes."""
+    """A schema, for tokens and for bytes; `proven` if an answer to it has been found."""
 
     matcher: LLMatcher
     of_bytes: LLMatcher
     root: Node
     lengths: Lengths
+    proven: bool = False
 
 
 class ConstraintCompiler:
@@ -52,6 +53,7 @@ class ConstraintCompiler:
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocab_size)
         self._byte_tokenizer = byte_tokenizer()
         self.token_bytes = [self._tokenizer.decode_bytes([i]) for i in range(vocab_size)]
+        self.lengths = np.array([len(text) for text in self.token_bytes])
         self.quote = self._bitmask(lambda text: text == b'"')
         self.closers = self._bitmask(lambda text: bool(text) and set(text) <= set(b"}]"))
         self.starters = self._bitmask(lambda text: text in (b'"', b":", b",", b"0"))
@@ -90,6 +92,7 @@ class ConstraintCompiler:
                 f"schema ({shortest} tokens) after {thinking} of thinking; raise it or shorten "
                 "the schema"
             )
+        self._prove(compiled)
         return Constraint(self, compiled, request)
 
     def _compile(self, text: str) -> _Compiled:
@@ -107,20 +110,25 @@ class ConstraintCompiler:
                 for tokenizer in (self._tokenizer, self._byte_tokenizer)
             )
         except ValueError as error:
-            raise RequestError(f"schema: {error}; it must be JSON") from None
+            fix = "it must be JSON, nested less than a hundred deep"
+            raise RequestError(f"schema: {error}; {fix}") from None
         if matcher.is_error():
-            # What follows the first line is the whole grammar.
-            reason = matcher.get_error().splitlines()[0]
+            reason = " ".join(matcher.get_error().split())
             raise RequestError(f"schema: {reason}; use features that llguidance supports")
         try:
             root = schema_node(schema)
             lengths = Lengths(root, self._most_tokens)
         except RecursionError:
             raise RequestError("schema: nested too deeply; define parts under $defs") from None
-        completion = Completion(root, lengths, b"", of_bytes.deep_copy()).complete()
-        if completion is None or self.tokens(completion) is None:
-            raise RequestError("schema: no shortest answer to it is known; simplify it")
         return _Compiled(matcher, of_bytes, root, lengths)
+
+    def _prove(self, compiled: _Compiled) -> None:
+        if not compiled.proven:
+            matcher = compiled.of_bytes.deep_copy()
+            end = Completion(compiled.root, compiled.lengths, b"", matcher).complete()
+            if end is None or self.tokens(end) is None:
+                raise RequestError("schema: no shortest answer to it is known; simplify it")
+            compiled.proven = True
 
     def _most_tokens(self, text: bytes) -> int:
         """Tokens of whichever end of a text takes most, and of its usual spelling."""
@@ -214,10 +222,10 @@ class Constraint:
                 bits &= ending
                 break
         allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
-        if len(allowed) <= _MOST_TRIED:
-            fitting = [int(token) for token in allowed if self._fits(int(token))]
-        else:
-            fitting = []
+        if len(allowed) > _MOST_TRIED:
+            allowed = allowed[compiler.lengths[allowed] == 1]
+        tried = allowed if len(allowed) <= _MOST_TRIED else ()
+        fitting = [int(token) for token in tried if self._fits(int(token))]
         if fitting := fitting or list(self._ends):
             self._only(bits, fitting)
 

@@ -19,6 +19,7 @@ from trustee_jax.engine.schema_nodes import (
     Reference,
     Text,
     Union,
+    impossible,
 )
 from trustee_jax.engine.schema_patterns import quoted, string_automaton
 from trustee_jax.engine.types import RequestError
@@ -150,7 +151,12 @@ class Lengths:
                     self._need[id(node)] = new
                     changed = True
         for node in self._order:
-            if math.isinf(self.need(node)) and not (isinstance(node, Union) and not node.options):
+            if isinstance(node, Object) and node.least > len(node.required) + 1:
+                raise RequestError(
+                    f"schema: minProperties {node.least} counts names that may be repeated, so it "
+                    "cannot be held; require the properties by name"
+                )
+            if math.isinf(self.need(node)) and not impossible(node):
                 raise RequestError(
                     "schema: a part requires itself without end; make it optional, or nullable"
                 )
@@ -209,9 +215,11 @@ class Lengths:
     def _optional(self, node: Object) -> Iterator[tuple[float, Node]]:
         """(tokens with the name, value) of all properties that may be left out."""
         for name, value in node.properties.items():
-            if name not in node.required:
+            if name not in node.required and not impossible(value):
                 yield self.property_need(node, name), value
         for pattern, value in node.patterns.items():
+            if impossible(value):
+                continue
             longest = string_automaton((pattern,), 0, None).longest_rest
             name_end = 2 + _CHARACTER + longest + _NAME_END
             yield name_end + self.need(value), value
@@ -262,7 +270,7 @@ class Lengths:
         rests = []
         for i, name in enumerate(listed):
             value = node.property_node(name)
-            if value is None or math.isinf(self.need(value)):
+            if value is None or impossible(value):
                 continue
             later = sum(needs[i + 1 :]) if node.ordered else sum(needs) - needs[i]
             own = max(self.property_need(node, name), self._rest_of(value))

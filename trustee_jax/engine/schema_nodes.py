@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from trustee_jax.engine.schema_patterns import quoted, string_automaton
+from trustee_jax.engine.types import RequestError
 
 
 class Node:
@@ -102,6 +103,19 @@ NOTHING = Union([])
 ANYTHING = Union([])
 
 
+def exact(value: Any) -> Decimal:
+    """A number of a schema, which llguidance reads as a double.
+
+    Raises:
+      RequestError: It is not one.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise RequestError(f"schema: {value!r} stands where a number is expected; write one")
+    if abs(value) >= 2**63 or value != float(value):
+        raise RequestError(f"schema: {value} cannot be held to the last digit; take fewer digits")
+    return Decimal(int(value)) if value == int(value) else Decimal(repr(value))
+
+
 def literal(value: Any) -> Node:
     """The node of one JSON value, with the JSON that llguidance writes it in."""
     if isinstance(value, str):
@@ -109,12 +123,7 @@ def literal(value: Any) -> Node:
     if value is None or isinstance(value, bool):
         return Literal(value, {None: b"null", True: b"true", False: b"false"}[value])
     if isinstance(value, int | float):
-        exact = isinstance(value, int) and abs(value) < 2**63
-        number = Decimal(value) if exact else Decimal(repr(float(value)))
-        text = format(number, "f")
-        if not exact and "." in text:
-            text = text.rstrip("0").rstrip(".")
-        return Literal(value, text.encode())
+        return Literal(value, format(exact(value), "f").encode())
     if isinstance(value, list):
         return Array([literal(item) for item in value], None, len(value), len(value))
     properties = {name: literal(item) for name, item in value.items()}

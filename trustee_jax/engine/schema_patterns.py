@@ -364,4 +364,5 @@ def string_automaton(patterns: tuple[str, ...], least: int, most: int | None) ->
         return StringAutomaton(patterns, least, most)
     except (RequestError, parser.error, OverflowError) as error:
         named = " and ".join(map(repr, patterns))
-        raise RequestError(f"schema: pattern {named}: {error}") from None
+        fix = "" if isinstance(error, RequestError) else "; write it as Python's re takes it"
+        raise RequestError(f"schema: pattern {named}: {error}{fix}") from None

@@ -24,6 +24,7 @@ from trustee_jax.engine.schema_nodes import (
     Reference,
     Text,
     Union,
+    exact,
     impossible,
     literal,
 )
@@ -176,7 +177,7 @@ class _Builder:
             for value, is_open in ((plain, False), (strict, True)):
                 if value is not None:
                     bound = Number(integer)
-                    decimal = Decimal(repr(float(value)))
+                    decimal = exact(value)
                     if low:
                         bound.least, bound.open_least = decimal, is_open
                         node.least, node.open_least = _bound(node, bound, True)

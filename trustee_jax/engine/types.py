@@ -56,7 +56,9 @@ class Request:
       stop_ids: Tokens that end the answer (and are part of it). Not used with `schema`, where
         complete JSON ends it.
       schema: JSON schema of an object that the answer must be, complete, without insignificant
-        white space.
+        white space. Near the limit what is open is closed: optional parts are dropped, required
+        ones get short values. Formats are held like patterns; what cannot be held, or has no end
+        that is known, is refused.
       think_end_id: If given with `schema`, the model first writes freely up to and including this
         token.
       think_budget: Tokens of free thinking after which `think_end_id` is forced.

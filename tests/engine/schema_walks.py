@@ -1,0 +1,82 @@
+"""Walks through the masks of constrained answers, with tastes that make an end hard."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from trustee_jax.engine import Request, RequestError
+from trustee_jax.engine.constraints import ConstraintCompiler
+
+_BRACKETS, _ENDS, _DIGITS = b"[{", b'}]"', b"0123456789"
+
+
+def request(schema, tokens=160):
+    return Request(np.arange(7), tokens, (0,), "simulator", schema=schema)
+
+
+def smallest(compiler: ConstraintCompiler, schema) -> int:
+    """The smallest limit of tokens that is not refused."""
+    low, high = 0, 4096
+    compiler.compile(request(schema, high))
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            compiler.compile(request(schema, middle))
+        except RequestError:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def tastes(compiler: ConstraintCompiler) -> dict[str, np.ndarray]:
+    """Logits of samplers, by name: each likes what keeps an answer from ending."""
+
+    def count(characters: bytes) -> np.ndarray:
+        return np.array([sum(b in characters for b in t) for t in compiler.token_bytes], float)
+
+    length = np.array([len(text) for text in compiler.token_bytes], float)
+    letters = np.array([text.isalpha() for text in compiler.token_bytes], float)
+    high = np.array([sum(b > 127 for b in text) for text in compiler.token_bytes], float)
+    brackets, ends = count(_BRACKETS), count(_ENDS)
+    return {
+        "indifferent": 0 * length,
+        "brackets": 50 * brackets - 3 * ends,
+        "no ends": -60 * ends,
+        "digits": 20 * count(_DIGITS) - 20 * ends,
+        "long tokens": 8 * length - 50 * ends,
+        "letters": 20 * letters - 30 * ends,
+        "optional parts": 30 * count(b",") + 20 * brackets - 10 * ends,
+        "escapes and cut characters": 40 * count(b"\\") + 40 * high - 30 * ends,
+        "signs": 30 * count(b"-.eE+:@/%") - 30 * ends,
+    }
+
+
+def walk(compiler, schema, limit, taste, rng) -> bytes | None:
+    """One answer; None if the limit cut it off."""
+    constraint = compiler.compile(request(schema, limit))
+    bits = np.zeros(-(-compiler.vocab_size // 32), np.int32)
+    text = b""
+    for _ in range(limit):
+        constraint.fill(bits)
+        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+        liked = taste[allowed] + rng.gumbel(size=len(allowed), scale=3)
+        token = int(allowed[np.argmax(liked)])
+        text += compiler.token_bytes[token]
+        if constraint.accept(token):
+            return text
+    return None
+
+
+def check(compiler, schema, validator, rng, answers=4) -> Iterator[str]:
+    """What goes wrong in walks of all tastes in the least room and in a little more."""
+    limit = smallest(compiler, schema)
+    for name, taste in tastes(compiler).items():
+        for answer in range(answers):
+            room = 0 if answer % 2 == 0 else int(rng.integers(1, 60))
+            text = walk(compiler, schema, limit + room, taste, rng)
+            if text is None:
+                yield f"{name}, {limit} + {room} tokens: cut off"
+            elif not validator.is_valid(json.loads(text)):
+                yield f"{name}, {limit} + {room} tokens: invalid {text!r}"
