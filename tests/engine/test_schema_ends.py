@@ -226,6 +226,19 @@ def test_what_cannot_be_promised_is_refused(part, required, compiler):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("required", [["x"], []])
+def test_a_chain_of_definitions_is_refused_where_it_is_too_deep(required, compiler):
+    for length, accepted in ((40, True), (400, False)):
+        links = {str(i): closed(x={"$ref": f"#/$defs/{i + 1}"}) for i in range(length)}
+        schema = closed(required, x={"$ref": "#/$defs/0"})
+        schema["$defs"] = {**links, str(length): TEXT}
+        if accepted:
+            compiler.compile(request(schema, 4096))
+        else:
+            with pytest.raises(RequestError, match=r"nested .*flatter"):
+                compiler.compile(request(schema, 4096))
+
+
 @pytest.mark.parametrize("schema", [{"$ref": "#"}, {"x-guidance": {"whitespace_flexible": True}}])
 def test_a_whole_schema_is_refused(schema, compiler):
     with pytest.raises(RequestError, match=r"schema: "):

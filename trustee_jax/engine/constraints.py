@@ -119,14 +119,15 @@ class ConstraintCompiler:
             root = schema_node(schema)
             lengths = Lengths(root, self._most_tokens)
         except RecursionError:
-            raise RequestError("schema: nested too deeply; define parts under $defs") from None
+            raise RequestError("schema: nested too deeply; make it flatter") from None
         return _Compiled(matcher, of_bytes, root, lengths)
 
     def _prove(self, compiled: _Compiled) -> None:
         if not compiled.proven:
             matcher = compiled.of_bytes.deep_copy()
             end = Completion(compiled.root, compiled.lengths, b"", matcher).complete()
-            if end is None or self.tokens(end) is None:
+            tokens = None if end is None else self.tokens(end)
+            if not tokens or not compiled.matcher.deep_copy().consume_tokens(tokens):
                 raise RequestError("schema: no shortest answer to it is known; simplify it")
             compiled.proven = True
 

@@ -31,6 +31,8 @@ _CHARACTER, _NAME_CHARACTER = 5, 11
 _NAME_END = 4
 # Digits by which any multiple of a step is reached. A larger one takes too long to look for.
 _MAX_STEP = 1000
+# Of arrays and objects, one within another, that a shortest value may have.
+_MOST_HEIGHT = 64
 
 
 def _number_rest(node: Number) -> int:
@@ -85,6 +87,7 @@ class Lengths:
         self._visit(root)
         self._need: dict[int, float] = {}
         self._measure()
+        self._check_height()
         self._rest: dict[int, float] = {}
         self.nesting = 0
         # Components come in the order in which one leads to another, the last ones first.
@@ -160,6 +163,16 @@ class Lengths:
                 raise RequestError(
                     "schema: a part requires itself without end; make it optional, or nullable"
                 )
+
+    def _check_height(self) -> None:
+        """A shortest value is written part within part; each part needs less than the whole."""
+        heights: dict[int, int] = {}
+        needs = {id(node): (self.need(node), i) for i, node in enumerate(self._order)}
+        for node in sorted(self._order, key=lambda node: needs[id(node)]):
+            inner = (heights.get(id(part), 0) for part in _parts(node))
+            heights[id(node)] = isinstance(node, Array | Object) + max(inner, default=0)
+        if max(heights.values()) > _MOST_HEIGHT:
+            raise RequestError(f"schema: nested more than {_MOST_HEIGHT} deep; make it flatter")
 
     def _whole(self, node: Node) -> float:
         if isinstance(node, Literal):
