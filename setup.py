@@ -14,7 +14,8 @@ REQUIRES = [
     "jax>=0.10",
     "jinja2>=3.1",
     "jsonschema>=4.23",
-    "llguidance>=1.9",
+    # Later ones may read schemas otherwise than engine/schema_reading.py mirrors it.
+    "llguidance~=1.9.1",
     "ml-collections>=1.1",
     "numpy>=2.0",
     "optax>=0.2.6",
