@@ -33,6 +33,17 @@ def test_groups_of_use_are_left_alone(monkeypatch) -> None:
     assert [e.key for e in played] == [(1, t, e) for t in range(3) for e in range(4)]
 
 
+def test_an_episode_is_reported_as_soon_as_it_is_over(monkeypatch) -> None:
+    script = Script(monkeypatch, by_task({0: [1.0]}), **{"training.prepare_tasks": False})
+    script.trainer().train_step(lambda step, e: script.events.append(("over", step, e.key)))
+    happened = [event for event in script.events if event[0] in ("episode", "over")]
+    # Those of a group that is played in addition, too.
+    keys = [(1, task, episode) for task in range(4) for episode in range(4)]
+    assert happened == [
+        event for key in keys for event in (("episode", key), ("over", key[0], key))
+    ]
+
+
 def test_weakness_8_a_lone_survivor_gets_company_of_its_own_task(monkeypatch) -> None:
     script = Script(monkeypatch, by_task({1: [1.0, None, None, None, 0.0, 0.0, -1.0]}))
     result, played = step(script.trainer())

@@ -65,6 +65,20 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path: pathlib
     assert _scalars(board)["reward"] == {1: 1, 2: 2, 3: 30}
 
 
+def test_a_clock_that_goes_back_hides_nothing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = tmp_path / "tensorboard"
+    # Started twice within a second, then with the clock a day behind, then ahead.
+    for step, now in enumerate((1e9, 1e9, 1e9 - 86_400, 1e9 + 5), start=1):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        with MetricWriter(board, tmp_path / "metrics.jsonl", resume_step=step - 1) as writer:
+            writer.scalars(step, {"reward": step})
+            writer.scalars(step + 1, {"reward": -1})
+    assert len(list(board.iterdir())) == 4
+    assert _scalars(board)["reward"] == {1: 1, 2: 2, 3: 3, 4: 4, 5: -1}
+
+
 def test_lines_stay_json_when_a_scalar_is_not_finite(tmp_path: pathlib.Path) -> None:
     with MetricWriter(tmp_path / "tensorboard", tmp_path / "metrics.jsonl") as writer:
         writer.scalars(1, {"kl": float("nan"), "loss": float("inf")})

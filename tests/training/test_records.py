@@ -1,8 +1,11 @@
 import json
 import pathlib
+import resource
+from collections.abc import Iterator
 
 import pytest
 
+from trustee_jax.training.jsonl import LogError
 from trustee_jax.training.records import EpisodeLog, read_episodes
 
 
@@ -48,11 +51,56 @@ def test_resuming_drops_the_steps_that_are_played_again(tmp_path: pathlib.Path) 
 
 def test_damage_before_the_last_line_is_named(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "episodes.jsonl"
+    for damage in ("not json", "[1]", "{}", '{"step": 3}', "\0\0"):
+        text = f'{{"step": 1}}\n{damage}\n{{"step": 2}}\n{{"step": 3}}\n'
+        path.write_text(text)
+        # A run that counts on the second step does not go on as if nothing were missing.
+        with pytest.raises(LogError, match=r"episodes\.jsonl, line 2: .* up to 2"):
+            EpisodeLog(path, resume_step=2)
+        assert path.read_text() == text
+        # One that plays it again does.
+        EpisodeLog(path, resume_step=1).close()
+        assert [episode["step"] for episode in read_episodes(path)] == [1]
     path.write_text('{"step": 1}\nnot json\n{"step": 2}\n')
     with pytest.raises(ValueError, match=r"episodes\.jsonl, line 2"):
         list(read_episodes(path))
-    EpisodeLog(path, resume_step=2).close()
-    assert [episode["step"] for episode in read_episodes(path)] == [1, 2]
+
+
+def test_what_is_removed_is_counted(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 2}\n\0\0\n{"step": 2, "n')
+    with EpisodeLog(path, resume_step=1) as log:
+        assert log.dropped == 3
+    with EpisodeLog(path, resume_step=1) as log:
+        assert log.dropped == 0
+
+
+def test_a_lone_surrogate_can_be_written_and_read(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    with EpisodeLog(path) as log:
+        log.append(1, {"query": "\ud83d cut in half"})
+    assert [episode["query"] for episode in read_episodes(path)] == ["\ud83d cut in half"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """The system writes what fits into 4096 bytes of a file, and refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_of_a_line_without_room_nothing_stays(tmp_path: pathlib.Path, small_files: None) -> None:
+    path = tmp_path / "episodes.jsonl"
+    with EpisodeLog(path) as log:
+        log.append(1, {"text": "x" * 4000})
+        whole = path.read_bytes()
+        for _ in range(2):
+            with pytest.raises(OSError, match="File too large"):
+                log.append(1, {"text": "y" * 4000})
+            assert path.read_bytes() == whole
+    assert path.read_bytes() == whole
 
 
 def test_a_disabled_log_writes_nothing(tmp_path: pathlib.Path) -> None:

@@ -148,7 +148,12 @@ class Collector:
             self._check_fit(step, "task", details["task_too_long"])
         return collection
 
-    def play(self, collection: Collection, curriculum: Curriculum) -> None:
+    def play(
+        self,
+        collection: Collection,
+        curriculum: Curriculum,
+        on_episode: Callable[[Episode], None] = lambda episode: None,
+    ) -> None:
         """Plays a group of episodes for every task, and refills groups up to the budget.
 
         A group is refilled while it is good for nothing: one with too few valid episodes plays
@@ -158,13 +163,15 @@ class Collector:
         Args:
           collection: The step's tasks; receives the episodes.
           curriculum: The one that the tasks were drawn from; only read.
+          on_episode: Receives each episode as it ends, in an order that a resumed run repeats.
 
         Raises:
           Stopped: The run was asked to stop.
           ConfigError: In the first step, every prompt is longer than the engine takes.
         """
         options = self._config.training
-        self._play(collection, [(group, options.group_size) for group in collection.groups])
+        first_round = [(group, options.group_size) for group in collection.groups]
+        self._play(collection, first_round, on_episode)
         first = collection.episodes
         if first and all(episode.cause == "prompt_too_long" for episode in first):
             self._check_fit(collection.step, "episode", first[0].detail)
@@ -187,7 +194,7 @@ class Collector:
             self._write(collection, curriculum, range(next_index, next_index + len(uniform)))
             next_index += len(uniform)
             new = [(group, options.group_size) for group in collection.groups[known:]]
-            self._play(collection, again + new)
+            self._play(collection, again + new, on_episode)
 
     def fate(self, group: Group) -> Fate:
         """What a group is good for."""
@@ -254,21 +261,26 @@ class Collector:
                 recent.add(task.text)
         return details
 
-    def _play(self, collection: Collection, wanted: Sequence[tuple[Group, int]]) -> None:
+    def _play(
+        self,
+        collection: Collection,
+        wanted: Sequence[tuple[Group, int]],
+        on_episode: Callable[[Episode], None],
+    ) -> None:
         """Adds as many episodes to each group as are wanted of it."""
         system, length = self._system, self._config.engine.max_length
         groups = [group for group, count in wanted for _ in range(count)]
         numbers = [len(group.episodes) + i for group, count in wanted for i in range(count)]
-        coroutines = [
-            run_episode(
-                system.simulator,
-                group.task,
-                system.policy_format,
-                (collection.step, group.index, number),
-                length,
+
+        def play(group: Group, number: int) -> Generator[Request, Completion, Episode]:
+            key = (collection.step, group.index, number)
+            episode = yield from run_episode(
+                system.simulator, group.task, system.policy_format, key, length
             )
-            for group, number in zip(groups, numbers, strict=True)
-        ]
+            on_episode(episode)
+            return episode
+
+        coroutines = [play(*one) for one in zip(groups, numbers, strict=True)]
         played = self._drive(collection, "episodes", coroutines)
         for group, episode in zip(groups, played, strict=True):
             group.episodes.append(episode)

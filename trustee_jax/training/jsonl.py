@@ -9,9 +9,22 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trustee_jax.errors import InputError
+
+
+class LogError(InputError):
+    """What a resumed run goes on from is damaged; the message names the line."""
+
 
 class JsonLines:
-    """A file with one JSON object a line, each with its "step". Every line is flushed at once."""
+    """A file with one JSON object a line, each with its "step", the steps in ascending order.
+
+    A line is handed to the system whole when `append` returns: from then on the end of the process,
+    however it comes, cannot lose it. That of the machine can, up to the last `sync`.
+
+    Attributes:
+      dropped: Complete lines that were removed when it was opened.
+    """
 
     def __init__(self, path: pathlib.Path, *, resume_step: int) -> None:
         """Opens `path` for appending, without what a resumed run will write again.
@@ -20,15 +33,37 @@ class JsonLines:
           path: The file.
           resume_step: Lines of later steps are removed, and a line that was cut off while it was
             written. 0: all lines.
+
+        Raises:
+          LogError: Among the lines that stay is one that is none of these steps.
         """
-        _keep_until(path, resume_step)
-        self._file = path.open("a", encoding="utf-8")
+        self._end, self.dropped = _kept(path, resume_step) if path.exists() else (0, 0)
+        self._file = path.open("ab", buffering=0)
+        # In place: one step of the file system, which needs no room on a full disk.
+        self._file.truncate(self._end)
 
     def append(self, step: int, record: Mapping[str, Any]) -> None:
-        """Writes one line. Numbers that JSON lacks (NaN, infinities) become null."""
+        """Writes one line. Numbers that JSON lacks (NaN, infinities) become null.
+
+        Raises:
+          OSError: The line could not be written; nothing of it stays.
+        """
         line = {"step": step, **{key: _finite(value) for key, value in record.items()}}
-        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
+        # A lone surrogate, which UTF-8 cannot write, becomes its escape in JSON.
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        try:
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except BaseException:
+            self._file.truncate(self._end)
+            raise
+        self._end += len(data)
+
+    def sync(self) -> None:
+        """Returns when all lines are on the disk, not just in the system's memory."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""
@@ -69,14 +104,25 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _keep_until(path: pathlib.Path, step: int) -> None:
-    """Drops later and unreadable lines; rewrites beside the file, so a kill here loses nothing."""
-    if not path.exists():
-        return
-    rest = path.with_name(path.name + ".tmp")
-    with path.open("rb") as old, rest.open("wb") as new:
-        for line in old:
+def _kept(path: pathlib.Path, last_step: int) -> tuple[int, int]:
+    """Bytes up to the last line of a step up to `last_step`, and complete lines after them.
+
+    What was on its way when the machine stopped may be anything, but comes after all that a
+    checkpoint counts on. Damage before that is none of a crash, and not ours to remove.
+    """
+    end = position = later = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            position += len(line)
             record = _record(line) if line.endswith(b"\n") else None
-            if record is not None and record.get("step", step + 1) <= step:
-                new.write(line)
-    os.replace(rest, path)
+            step = record.get("step") if record else None
+            if not (isinstance(step, int) and step <= last_step):
+                later += line.endswith(b"\n")
+            elif later:
+                raise LogError(
+                    f"{path}, line {number - later}: not a JSON object of a step up to "
+                    f"{last_step}, but followed by one; remove the line to go on without it"
+                )
+            else:
+                end = position
+    return end, later

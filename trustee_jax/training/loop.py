@@ -24,6 +24,7 @@ from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.progress import Progress
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.stopping import Stopper
+from trustee_jax.training.storage import storage_errors
 from trustee_jax.training.workdir import Workdir
 
 Scalars = dict[str, float]
@@ -44,6 +45,8 @@ def train(config: Config, workdir: pathlib.Path) -> None:
       CheckpointError: A model cannot be read.
       ToolError: The tools cannot be read.
       RestoreError: The workdir's newest training checkpoint is unusable.
+      LogError: What the workdir's logs hold of the steps before it is damaged.
+      StorageError: The disk is full or fails.
     """
     primary = jax.process_index() == 0
     options = config.training
@@ -53,9 +56,12 @@ def train(config: Config, workdir: pathlib.Path) -> None:
         with Progress(options.steps, enabled=primary) as progress:
             progress.message(f"loading {config.model.source}")
             trainer = Trainer(config, build(config), repository, progress, stopper)
-            with Checkpointer(
-                layout.checkpoints, keep_last=options.keep_last, keep_best=options.keep_best
-            ) as checkpointer:
+            with (
+                storage_errors(layout.root),
+                Checkpointer(
+                    layout.checkpoints, keep_last=options.keep_last, keep_best=options.keep_best
+                ) as checkpointer,
+            ):
                 if checkpointer.latest_step is not None:
                     trainer.restore(checkpointer)
                     progress.message(f"going on after step {trainer.step}")
@@ -70,6 +76,10 @@ def train(config: Config, workdir: pathlib.Path) -> None:
                         layout.episodes, resume_step=trainer.step, enabled=primary
                     ) as episodes,
                 ):
+                    if episodes.dropped:
+                        progress.message(
+                            f"{episodes.dropped} recorded episodes are of steps that are run again"
+                        )
                     metrics.config(flatten(config))
                     _run(trainer, claimed, checkpointer, metrics, episodes)
 
@@ -84,6 +94,14 @@ def _run(
     """Steps until the last one, or until asked to stop."""
     options = trainer.config.training
     score: float | None = None
+
+    def save() -> None:
+        # A checkpoint counts on every line up to its step; the other way round, a line without a
+        # checkpoint is only written again.
+        log.sync()
+        metrics.sync()
+        trainer.save(checkpointer, score)
+
     try:
         while trainer.step < options.steps:
             result = trainer.train_step(lambda step, episode: log.append(step, episode.to_json()))
@@ -93,10 +111,10 @@ def _run(
             for name, episode in result.shown.items():
                 metrics.text(step, name, summary.describe(episode))
             if step % options.checkpoint_every == 0 or step == options.steps:
-                trainer.save(checkpointer, score)
+                save()
     except Stopped:
         if trainer.step:
-            trainer.save(checkpointer, score)
+            save()
         then = "the same command goes on" if trainer.step else "the same command starts again"
         trainer.progress.message(f"stopped after step {trainer.step}; {then}")
     else:
@@ -152,7 +170,7 @@ class Trainer:
         """Runs one step; on `Stopped` nothing but what `on_episode` saw has happened.
 
         Args:
-          on_episode: Receives the step's number and each of its episodes, as soon as all are over.
+          on_episode: Receives the step's number and each of its episodes, as soon as it is over.
 
         Raises:
           Stopped: The run was asked to stop.
@@ -167,10 +185,10 @@ class Trainer:
 
         # 2 and 3. Episodes, each ending with its verdict.
         self._system.refresh_policy()
-        self._collector.play(collection, self.curriculum)
+        self._collector.play(
+            collection, self.curriculum, lambda episode: on_episode(number, episode)
+        )
         episodes = collection.episodes
-        for episode in episodes:
-            on_episode(number, episode)
 
         # 4. The curriculum moves, and the policy is updated. In this order, because the next tasks
         # need the next difficulty, but no new weights: they are written while these are computed.

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
+import socket
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 
 from trustee_jax.training.jsonl import JsonLines
 
 
 class _EventFile:
-    """TensorBoard events that are in the file when `add` returns.
+    """TensorBoard events that are on the disk when `add` returns.
 
     `tensorboardX.SummaryWriter` leaves them in a queue, from which a killed run loses them although
     its checkpoint counts their step as done.
@@ -25,23 +27,34 @@ class _EventFile:
 
     def __init__(self, folder: pathlib.Path, resume_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # Files are named by the second; a quick restart must not overwrite one.
-        self._writer = EventsWriter(str(folder / "events"), f".{resume_step}")
+        self._writer = RecordWriter(str(folder / _next_name(folder)))
         # Makes TensorBoard hide what earlier files hold from that step on.
         start = SessionLog(status=SessionLog.START)
-        self._write(Event(step=resume_step + 1, session_log=start))
+        self._write(
+            Event(file_version="brain.Event:2"), Event(step=resume_step + 1, session_log=start)
+        )
 
     def add(self, step: int, *summaries: Any) -> None:
-        for one in summaries:
-            self._write(Event(step=step, summary=one))
+        self._write(*(Event(step=step, summary=one) for one in summaries))
 
-    def _write(self, event: Event) -> None:
-        event.wall_time = time.time()
-        self._writer.write_event(event)
+    def _write(self, *events: Event) -> None:
+        for event in events:
+            event.wall_time = time.time()
+            self._writer.write(event.SerializeToString())
         self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _next_name(folder: pathlib.Path) -> str:
+    """A name after all that are there, whatever the clock says.
+
+    TensorBoard reads the files in the order of their names, which begin with a time in seconds.
+    """
+    found = (re.match(r"events\.out\.tfevents\.(\d+)", file.name) for file in folder.iterdir())
+    after = [int(match[1]) + 1 for match in found if match]
+    return f"events.out.tfevents.{max([int(time.time()), *after]):010d}.{socket.gethostname()}"
 
 
 class MetricWriter:
@@ -65,13 +78,16 @@ class MetricWriter:
           jsonl: File with one line of scalars a step.
           resume_step: The last step that stays; 0 starts afresh.
           enabled: Whether anything is written.
+
+        Raises:
+          LogError: Among the lines that stay is a damaged one.
         """
         self._events: _EventFile | None = None
         self._lines: JsonLines | None = None
         self._resume_step = resume_step
         if enabled:
-            self._events = _EventFile(tensorboard, resume_step)
             self._lines = JsonLines(jsonl, resume_step=resume_step)
+            self._events = _EventFile(tensorboard, resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the step's scalars; call it once a step.
@@ -104,6 +120,11 @@ class MetricWriter:
             rows = [f"| {name} | `{cell}` |" for name, cell in cells.items()]
             table = "\n".join(["| option | value |", "|---|---|", *rows])
             self._events.add(self._resume_step, summary.text("config", table))
+
+    def sync(self) -> None:
+        """Returns when all scalars are on the disk; see `JsonLines.sync`."""
+        if self._lines is not None:
+            self._lines.sync()
 
     def close(self) -> None:
         """Closes both."""

@@ -14,6 +14,9 @@ class EpisodeLog:
     """Appends episodes, one JSON line each, to a file.
 
     A process other than the first makes one with `enabled=False`, which writes nothing.
+
+    Attributes:
+      dropped: Episodes that were removed when it was opened.
     """
 
     def __init__(self, path: pathlib.Path, *, resume_step: int = 0, enabled: bool = True) -> None:
@@ -23,8 +26,12 @@ class EpisodeLog:
           path: The file.
           resume_step: The last step whose episodes stay; 0 starts afresh.
           enabled: Whether anything is written.
+
+        Raises:
+          LogError: Among the episodes that stay is a damaged line.
         """
         self._lines = jsonl.JsonLines(path, resume_step=resume_step) if enabled else None
+        self.dropped = self._lines.dropped if self._lines is not None else 0
 
     def append(self, step: int, episode: Mapping[str, Any]) -> None:
         """Writes one episode; a reader sees it at once.
@@ -35,6 +42,11 @@ class EpisodeLog:
         """
         if self._lines is not None:
             self._lines.append(step, episode)
+
+    def sync(self) -> None:
+        """Returns when all episodes are on the disk; see `JsonLines.sync`."""
+        if self._lines is not None:
+            self._lines.sync()
 
     def close(self) -> None:
         """Closes the file."""

@@ -83,7 +83,9 @@ async function start() {
     const group = own.slice(0, own.lastIndexOf("-") + 1);
     const siblings = group === "" ? [] : episodes.columns.key.flatMap((other, i) =>
       (other.startsWith(group) && !other.slice(group.length).includes("-")
-        ? [{ key: other, reward: episodes.columns.cause[i] === null ? episodes.columns.reward[i] : null }] : []));
+        ? [{ key: other, order: episodes.order[i],
+             reward: episodes.columns.cause[i] === null ? episodes.columns.reward[i] : null }] : []));
+    siblings.sort((a, b) => (a.order < b.order ? -1 : 1));
     return { siblings, before: key(at - 1), after: key(at + 1), at: at + 1, of: list.rows.length };
   }
 

@@ -18,6 +18,8 @@ class Episodes {
     this.names = names;
     this.size = columns.key?.length ?? 0;
     this.rows = new Map((columns.key ?? []).map((key, row) => [key, row]));
+    // By step, task and episode, as texts that compare; the file has them as they ended.
+    this.order = (columns.key ?? []).map((key) => key.replace(/\d+/g, (digits) => digits.padStart(9, "0")));
     this.starts = [];
     let start = 0;
     for (const size of chunks) {

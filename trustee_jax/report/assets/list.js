@@ -8,7 +8,7 @@ const FILTERS = [
 ];
 
 const COLUMNS = [
-  { name: "key", label: "Episode", by: (e, row) => row },
+  { name: "key", label: "Episode", by: (e, row) => e.order[row] },
   { name: "step", label: "Step", by: (e, row) => e.columns.step[row], number: true },
   { name: "reward", label: "Reward", by: (e, row) => e.columns.reward[row] },
   { name: "query", label: "Query", by: (e, row) => e.columns.query[row] },

@@ -1,0 +1,50 @@
+"""A full or failing disk as one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from trustee_jax.errors import InputError
+
+# Anything else that the system refuses is a defect of ours, and wants its traceback.
+_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+class StorageError(InputError):
+    """A run's folder cannot be written; what is in it stays as it is."""
+
+
+@contextlib.contextmanager
+def storage_errors(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what a full, failing or read-only disk raises within it into a StorageError.
+
+    Args:
+      folder: The run's; the message names it.
+
+    Raises:
+      StorageError: The folder could not be written.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        code = _code(error)
+        if code not in _CAUSES:
+            raise
+        raise StorageError(
+            f"{folder} cannot be written ({os.strerror(code)}); make room there, and the same "
+            "command goes on from the newest checkpoint"
+        ) from error
+
+
+def _code(error: OSError | ValueError) -> int | None:
+    """The system's error number."""
+    if isinstance(error, OSError):
+        return error.errno
+    # TensorStore, which writes the arrays of a checkpoint, says it in its message.
+    match = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(match[1]) if match else None
