@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from trustee_jax import streams
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
@@ -42,6 +43,7 @@ from trustee_jax.simulation import (
     run_episode,
 )
 from trustee_jax.simulation.transcript import is_error
+from trustee_jax.streams import Purpose
 from trustee_jax.tools import load_repository
 from trustee_jax.training.build import build_simulator
 
@@ -62,7 +64,7 @@ class ExpectedPolicy:
         self.done.clear()
 
     def submit(self, request: Request) -> int:
-        _, index, _, _, turn, _ = request.key
+        _, _, index, _, turn, _ = request.key
         task = self.tasks[index]
         if turn == 0:
             calls = [_expected_call(task, i) for i in range(len(task.expected_calls))]
@@ -133,14 +135,15 @@ class Environment:
 
         def generate(index: int) -> Generator[Request, Completion, Task | None]:
             for draw in range(self.config.training.task_draws):
-                rng = np.random.default_rng([self.config.seed, index, draw])
-                aspects = self.curriculum.aspects(rng)
+                seed, place = self.config.seed, (1, index, draw)
+                aspects = self.curriculum.aspects(streams.generator(Purpose.ASPECTS, seed, *place))
+                rng = streams.generator(Purpose.TOOLS, seed, *place)
                 tools = self.repository.sample(rng, aspects.tools)
                 task = yield from generate_task(
                     self.simulator,
                     tools,
                     aspects,
-                    (1, index, draw),
+                    place,
                     recent=self.recent,
                     rejections=self.rejections,
                 )

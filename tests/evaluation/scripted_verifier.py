@@ -8,6 +8,7 @@ import numpy as np
 
 from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.streams import Purpose
 
 MEANINGS = {
     "intent_met": "the user got everything",
@@ -37,6 +38,7 @@ class ScriptedVerifier:
 
     def submit(self, request: Request) -> int:
         assert request.key not in self.keys, "two requests share a key"
+        Purpose(request.key[0])  # or it could share it with anything
         self.keys.add(request.key)
         prompt = self.format.tokenizer.decode(request.tokens)
         question = prompt[prompt.rindex("Is this true of the conversation:") :]

@@ -10,6 +10,7 @@ import numpy as np
 
 from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.streams import Purpose
 
 Answer = str | tuple[str, str] | Exception
 VERDICT = {"reasoning", "met"}
@@ -73,6 +74,7 @@ class ScriptedEngine:
         assert request.tokens.dtype == np.int32
         assert request.max_new_tokens >= 1
         assert request.key not in self.keys, "two requests share a key"
+        Purpose(request.key[0])  # or it could share it with anything
         self.keys.add(request.key)
         if len(request.tokens) + request.max_new_tokens > self.max_length:
             raise RequestError("too long")

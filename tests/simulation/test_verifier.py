@@ -23,6 +23,7 @@ from trustee_jax.simulation import (
 )
 from trustee_jax.simulation.vetoes import find_vetoes, invented_values
 from trustee_jax.simulation.world import Change
+from trustee_jax.streams import Purpose
 from trustee_jax.weights import open_checkpoint
 
 CLEAN = [FIND, BOOK, "Booked."]
@@ -32,7 +33,7 @@ CLEAN = [FIND, BOOK, "Booked."]
 def test_each_mode_asks_its_questions(make_simulator, make_task, mode):
     simulator = make_simulator(verifier=VerifierConfig(mode=mode))
     episode, engine = play(simulator, make_task(criteria=4), Script(CLEAN))
-    asked = [r for r in engine.requests if r.key[3] == 4]
+    asked = [r for r in engine.requests if r.key[0] == Purpose.VERIFIER]
     assert len(asked) == (1 if mode == "joint" else 4)
     parts = episode.verdict.parts
     assert [part.criterion for part in parts] == list(CRITERIA[:4])
@@ -47,7 +48,9 @@ def test_each_mode_asks_its_questions(make_simulator, make_task, mode):
 def test_lines_can_be_cited(make_simulator, make_task):
     _, engine = play(make_simulator(), make_task(), Script(CLEAN))
     (lines,) = {
-        tuple(r.schema["properties"]["line"]["enum"]) for r in engine.requests if r.key[3] == 4
+        tuple(r.schema["properties"]["line"]["enum"])
+        for r in engine.requests
+        if r.key[0] == Purpose.VERIFIER
     }
     text = prompts_of(engine, "verifier")[0]
     # query, call, result, call, result, message

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from trustee_jax import streams
 from trustee_jax.engine.cache import KVCache, grow
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.constraints import Constraint, ConstraintCompiler
@@ -318,7 +319,7 @@ class Engine:
                 new.temperature[i] = request.sampling.temperature
                 new.top_k[i] = request.sampling.top_k
                 new.top_p[i] = request.sampling.top_p
-                new.key[i] = np.random.SeedSequence([self._seed, *request.key]).generate_state(2)
+                new.key[i] = streams.request_key(self._seed, request.key)
                 if request.schema is None:
                     new.stop_ids[i, : len(request.stop_ids)] = request.stop_ids
                 new.choices[i, : len(request.choices)] = request.choices

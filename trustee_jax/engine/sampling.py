@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from trustee_jax import streams
+
 _EXCLUDED = -jnp.inf
 # Up to here, selecting the top k is several times faster than sorting the vocabulary.
 _FEW = 64
@@ -87,8 +89,7 @@ def sample(
     )
 
     def noise(key: jax.Array, count: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.wrap_key_data(key, impl="threefry2x32"), count)
-        return jax.random.gumbel(key, logits.shape[-1:], jnp.float32)
+        return jax.random.gumbel(streams.token_key(key, count), logits.shape[-1:], jnp.float32)
 
     gumbel = jax.vmap(noise)(keys, counts)
     tokens = jnp.argmax(candidates + jnp.where(greedy[:, None], 0.0, gumbel), axis=-1)

@@ -49,8 +49,8 @@ class Request:
       tokens: int32[n], the whole context. What the engine has already cached of it is not computed
         again.
       max_new_tokens: Upper bound of the answer.
-      key: Integers that, with the engine's seed, determine the sample; neighbours in the batch do
-        not.
+      key: A `streams.Purpose`, then integers from 0 below 2**32. With the engine's seed they
+        determine the sample; neighbours in the batch do not.
       role: "policy" rows use the LoRA adapter, "simulator" rows the base.
       sampling: How tokens are drawn.
       stop_ids: Tokens that end the answer (and are part of it). Not used with `schema`, where

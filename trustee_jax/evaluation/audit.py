@@ -34,6 +34,7 @@ from trustee_jax.simulation import (
     prompts,
 )
 from trustee_jax.simulation.driver import SupportsRequests
+from trustee_jax.streams import Purpose
 from trustee_jax.training.build import build_simulator
 
 MODES = ("reasoned", "logprobs", "joint")
@@ -80,7 +81,7 @@ def make_plan(recorded: Sequence[Recorded], options: AuditOptions) -> Plan:
     for number, one in enumerate(recorded):
         variants = [(CLEAN, one.evidence, len(CRITERIA))]
         for fault in options.faults:
-            planted = plant(fault, one.evidence, options.seed + number)
+            planted = plant(fault, one.evidence, options.seed, number)
             if planted is None:
                 not_applicable[fault.name] += 1
             else:
@@ -241,7 +242,7 @@ def _group(
                         mode,
                         sample,
                         second_look(evidence) if other else evidence,
-                        (MODES.index(mode), sample, number, place),
+                        (Purpose.AUDIT, MODES.index(mode), sample, number, place),
                     )
                 )
     return (*same, *reordered)

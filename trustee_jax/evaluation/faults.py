@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from trustee_jax import streams
 from trustee_jax.evaluation.dialogue import (
     Call,
     called_again,
@@ -27,6 +28,7 @@ from trustee_jax.evaluation.dialogue import (
 from trustee_jax.simulation import Evidence
 from trustee_jax.simulation.transcript import transcript
 from trustee_jax.simulation.vetoes import invented_values
+from trustee_jax.streams import Purpose
 from trustee_jax.tools import check_arguments
 
 _ERROR = '{"error":"service unavailable, nothing was done"}'
@@ -79,20 +81,21 @@ class Fault:
     plant: Plant
 
 
-def plant(fault: Fault, evidence: Evidence, seed: int) -> Evidence | None:
+def plant(fault: Fault, evidence: Evidence, seed: int, number: int = 0) -> Evidence | None:
     """Plants a fault in a clean episode.
 
     Args:
       fault: the fault.
       evidence: the episode; not modified.
-      seed: decides where there is a choice, together with the fault's name.
+      seed: decides where there is a choice, together with the number and the fault's name.
+      number: of the episode.
 
     Returns:
       The faulty episode; None if the fault is not applicable to this one.
     """
     if final_text(evidence.messages) is None:
         return None
-    return fault.plant(evidence, random.Random(f"{seed} {fault.name}"))
+    return fault.plant(evidence, streams.choices(Purpose.FAULT, seed, number, fault.name))
 
 
 def expected_calls(evidence: Evidence) -> list[Call]:

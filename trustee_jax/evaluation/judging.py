@@ -28,7 +28,7 @@ class Question:
       mode: the verifier's mode.
       sample: 0, or 1 for the second opinion.
       evidence: what is judged, with as many criteria as are asked for.
-      key: what the samples depend on; different for every question.
+      key: what the samples depend on, a `streams.Purpose` first; different for every question.
     """
 
     episode: str

@@ -24,7 +24,6 @@ from trustee_jax.simulation.config import SimulationConfig
 from trustee_jax.simulation.records import Counts, End, Episode
 from trustee_jax.simulation.schemas import changing_result_schema, result_schema, user_schema
 from trustee_jax.simulation.simulator import (
-    ROLE_KEYS,
     Key,
     Simulator,
     SimulatorError,
@@ -36,6 +35,7 @@ from trustee_jax.simulation.transcript import call_text, compact_json, is_error
 from trustee_jax.simulation.verdict import Verdict
 from trustee_jax.simulation.verifier import Evidence, verify
 from trustee_jax.simulation.world import ImpossibleChange, World, apply_changes
+from trustee_jax.streams import Purpose
 from trustee_jax.tools import check_arguments
 
 
@@ -166,7 +166,7 @@ class _Play:
                 yield Request(
                     tokens=self.conversation.context,
                     max_new_tokens=min(options.max_tokens, room),
-                    key=(*self.key, ROLE_KEYS["policy"], self.counts.assistant_turns, 0),
+                    key=(Purpose.POLICY, *self.key, self.counts.assistant_turns, 0),
                     role="policy",
                     sampling=options.sampling,
                     stop_ids=self.format.stop_ids,
@@ -250,7 +250,7 @@ class _Play:
                 "call": text,
             },
             schema,
-            (*self.key, ROLE_KEYS["tool"], number),
+            (Purpose.TOOL, *self.key, number),
             messages=self.messages,
             check=self._impossible,
             usage=self.usage,
@@ -286,7 +286,7 @@ class _Play:
                 "query": self.task.query,
             },
             user_schema(self.config.text_limit),
-            (*self.key, ROLE_KEYS["user"], self.counts.user_turns),
+            (Purpose.USER, *self.key, self.counts.user_turns),
             messages=self.messages,
             usage=self.usage,
         )
@@ -301,7 +301,7 @@ class _Play:
             world=self.world.records if self.world else None,
             changes=self.world.changes if self.world else (),
         )
-        key = (*self.key, ROLE_KEYS["verifier"])
+        key = (Purpose.VERIFIER, *self.key)
         return (yield from verify(self.simulator, evidence, key, self.usage))
 
 

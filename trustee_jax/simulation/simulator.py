@@ -20,7 +20,6 @@ from trustee_jax.simulation.transcript import cut_lines, transcript
 Problem = Literal["too_long", "refused", "length", "malformed"]
 Key = tuple[int, ...]
 
-ROLE_KEYS = {"task": 0, "policy": 1, "user": 2, "tool": 3, "verifier": 4, "world": 5}
 # Characters a line and number of lines that a conversation, a call, the records and their changes
 # are cut to, in turn, until they fit: a policy that floods its simulators must not get away with an
 # episode that does not count.
@@ -127,7 +126,8 @@ class Simulator:
           role: the role to play.
           fields: what the role's template receives, apart from `history`.
           schema: what the answer is held to.
-          key: what the sample depends on besides the try; different for every question of a run.
+          key: what the sample depends on besides the try, a `streams.Purpose` first; different for
+            every question of a run.
           messages: the conversation, rendered as the template's `history`; cut only if the whole
             does not fit the simulator's context, as are the fields `call`, `world` and `changes`.
           check: returns what is wrong with an answer that fits the schema, or None.

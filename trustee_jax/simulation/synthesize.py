@@ -15,6 +15,7 @@ from trustee_jax.simulation.novelty import similarity
 from trustee_jax.simulation.prompts import Prompts
 from trustee_jax.simulation.schemas import Schema, closed
 from trustee_jax.simulation.simulator import Simulator, SimulatorError
+from trustee_jax.streams import Purpose
 from trustee_jax.tools.importing import Candidate, Refusal
 from trustee_jax.tools.schema import function_problems
 
@@ -69,7 +70,7 @@ def synthesize(
     """
     writer = _writer(simulator)
     domain_tools = [
-        _write_domain(writer, domain, per_domain, (seed, number), on_item)
+        _write_domain(writer, domain, per_domain, (Purpose.SYNTHESIS, seed, number), on_item)
         for number, domain in enumerate(domains)
     ]
     return [item for items in run(domain_tools, {"simulator": engine}) for item in items]

@@ -12,7 +12,6 @@ from trustee_jax.simulation.novelty import RecentTasks, similarity
 from trustee_jax.simulation.prompts import EXAMPLE_TASK
 from trustee_jax.simulation.schemas import planned_task_schema, task_schema, world_schema
 from trustee_jax.simulation.simulator import (
-    ROLE_KEYS,
     Failure,
     Key,
     Simulator,
@@ -22,6 +21,7 @@ from trustee_jax.simulation.simulator import (
 )
 from trustee_jax.simulation.solvability import missing_values, needed_values
 from trustee_jax.simulation.world import Records, unique_records
+from trustee_jax.streams import Purpose
 from trustee_jax.tools import Tool
 
 Rejection = Literal["blank", "names_tool", "missing_value", "near_copy"]
@@ -150,7 +150,7 @@ def generate_task(
             task_schema(names, aspects.calls, config.text_limit)
             if values is None
             else planned_task_schema(values, aspects.calls, config.text_limit),
-            (*key, ROLE_KEYS["task"], 0),
+            (Purpose.TASK, *key),
             check=check,
             usage=usage,
         )
@@ -191,7 +191,7 @@ def _write_world(
             "records": options.records,
         },
         world_schema(options.collections, options.records, options.fields, 48),
-        (*key, ROLE_KEYS["world"], 0),
+        (Purpose.WORLD, *key),
         usage=usage,
     )
     return unique_records(answer)

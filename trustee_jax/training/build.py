@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from trustee_jax import streams
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, ModelOptions
 from trustee_jax.engine import Engine, Role
@@ -29,6 +30,7 @@ from trustee_jax.models import (
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.simulation import Simulator
 from trustee_jax.simulation.prompts import SimulatorRole
+from trustee_jax.streams import Purpose
 from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def _init_lora(lora: nnx.State, rules: MeshRules, seed: int) -> nnx.State:
         shape = variable.get_value().shape
         if path[-1] == "lora_a":
             # On the host: hundreds of small random programs would take longer to compile.
-            factor = np.random.default_rng([seed, i]).standard_normal(shape, np.float32)
+            factor = streams.generator(Purpose.ADAPTER, seed, i).standard_normal(shape, np.float32)
             factor *= shape[-2] ** -0.5
         else:
             factor = np.zeros(shape, np.float32)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from trustee_jax import streams
 from trustee_jax.config import Config
 from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
@@ -24,6 +25,7 @@ from trustee_jax.simulation import (
     run_episode,
 )
 from trustee_jax.simulation import run as drive
+from trustee_jax.streams import Purpose
 from trustee_jax.tools import ToolRepository
 from trustee_jax.training.build import System
 from trustee_jax.training.progress import Progress
@@ -219,15 +221,19 @@ class Collector:
             for draw in range(lane, options.task_draws, options.draws_at_once):
                 if any(other < draw for other in found[index]):
                     return
-                rng = np.random.default_rng([config.seed, step, index, draw])
-                aspects = curriculum.aspects(rng)
-                tools = self._repository.sample(rng, aspects.tools)
+                place = (step, index, draw)
+                aspects = curriculum.aspects(
+                    streams.generator(Purpose.ASPECTS, config.seed, *place)
+                )
+                tools = self._repository.sample(
+                    streams.generator(Purpose.TOOLS, config.seed, *place), aspects.tools
+                )
                 collection.draws += 1
                 task = yield from generate_task(
                     self._system.simulator,
                     tools,
                     aspects,
-                    (step, index, draw),
+                    place,
                     recent=recent,
                     rejections=collection.rejections,
                 )

@@ -1,15 +1,20 @@
-"""Random models for tests and debugging: `random:FAMILY` (tiny) or `random:path/to/config.json`."""
+"""Random models for tests and debugging: `random:FAMILY` (tiny) or `random:path/to/config.json`.
+
+`random:FAMILY+calls` has tokens that are whole tool calls: what picks tokens at random calls a tool
+now and then, which it would never spell.
+"""
 
 from __future__ import annotations
 
 import functools
 import pathlib
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trustee_jax import streams
 from trustee_jax.models.config import ModelConfig
+from trustee_jax.streams import Purpose
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, parse_config
 from trustee_jax.weights.names import BLOCK, TOP
 from trustee_jax.weights.safetensors_folder import read_json
@@ -20,6 +25,13 @@ if TYPE_CHECKING:
 FAMILIES = ("llama", "qwen2", "qwen3")
 VOCAB_SIZE = 512
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_WITH_CALLS = "+calls"
+CALLS = tuple(
+    f'<tool_call>{{"name": "{name}", "arguments": {arguments}}}</tool_call>'
+    for name in ("find_thing", "buy_thing")
+    for arguments in (*(f'{{"id": "r{number}"}}' for number in range(1, 8)), "{}")
+)
+"""The tokens of `+calls`. A call without an id is one that `configs/debug_tools.json` refuses."""
 _TEMPLATE = (
     "{% for message in messages %}"
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -48,8 +60,12 @@ class RandomCheckpoint(Checkpoint):
         """
         self.source = source
         self._where = source.removeprefix("random:")
-        if self._where in FAMILIES:
-            self.config = _tiny(self._where)
+        family = self._where.removesuffix(_WITH_CALLS)
+        self._calls: tuple[str, ...] = ()
+        if family in FAMILIES:
+            self.config = _tiny(family)
+            if family != self._where:
+                self._calls = CALLS
         else:
             path = pathlib.Path(self._where).expanduser()
             if not path.is_file():
@@ -84,7 +100,7 @@ class RandomCheckpoint(Checkpoint):
         Norm scales lie around 1; kernels have deviation fan-in ** -0.5, embedding and biases 0.02.
         """
         shape = self._shapes[name]
-        values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
+        values = streams.generator(Purpose.RANDOM_MODEL, 0, name).standard_normal(shape, np.float32)
         if "norm" in name:
             values = 1 + 0.1 * values
         elif len(shape) == 1 or "embed_tokens" in name:
@@ -95,7 +111,7 @@ class RandomCheckpoint(Checkpoint):
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """See `Checkpoint`. ChatML without tools; every byte is a token, so any text is."""
-        return _tokenizer(self.config.max_position)
+        return _tokenizer(self.config.max_position, self._calls)
 
 
 def _tiny(family: str) -> ModelConfig:
@@ -155,10 +171,10 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 @functools.cache
-def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _vocabulary(calls: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     from tokenizers import pre_tokenizers
 
-    tokens = [*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokens = [*_SPECIAL, *calls, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     vocab = {token: i for i, token in enumerate(tokens)}
     merges: list[tuple[str, str]] = []
     for piece in _PIECES.replace("\n", "").split("|"):
@@ -173,17 +189,18 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return vocab, merges
 
 
-def _tokenizer(max_length: int) -> Any:
+def _tokenizer(max_length: int, calls: tuple[str, ...]) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocab, merges = _vocabulary()
+    vocab, merges = _vocabulary(calls)
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in _SPECIAL]
     )
+    tokenizer.add_tokens([AddedToken(call, normalized=False) for call in calls])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
