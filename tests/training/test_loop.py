@@ -39,6 +39,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
 LENGTH = 640
 OPTIONS = (
+    # Short prompts and episodes: `rewarded_run` makes up the verdicts.
+    "--config.model.source=random:qwen3",
+    "--config.simulation.policy.max_tokens=16",
+    "--config.curriculum.tools.low=1",
+    "--config.curriculum.criteria.low=1",
     "--config.training.steps=4",
     "--config.training.keep_last=9",
     # Enough for groups whose rewards differ in every step.
