@@ -220,6 +220,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", type=pathlib.Path)
     arguments, options = parser.parse_known_args()
+    jax.config.update("jax_platforms", "cpu")
     rng = random.Random(arguments.seed)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

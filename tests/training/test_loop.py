@@ -186,7 +186,10 @@ def resumed(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Pat
     # What it wrote of step 3 has to be written again.
     assert {line["step"] for line in _lines(workdir / "episodes.jsonl")} == {1, 2, 3}
     assert {line["step"] for line in _lines(workdir / "metrics.jsonl")} == {1, 2}
-    assert "going on after step 2" in runs.start(workdir).finish()
+    again = sum(line["step"] == 3 for line in _lines(workdir / "episodes.jsonl"))
+    output = runs.start(workdir).finish()
+    assert "going on after step 2" in output
+    assert f"{again} recorded episodes are of steps that are run again" in output
     return workdir
 
 
