@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from trustee_jax.models.sharding import MeshRules
 from trustee_jax.models.transformer import Attend
 
-# Queries per block: scores of [B, H, BLOCK, T] float32 are all that attention keeps in memory.
+# Most queries in a block: attention keeps scores of [B, H, BLOCK, T] float32, whatever T is.
 QUERY_BLOCK = 512
 _MASKED = -1e30
 
@@ -70,19 +70,23 @@ def packed_attention(segments: jax.Array, parents: jax.Array, rules: MeshRules) 
             mask = related & (segments > 0)[:, None] & (index <= row[:, None])
             return grouped_query_attention(q, k, v, mask)
 
-        if length <= QUERY_BLOCK or length % QUERY_BLOCK:
+        if length <= QUERY_BLOCK:
             return block(q, segments, parents, index), cache
+        # Blocks as equal as can be: any length is padded by fewer queries than there are blocks.
+        blocks = -(-length // QUERY_BLOCK)
+        size = -(-length // blocks)
+        padding = blocks * size - length
 
         def split(x: jax.Array) -> jax.Array:
-            blocks = x.reshape(batch, length // QUERY_BLOCK, QUERY_BLOCK, *x.shape[2:])
-            return jnp.moveaxis(blocks, 1, 0)
+            x = jnp.pad(x, ((0, 0), (0, padding), *[(0, 0)] * (x.ndim - 2)))
+            return jnp.moveaxis(x.reshape(batch, blocks, size, *x.shape[2:]), 1, 0)
 
-        rows = index.reshape(-1, QUERY_BLOCK)
+        rows = jnp.arange(blocks * size).reshape(blocks, size)
         out = jax.lax.map(
             lambda args: jax.checkpoint(block)(*args),
             (split(q), split(segments), split(parents), rows),
         )
-        out = jnp.moveaxis(out, 0, 1).reshape(batch, length, heads, dim)
+        out = jnp.moveaxis(out, 0, 1).reshape(batch, blocks * size, heads, dim)[:, :length]
         return rules.constrain(out, "batch", None, "act_heads", None), cache
 
     return attend
