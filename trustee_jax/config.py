@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -356,4 +357,6 @@ def _check(hint: Any, value: Any, name: str) -> Any:
     # Not isinstance: True is no integer here.
     if type(value) is not hint:
         raise ConfigError(name, value, f"write {_WORDS[hint]}")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(name, value, "write a finite number")
     return value

@@ -12,6 +12,13 @@ class InputError(ValueError):
     """
 
 
+class NonFiniteError(InputError):
+    """Infinite or NaN numbers where a run cannot go on with them.
+
+    Training has diverged, or weights are damaged: neither is mended by going on.
+    """
+
+
 class ConfigError(InputError):
     """An option has a value that cannot work.
 

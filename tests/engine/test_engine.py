@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import torch
 
 from trustee_jax.engine import Engine, EngineConfig, Request, RequestError, Sampling
+from trustee_jax.errors import NonFiniteError
+from trustee_jax.models import LoRAParam
 
 CONFIG = EngineConfig(
     slots=5,
@@ -250,3 +253,16 @@ def test_eight_devices_sample_what_one_does(tiny):
     for one, eight in zip(*results, strict=True):
         assert one.tokens.tolist() == eight.tokens.tolist()
         np.testing.assert_allclose(one.logprobs, eight.logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(1.0, top_p=0.9)])
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_logits_that_are_not_finite_end_it(broken, sampling, tiny):
+    """Not with tokens that mean nothing."""
+    model = tiny.with_lora("qwen2-tied-1e6")
+    engine = _engine(tiny, model)
+    lora = tiny.split(model, LoRAParam, ...)[1]
+    engine.update(jax.tree.map(lambda x: x.at[0, 0].set(broken), lora))
+    request = Request(_prompts(1)[0], 8, (0,), "policy", sampling)
+    with pytest.raises(NonFiniteError, match="the policy's logits are not finite"):
+        engine.run([request])

@@ -115,6 +115,50 @@ def test_without_kl_the_reference_is_not_read():
     assert np.isfinite(value) and metrics["kl"] == 0
 
 
+def _one_token(logprob, behaviour, reference, advantage):
+    """Loss and its gradient by the log-probability, without and with the KL term."""
+    batch = PackedBatch.empty(1, 2)
+    batch.weights[0, 0] = 1
+    batch.behaviour[0, 0], batch.reference[0, 0] = behaviour, reference
+    batch.advantages[0, 0] = advantage
+
+    def loss(logp, kl):
+        return grpo_loss(jnp.array([[logp, 0.0]]), batch, CLIP, kl)[0]
+
+    return [jax.value_and_grad(loss)(jnp.float32(logprob), kl) for kl in (0.0, KL)]
+
+
+@pytest.mark.parametrize("x", [-3e4, -90.0, -19.0, -3.0, 3.0, 19.0])
+def test_log_ratios_are_exact_up_to_a_ratio_that_means_nothing(x):
+    (loss, gradient), _ = _one_token(-1.0, -1.0 - x, 0.0, -1.0)
+    ratio = max(np.exp(x), 1 - CLIP)
+    np.testing.assert_allclose(loss, ratio, rtol=1e-5)
+    np.testing.assert_allclose(gradient, ratio if x > 0 else 0.0, rtol=1e-5)
+    _, (penalty, gradient) = _one_token(-1.0, -1.0, x - 1.0, 0.0)
+    np.testing.assert_allclose(penalty, KL * (np.exp(x) - x - 1), rtol=1e-5)
+    np.testing.assert_allclose(gradient, KL * (1 - np.exp(x)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("x", [21.0, 90.0, 3e4])
+def test_beyond_it_terms_are_bounded_and_have_no_gradient(x):
+    (loss, gradient), _ = _one_token(-1.0, -1.0 - x, 0.0, -1.0)
+    np.testing.assert_allclose(loss, np.exp(20), rtol=1e-5)
+    assert gradient == 0
+    _, (penalty, gradient) = _one_token(-1.0, -1.0, x - 1.0, 0.0)
+    np.testing.assert_allclose(penalty, KL * (np.exp(20) - 21), rtol=1e-5)
+    assert gradient == 0
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["behaviour", "reference", "advantages"])
+def test_no_bound_hides_a_number_that_is_not_finite(name, broken):
+    batch = PackedBatch.empty(1, 4)
+    batch.weights[:] = batch.advantages[:] = 1
+    getattr(batch, name)[0, 2] = broken
+    value, metrics = grpo_loss(jnp.full((1, 4), -1.0), batch, CLIP, KL)
+    assert not all(np.isfinite(x) for x in (value, *metrics.values()))
+
+
 @pytest.mark.parametrize("rewards", [[1.0, None], [0.0, 0.0], [None, None]])
 def test_groups_that_teach_nothing(rewards):
     assert group_advantages(rewards) is None

@@ -5,10 +5,12 @@ import functools
 import hashlib
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 
 from trustee_jax.config import default, override, parse
 from trustee_jax.engine.engine import EngineStats
+from trustee_jax.learner import TrainState
 from trustee_jax.simulation import Episode, Failure, Task, Verdict
 from trustee_jax.simulation.verdict import Part
 from trustee_jax.tools import ToolRepository, load_repository
@@ -46,34 +48,47 @@ class Engine:
 class Later:
     """A value that is known when it is asked for."""
 
-    def __init__(self, events: list) -> None:
+    def __init__(self, events: list, value: float) -> None:
         self._events = events
+        self._value = value
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         self._events.append("fetched")
-        return np.float32(0.5)
+        return np.float32(self._value)
 
 
 class Learner:
-    """Notes what happens, and when."""
+    """Notes what happens, and when.
 
-    def __init__(self, events: list) -> None:
+    Attributes:
+      broken: Whether the update of that number, from 0, is left out.
+      state: What a checkpoint holds.
+    """
+
+    rows = 1
+
+    def __init__(self, events: list, broken: Callable[[int], bool]) -> None:
         self._events = events
         self.batches: list = []
+        self.broken = broken
+        self.state = TrainState({"w": jnp.zeros(2)}, {"count": jnp.int32(0)})
 
     def update(self, batch) -> dict:
         self._events.append("dispatched")
+        broken = self.broken(len(self.batches))
         self.batches.append(batch)
         names = ("loss", "logprob_difference", "logprob_difference_max")
-        return {name: Later(self._events) for name in names}
+        value = np.nan if broken else 0.5 + len(self.batches)
+        values = dict.fromkeys(names, value) | {"skipped": float(broken)}
+        return {name: Later(self._events, value) for name, value in values.items()}
 
 
 class System:
     """What the loop needs of `build.System`."""
 
-    def __init__(self, events: list) -> None:
+    def __init__(self, events: list, broken: Callable[[int], bool]) -> None:
         self.engines = dict.fromkeys(("policy", "simulator"), Engine())
-        self.learner = Learner(events)
+        self.learner = Learner(events, broken)
         self.simulator = self.policy_format = None
 
     def forget(self) -> None:
@@ -97,6 +112,7 @@ class Script:
     Attributes:
       rewards: (step, task, episode) -> reward, or None for an invalid episode.
       task: (step, task, draw) -> the text of a task, or the cause of a failure after "!".
+      broken: (number of the update) -> whether it is left out.
       events: what happened, in order.
       updates: what the curriculum was told, step by step.
     """
@@ -106,9 +122,10 @@ class Script:
         monkeypatch,
         rewards: Callable[[tuple], float | None],
         task: Callable[[tuple], str] = different,
+        broken: Callable[[int], bool] = lambda update: False,
         **options,
     ) -> None:
-        self.rewards, self.task = rewards, task
+        self.rewards, self.task, self.broken = rewards, task, broken
         self.events: list = []
         self.updates: list = []
         config = override(default(), OPTIONS | options)
@@ -118,7 +135,7 @@ class Script:
         monkeypatch.setattr(loop, "pack", lambda groups, *_: Batch(groups))
 
     def trainer(self, should_stop=lambda: False) -> loop.Trainer:
-        self.system = System(self.events)
+        self.system = System(self.events, self.broken)
         trainer = loop.Trainer(
             self.config,
             self.system,

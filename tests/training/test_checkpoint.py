@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from trustee_jax.errors import NonFiniteError
 from trustee_jax.training.checkpoint import Checkpointer, RestoreError
 
 
@@ -122,6 +123,32 @@ def test_a_reader_beside_a_run_changes_nothing(tmp_path: pathlib.Path) -> None:
     with Checkpointer(tmp_path / "none", read_only=True) as reader:
         assert reader.latest_step is None
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("broken", [jnp.inf, -jnp.inf, jnp.nan])
+@pytest.mark.parametrize("item", ["params", "optimizer"])
+def test_numbers_that_are_not_finite_are_not_saved(
+    tmp_path: pathlib.Path, item: str, broken: float
+) -> None:
+    mesh = _mesh(2, 4)
+    arrays = _sharded(mesh)
+    worse = dict(arrays)
+    leaves, treedef = jax.tree.flatten(arrays[item])
+    leaves[-1] = leaves[-1].at[..., -1].set(broken)
+    worse[item] = jax.tree.unflatten(treedef, leaves)
+    with Checkpointer(tmp_path) as checkpointer:
+        with pytest.raises(NonFiniteError, match="there is none before it"):
+            checkpointer.save(1, worse, {})
+        checkpointer.save(3, arrays, {"step": 3})
+        checkpointer.wait()
+        with pytest.raises(NonFiniteError) as caught:
+            checkpointer.save(4, worse, {})
+        message = str(caught.value)
+        assert f"{tmp_path}: step 4 is not saved, because its {item} are not finite" in message
+        assert "the newest is 3" in message
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.steps == (3,)
+        _assert_equal(checkpointer.restore(_abstract(arrays, mesh)).arrays, arrays)
 
 
 def test_a_saved_step_is_not_saved_again(tmp_path: pathlib.Path) -> None:

@@ -515,7 +515,7 @@ def test_wrong_input_is_one_message_before_anything_is_computed(
     if "{checkpoint}" in option:
         _checkpoint(names["checkpoint"], without=_TENSOR)
     option, *words = (text.format_map(names) for text in (option, *words))
-    fits = ["--config.learner.rows_per_micro_batch=8", "--config.learner.row_length=4608"]
+    fits = ["--config.learner.row_length=4608"]
     if name := re.fullmatch(r"engine.max_length=(\d+)", option):
         fits.append(f"--config.engine.min_cache_length={name[1]}")
     arguments = ["train", f"--workdir={names['taken']}", CONFIG, *fits]

@@ -19,6 +19,7 @@ from trustee_jax.engine.constraints import Constraint, ConstraintCompiler
 from trustee_jax.engine.programs import MAX_CHOICES, MAX_STOP_IDS, Drawn, Programs, Rows
 from trustee_jax.engine.slots import Slot, choose_slot, common_prefix, longest_match
 from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.errors import NonFiniteError
 from trustee_jax.models.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -198,7 +199,11 @@ class Engine:
         return [done[ticket] for ticket in tickets]
 
     def step(self) -> list[tuple[int, Completion]]:
-        """Prefills what fits, dispatches a round of decoding, returns what has been completed."""
+        """Prefills what fits, dispatches a round of decoding, returns what has been completed.
+
+        Raises:
+          NonFiniteError: The model's logits are infinite or NaN.
+        """
         while self._pending and self._place():
             pass
         constrained = [job for job in self._running.values() if job.constraint is not None]
@@ -352,6 +357,13 @@ class Engine:
                 continue  # It ended in the dispatch before.
             rows = valid[:, index]
             new = tokens[rows, index].tolist()
+            if not np.isfinite(logprobs[rows, index]).all():
+                # What such logits draw means nothing.
+                raise NonFiniteError(
+                    f"the {job.request.role}'s logits are not finite: its weights are damaged, or "
+                    "have diverged in training; if so, train in another workdir with a lower "
+                    "learner.learning_rate"
+                )
             job.sampled += new
             job.logprobs += logprobs[rows, index].tolist()
             if job.request.choices:

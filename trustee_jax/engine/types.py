@@ -12,6 +12,9 @@ from trustee_jax.errors import ConfigError, InputError
 
 Role = Literal["policy", "simulator"]
 
+# Logits that are divided by less may overflow.
+_MIN_TEMPERATURE = 0.01
+
 
 class RequestError(InputError):
     """A request that the engine cannot serve; the message names the field and the remedy."""
@@ -22,7 +25,8 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-      temperature: Divides the logits; 0 takes the most likely token.
+      temperature: Divides the logits; 0 takes the most likely token. Otherwise at least 0.01, which
+        is as good as 0 already.
       top_p: Nucleus sampling (arXiv 1904.09751): the smallest set of tokens with this probability;
         1 is off.
       top_k: Keep the k most likely tokens; 0 is off. Applied before `top_p`.
@@ -33,8 +37,9 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ConfigError("temperature", self.temperature, "it must be 0 (greedy) or more")
+        if self.temperature != 0 and not self.temperature >= _MIN_TEMPERATURE:
+            fix = f"it must be 0 (greedy), or at least {_MIN_TEMPERATURE}"
+            raise ConfigError("temperature", self.temperature, fix)
         if not 0 < self.top_p <= 1:
             raise ConfigError("top_p", self.top_p, "it must lie in (0, 1]; 1 is off")
         if self.top_k < 0:

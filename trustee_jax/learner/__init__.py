@@ -5,7 +5,7 @@ from trustee_jax.learner.config import LearnerConfig
 from trustee_jax.learner.learner import Learner
 from trustee_jax.learner.loss import grpo_loss, target_logprobs
 from trustee_jax.learner.packing import PackedBatch, Sample, pack
-from trustee_jax.learner.programs import Programs, TrainState, divide, make_optimizer
+from trustee_jax.learner.programs import Programs, TrainState, all_finite, divide, make_optimizer
 
 __all__ = [
     "Fate",
@@ -15,6 +15,7 @@ __all__ = [
     "Programs",
     "Sample",
     "TrainState",
+    "all_finite",
     "divide",
     "group_advantages",
     "group_fate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from trustee_jax.errors import ConfigError
@@ -28,8 +29,11 @@ class LearnerConfig:
         over tokens and in the KL term.
       row_length: Tokens in a packed row. At least `engine.max_length`, so that every episode fits.
       rows_per_micro_batch: Packed rows whose gradients are computed at once; a multiple of the
-        mesh's data x fsdp. Memory grows with it.
+        mesh's data x fsdp. Memory grows with it. None is that number itself, one row for each part
+        of the mesh, and follows it when a run goes on with more or fewer devices.
       logprob_chunk: Tokens of a row whose logits exist at once.
+      max_skipped_updates: An update about which something is not finite is left out; so many of
+        them in a row, over steps, end the run.
     """
 
     learning_rate: float = 1e-6
@@ -43,25 +47,35 @@ class LearnerConfig:
     kl_coef: float = 0.001
     uniform_groups: Literal["drop", "keep"] = "drop"
     row_length: int = 8192
-    rows_per_micro_batch: int = 1
+    rows_per_micro_batch: int | None = None
     logprob_chunk: int = 512
+    max_skipped_updates: int = 5
 
     def __post_init__(self) -> None:
         """Checks every number."""
         for name in ("learning_rate", "clip_epsilon"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(name, getattr(self, name), "it must be above 0")
-        for name in ("warmup_updates", "weight_decay", "max_grad_norm", "kl_coef"):
-            if getattr(self, name) < 0:
-                raise ConfigError(name, getattr(self, name), "it must be 0 or more")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(name, getattr(self, name), "it must be above 0, and finite")
+        for name in ("weight_decay", "max_grad_norm", "kl_coef"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(name, getattr(self, name), "it must be 0 or more, and finite")
+        if self.warmup_updates < 0:
+            raise ConfigError("warmup_updates", self.warmup_updates, "it must be 0 or more")
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "it must lie in [0, 1)")
         if self.uniform_groups not in ("drop", "keep"):
             raise ConfigError("uniform_groups", self.uniform_groups, 'write "drop" or "keep"')
-        for name in ("updates_per_step", "row_length", "rows_per_micro_batch", "logprob_chunk"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, getattr(self, name), "it must be at least 1")
+        for name in (
+            "updates_per_step",
+            "row_length",
+            "rows_per_micro_batch",
+            "logprob_chunk",
+            "max_skipped_updates",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(name, value, "it must be at least 1")
         if self.row_length % self.logprob_chunk:
             fix = f"it must divide learner.row_length = {self.row_length}"
             raise ConfigError("logprob_chunk", self.logprob_chunk, fix)

@@ -66,12 +66,16 @@ class Learner:
             optimizer=jax.jit(self._programs.init_optimizer, out_shardings=shardings.optimizer)(
                 params
             ),
-            updates=jax.device_put(np.int32(0), shardings.updates),
         )
+
+    @property
+    def rows(self) -> int:
+        """Packed rows of a micro-batch: every batch has a multiple of them."""
+        return self._programs.rows
 
     def _micro_batches(self, batch: PackedBatch) -> tuple[PackedBatch, np.int32]:
         """[rows, T] to [M, R, T], M padded to a power of two so that few shapes are compiled."""
-        rows = self.config.rows_per_micro_batch
+        rows = self.rows
         count = len(batch.tokens) // rows
         padded = 1 << (count - 1).bit_length()
         sharding = self._programs.batch_sharding(padded)
@@ -86,7 +90,7 @@ class Learner:
         """Log-probabilities of the targets under the present policy (or, adapter off, its base).
 
         Args:
-          batch: A multiple of `rows_per_micro_batch` rows.
+          batch: A multiple of `rows` rows.
           adapter: Whether LoRA is on.
 
         Returns:
@@ -97,7 +101,10 @@ class Learner:
         return np.asarray(values).reshape(-1, batch.tokens.shape[1])[: len(batch.tokens)]
 
     def update(self, batch: PackedBatch) -> dict[str, jax.Array]:
-        """One optimizer update on a batch of a multiple of `rows_per_micro_batch` rows.
+        """One optimizer update on a batch of a multiple of `rows` rows.
+
+        If anything about it is not finite (a log-probability, the loss, a gradient, the state after
+        it), it is left out and the state stays as it is, bit for bit.
 
         The log-probabilities under the initial policy are computed first where the loss has a KL
         term. Nothing waits for the device: the host is free while it computes, and reading a value
@@ -105,7 +112,8 @@ class Learner:
 
         Returns:
           Means over targets of loss, kl, clip_fraction, ratio and logprob_difference (|learner -
-          engine|), its maximum, and the global norms of gradient and update; float32 scalars.
+          engine|), its maximum, the global norms of gradient and update, and skipped, which is 1 if
+          the update was left out (the others may then be infinite or NaN); float32 scalars.
         """
         micro, count = self._micro_batches(batch)
         if self.config.kl_coef:

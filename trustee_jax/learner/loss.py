@@ -11,6 +11,10 @@ from trustee_jax.learner.packing import PackedBatch
 
 Metrics = dict[str, jax.Array]
 
+# exp(20) = 5e8: the formulas are exact for whatever two policies that have to do with each other
+# say of a token. The bound is the one in common use.
+_MAX_LOG_RATIO = 20.0
+
 
 def target_logprobs(
     project: Callable[[jax.Array], jax.Array],
@@ -58,6 +62,17 @@ def target_logprobs(
     return jnp.moveaxis(values, 0, 1).reshape(rows, length)
 
 
+def _ratio(log_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """exp(x) and x, with x at most `_MAX_LOG_RATIO`: beyond it both are constant, without gradient.
+
+    An infinite x stays so: it is no large ratio but a broken log-probability, and an update that is
+    not finite is skipped. A very small one is exact: its exp is 0.
+    """
+    bounded = jnp.minimum(log_ratio, _MAX_LOG_RATIO)
+    bounded = jnp.where(jnp.isinf(log_ratio), log_ratio, bounded)
+    return jnp.exp(bounded), bounded
+
+
 def grpo_loss(
     logprobs: jax.Array, batch: PackedBatch, clip_epsilon: float, kl_coef: float
 ) -> tuple[jax.Array, Metrics]:
@@ -66,7 +81,8 @@ def grpo_loss(
     Per token, with ratio w = exp(logp - behaviour) and d = reference - logp:
     -min(w A, clip(w, 1 - eps, 1 + eps) A) + kl_coef (exp(d) - d - 1) (GRPO, arXiv 2402.03300, eq. 3
     and 4; the last term is the k3 estimator). Divided by the number of targets of the whole batch
-    it is the token-level mean (DAPO, arXiv 2503.14476, eq. 8).
+    it is the token-level mean (DAPO, arXiv 2503.14476, eq. 8). log w and d count as far as 20; a
+    token beyond that has no gradient of the term.
 
     Args:
       logprobs: float32[R, T] of the targets under the policy that is trained.
@@ -78,11 +94,11 @@ def grpo_loss(
       The sum over targets, and sums of metrics over targets; `logprob_difference_max` is a maximum.
     """
     difference = logprobs - batch.behaviour
-    ratio = jnp.exp(difference)
+    ratio, _ = _ratio(difference)
     clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
     gain, clipped_gain = ratio * batch.advantages, clipped * batch.advantages
-    delta = batch.reference - logprobs
-    kl = jnp.where(batch.weights > 0, jnp.exp(delta) - delta - 1, 0.0) if kl_coef else 0.0
+    inverse, delta = _ratio(batch.reference - logprobs)
+    kl = jnp.where(batch.weights > 0, inverse - delta - 1, 0.0) if kl_coef else 0.0
     loss = -jnp.minimum(gain, clipped_gain) + kl_coef * kl
     absolute = jnp.abs(difference) * batch.weights
     metrics = {

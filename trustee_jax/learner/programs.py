@@ -29,12 +29,10 @@ class TrainState:
     Attributes:
       params: What is trained: the LoRA factors, or every parameter.
       optimizer: State of the optax chain.
-      updates: int32, optimizer updates so far.
     """
 
     params: nnx.State
     optimizer: optax.OptState
-    updates: Any
 
 
 def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
@@ -51,6 +49,11 @@ def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
     )
 
 
+def all_finite(tree: Any) -> jax.Array:
+    """bool: whether no number in the tree's arrays is infinite or NaN."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+
+
 def divide(model: Transformer) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """The graph, the parameters that are trained (the LoRA factors, or all), and the others."""
     graphdef, *states = nnx.split(model, LoRAParam, ...)
@@ -63,6 +66,7 @@ class Programs:
 
     Attributes:
       config: Options.
+      rows: Packed rows of a micro-batch.
       update: `update_step`, jitted; the state is donated.
       score: `score_step`, jitted.
     """
@@ -84,9 +88,10 @@ class Programs:
         self.config = config
         self._rules = MeshRules.create(mesh, LEARNER_RULES)
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
-        if config.rows_per_micro_batch % ways:
-            fix = f"use a multiple of the mesh's data x fsdp = {ways}"
-            raise ConfigError("learner.rows_per_micro_batch", config.rows_per_micro_batch, fix)
+        self.rows = ways if config.rows_per_micro_batch is None else config.rows_per_micro_batch
+        if self.rows % ways:
+            fix = f"use a multiple of the mesh's data x fsdp = {ways}, or leave it out"
+            raise ConfigError("learner.rows_per_micro_batch", self.rows, fix)
         self._temperature = temperature
         self._optimizer = make_optimizer(config)
         self._graphdef, trained, _ = divide(model)
@@ -102,8 +107,8 @@ class Programs:
         return self._optimizer.init(params)
 
     def batch_sharding(self, micro_batches: int) -> jax.sharding.NamedSharding:
-        """The layout of a batch's arrays [micro_batches, rows_per_micro_batch, length]."""
-        shape = (micro_batches, self.config.rows_per_micro_batch, 1)
+        """The layout of a batch's arrays [micro_batches, rows, length]."""
+        shape = (micro_batches, self.rows, 1)
         return self._rules.sharding((None, "batch", None), shape)
 
     def state_shardings(self) -> Any:
@@ -118,12 +123,12 @@ class Programs:
             sharded,
             transform_non_params=lambda _: replicated,
         )
-        return TrainState(sharded, optimizer, replicated)
+        return TrainState(sharded, optimizer)
 
     def abstract_state(self) -> TrainState:
         """A TrainState of shapes with their layout."""
         state = jax.eval_shape(
-            lambda params: TrainState(params, self.init_optimizer(params), jnp.int32(0)),
+            lambda params: TrainState(params, self.init_optimizer(params)),
             self._trained,
         )
         return jax.tree.map(
@@ -149,13 +154,21 @@ class Programs:
     def update_step(
         self, state: TrainState, frozen: nnx.State, batch: PackedBatch, count: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        """One optimizer update; pure, to be jitted.
+        """One optimizer update, unless something about it is not finite; pure, to be jitted.
+
+        It is then left out as if there had been no batch: parameters, moments and the count that
+        the warm-up goes by stay as they are, bit for bit. (`optax.apply_if_finite` looks at the
+        gradients alone, and lets them through after some in a row.)
 
         Args:
           state: Before.
           frozen: Parameters that are not trained.
           batch: Arrays [M, R, T]: M micro-batches of R rows.
           count: int32, micro-batches that are not padding.
+
+        Returns:
+          The state after it, and metrics; "skipped" is 1 where the state has stayed, else 0 and all
+          others are finite.
         """
         total = jnp.maximum(jnp.sum(batch.weights), 1.0)
 
@@ -190,13 +203,19 @@ class Programs:
         # The trip count is data, so that one compilation serves batches of different sizes.
         grads, metrics = jax.lax.fori_loop(0, count, accumulate, zeros)
         metrics = {n: v if n.endswith("_max") else v / total for n, v in metrics.items()}
-        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics |= {
-            "grad_norm": optax.global_norm(grads),
-            "update_norm": optax.global_norm(updates),
-        }
-        return TrainState(params, optimizer, state.updates + 1), metrics
+        metrics["grad_norm"] = optax.global_norm(grads)
+
+        def advance() -> tuple[TrainState, jax.Array]:
+            updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, updates)
+            return TrainState(params, optimizer), optax.global_norm(updates)
+
+        # What is computed here is reduced at once and computed again in the branch: the new state
+        # never lies beside the old one.
+        ahead, metrics["update_norm"] = advance()
+        finite = all_finite((ahead, metrics))
+        after = jax.lax.cond(finite, lambda: advance()[0], lambda: state)
+        return after, metrics | {"skipped": 1.0 - finite}
 
     def score_step(
         self,

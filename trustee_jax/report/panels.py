@@ -213,7 +213,8 @@ def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     )
     yield Panel("Loss", {"learner/loss": "loss"})
     yield Panel("Probability ratio", {"learner/ratio": "ratio"}, "present to sampling policy")
-    yield Panel("Updates", {"learner/updates": "updates"}, "per step")
+    updates = {"learner/updates": "done", "learner/skipped_updates": "skipped"}
+    yield Panel("Updates", updates, "per step; skipped where something was not finite")
     yield Panel("Tokens trained on", {"learner/tokens": "tokens"}, "per step")
 
 

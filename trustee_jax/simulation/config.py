@@ -23,7 +23,8 @@ class PolicyConfig:
       thinking: let a model that can think do so; models without thoughts ignore it.
       history: what becomes of earlier thoughts: "append" keeps them in the context, "strip" drops
         them where the chat template would, in training and evaluation alike.
-      sampling: how its tokens are drawn.
+      sampling: how its tokens are drawn; the learner divides by the temperature, too, so it must be
+        above 0.
     """
 
     max_tokens: int = 4096
@@ -35,6 +36,9 @@ class PolicyConfig:
         _at_least(self, 1, "max_tokens")
         if self.history not in ("append", "strip"):
             raise ConfigError("history", self.history, 'give "append" or "strip"')
+        if self.sampling.temperature == 0:
+            fix = "give more than 0: greedy episodes of a task are all equal, and nothing is learnt"
+            raise ConfigError("sampling.temperature", self.sampling.temperature, fix)
 
 
 @dataclass(frozen=True)

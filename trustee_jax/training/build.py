@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,6 @@ from trustee_jax.simulation import Simulator
 from trustee_jax.simulation.prompts import SimulatorRole
 from trustee_jax.streams import Purpose
 from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
-
-if TYPE_CHECKING:
-    import transformers
 
 
 def lora_config(options: ModelOptions) -> LoRAConfig | None:
@@ -103,8 +100,6 @@ class System:
       engines: By role; one engine serves both where the simulator is the policy's base.
       simulator: The frozen model's roles.
       policy_format: Chat format of the policy.
-      tokenizer: Of the policy.
-      model_config: Of the policy.
       engine_dtype: Of trained parameters where they generate.
     """
 
@@ -112,8 +107,6 @@ class System:
     engines: Mapping[Role, Engine]
     simulator: Simulator
     policy_format: ChatFormat
-    tokenizer: transformers.PreTrainedTokenizerFast
-    model_config: ModelConfig
     engine_dtype: jnp.dtype
 
     def forget(self) -> None:
@@ -186,9 +179,7 @@ def build(config: Config) -> System:
     engines: dict[Role, Engine] = {"policy": policy_engine, "simulator": policy_engine}
     if frozen is not None:
         engines["simulator"] = Engine(frozen, mesh, config.engine, simulator_tokenizer, config.seed)
-    return System(
-        learner, engines, simulator, policy_format, tokenizer, checkpoint.config, engine_dtype
-    )
+    return System(learner, engines, simulator, policy_format, engine_dtype)
 
 
 def build_simulator(config: Config) -> tuple[Simulator, Engine]:

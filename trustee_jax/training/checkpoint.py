@@ -19,11 +19,14 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from trustee_jax.errors import InputError
+from trustee_jax.errors import InputError, NonFiniteError
+from trustee_jax.learner import all_finite
 
 _HOST = "host"
 _METRIC = "score"
 _MAX_DIFFERENCES = 8
+# On the device: no array is fetched for it.
+_all_finite = jax.jit(all_finite)
 
 
 class RestoreError(InputError):
@@ -117,16 +120,28 @@ class Checkpointer:
     ) -> None:
         """Starts saving; returns as soon as the arrays may be donated or overwritten.
 
-        A step that is already saved is not saved again.
+        A step that is already saved is not saved again. Numbers that are not finite are never
+        saved: the checkpoints before them stay the newest.
 
         Args:
           step: Training steps that are complete, from 1.
           arrays: Trees of arrays by name, e.g. "params" and "optimizer". Names other than "host".
           host: JSON values: step counter, curriculum, ....
           score: What `keep_best` ranks by; higher is better, None is worst.
+
+        Raises:
+          NonFiniteError: An array holds infinite or NaN numbers.
         """
         if step in self._manager.all_steps():
             return
+        for name, tree in arrays.items():
+            if not _all_finite(tree):
+                newest = self.latest_step
+                left = "there is none before it" if newest is None else f"the newest is {newest}"
+                raise NonFiniteError(
+                    f"{self._folder}: step {step} is not saved, because its {name} are not finite; "
+                    f"{left}"
+                )
         items: dict[str, Any] = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
         items[_HOST] = ocp.args.JsonSave(dict(host))
         self._manager.save(
@@ -226,7 +241,8 @@ def _check_tree(item: epath.Path, abstract: Any) -> None:
         more = len(differences) - _MAX_DIFFERENCES
         listed = "; ".join(differences[:_MAX_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
         raise RestoreError(
-            f"{item} holds other arrays: {listed}. Use the config it was trained with"
+            f"{item} holds other arrays: {listed}. Use the config and the "
+            "version it was trained with"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import jax
 
 from trustee_jax.config import Config, flatten
 from trustee_jax.curriculum import Curriculum
+from trustee_jax.errors import NonFiniteError
 from trustee_jax.learner import Sample, group_advantages, pack
 from trustee_jax.simulation import Episode, RecentTasks, Stopped
 from trustee_jax.tools import ToolRepository, load_repository
@@ -47,6 +49,7 @@ def train(config: Config, workdir: pathlib.Path) -> None:
       RestoreError: The workdir's newest training checkpoint is unusable.
       LogError: What the workdir's logs hold of the steps before it is damaged.
       StorageError: The disk is full or fails.
+      NonFiniteError: Training has diverged; the checkpoints before stay as they are.
     """
     primary = jax.process_index() == 0
     options = config.training
@@ -165,6 +168,7 @@ class Trainer:
         self._system = system
         self._collector = Collector(config, system, repository, progress, should_stop)
         self._prepared: Collection | None = None
+        self._skipped = 0  # updates in a row, up to now
 
     def train_step(self, on_episode: Callable[[int, Episode], None]) -> StepResult:
         """Runs one step; on `Stopped` nothing but what `on_episode` saw has happened.
@@ -175,6 +179,8 @@ class Trainer:
         Raises:
           Stopped: The run was asked to stop.
           ConfigError: In the first step, every prompt is longer than the engine takes.
+          NonFiniteError: Too many updates in a row were left out, or the policy's logits are not
+            finite.
         """
         number, start = self.step + 1, time.monotonic()
         held = self.curriculum.metrics()
@@ -204,13 +210,15 @@ class Trainer:
         scalars["seconds/step"] = seconds
         result = StepResult(episodes, scalars)
         valid = sum(episode.valid for episode in episodes)
+        skipped = scalars["learner/skipped_updates"]
         self.progress.finish_step(
             number,
             reward=result.reward,
             difficulty=held["difficulty"],
             seconds=seconds,
             note=f"{valid}/{len(episodes)} episodes valid, {fates['used']}/{fates.total()} groups "
-            f"of use, {scalars['learner/updates']:.0f} updates",
+            f"of use, {scalars['learner/updates']:.0f} updates"
+            + (f", {skipped:.0f} skipped (not finite)" if skipped else ""),
         )
         return result
 
@@ -239,6 +247,13 @@ class Trainer:
           meanwhile: Called when all updates are under way. Its time is not in seconds/learning,
             which is what learning adds to the step, but in the time that tokens_per_second/learning
             is worked out from: the host cannot tell when the device was done.
+
+        Returns:
+          learner/updates and learner/skipped_updates count the updates that were done and left out;
+          means are over the former, so that no metric is infinite or NaN.
+
+        Raises:
+          NonFiniteError: Too many updates in a row were left out.
         """
         start = time.monotonic()
         options, config = self.config.training, self.config.learner
@@ -265,7 +280,7 @@ class Trainer:
         with self.progress.phase(number, "learning", updates) as advance:
             pending = []
             for share in shares:
-                batch = pack(share, config.row_length, config.rows_per_micro_batch)
+                batch = pack(share, config.row_length, self._system.learner.rows)
                 tokens += batch.num_tokens
                 pending.append(self._system.learner.update(batch))
             left = time.monotonic()
@@ -275,20 +290,37 @@ class Trainer:
             for values in pending:
                 results.append({k: float(v) for k, v in jax.device_get(values).items()})
                 advance(len(results), tokens * len(results) // updates)
+        self._check_skipped(results)
+        done = [result for result in results if not result["skipped"]]
         seconds = time.monotonic() - start
         scalars = {
-            "learner/updates": float(updates),
+            "learner/updates": float(len(done)),
+            "learner/skipped_updates": float(updates - len(done)),
             "learner/tokens": float(tokens),
             "seconds/learning": seconds - elsewhere,
             "tokens_per_second/learning": tokens / seconds,
         }
-        for name in results[0] if results else ():
-            scalars[f"learner/{name}"] = sum(result[name] for result in results) / updates
-        if results:
+        for name in (n for n in done[0] if n != "skipped") if done else ():
+            scalars[f"learner/{name}"] = sum(result[name] for result in done) / len(done)
+        if done:
             # Before the first update both sides have the same weights: what is left is rounding.
             for name in ("logprob_difference", "logprob_difference_max"):
-                scalars[f"learner/{name}"] = results[0][name]
+                scalars[f"learner/{name}"] = done[0][name]
         return scalars
+
+    def _check_skipped(self, results: Sequence[dict[str, float]]) -> None:
+        """Counts updates that were left out in a row; too many end the run."""
+        for result in results:
+            self._skipped = self._skipped + 1 if result["skipped"] else 0
+            if self._skipped == self.config.learner.max_skipped_updates:
+                what = [name for name, value in result.items() if not math.isfinite(value)]
+                raise NonFiniteError(
+                    f"{self._skipped} updates in a row were left out, because their numbers are "
+                    f"not finite ({', '.join(what) or 'the state after them'}): training has "
+                    "diverged. Lower learner.learning_rate = "
+                    f"{self.config.learner.learning_rate!r} and train in another workdir; the "
+                    "checkpoints of this one stay"
+                )
 
     # State.
 
@@ -298,6 +330,7 @@ class Trainer:
             "step": self.step,
             "curriculum": self.curriculum.state(),
             "recent_tasks": self._recent.state(),
+            "skipped_updates": self._skipped,
         }
         checkpointer.save(self.step, self._arrays(), host, score=score)
 
@@ -320,13 +353,14 @@ class Trainer:
         self.step = restored.host["step"]
         self.curriculum.restore(restored.host["curriculum"])
         self._recent.restore(restored.host["recent_tasks"])
+        self._skipped = restored.host["skipped_updates"]
         self._prepared = None
 
     def _arrays(self) -> dict[str, dict[str, jax.Array]]:
         state = self._system.learner.state
         return {
             "params": named_leaves(state.params),
-            "optimizer": named_leaves((state.optimizer, state.updates)),
+            "optimizer": named_leaves(state.optimizer),
         }
 
 
