@@ -140,6 +140,7 @@ class Plan:
     Attributes:
       programs: To be compiled.
       resident: Bytes per chip by name.
+      rows: Packed rows of a micro-batch of the learner.
       growth: Bytes per chip that are there besides while a cache grows to its largest length.
     """
 
@@ -182,9 +183,10 @@ class Plan:
         temperature = self._config.simulation.policy.sampling.temperature
         programs = LearnerPrograms(policy, self._mesh, config, temperature)
         state = programs.abstract_state()
+        self.rows = programs.rows
         self.resident["trained parameters"] = chip_bytes(state.params)
         self.resident["optimizer"] = chip_bytes(state.optimizer)
-        rows = learner.PackedBatch.empty(config.rows_per_micro_batch, config.row_length)
+        rows = learner.PackedBatch.empty(programs.rows, config.row_length)
         batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(
                 (1, *x.shape), x.dtype, sharding=programs.batch_sharding(1)
@@ -363,7 +365,7 @@ def measure(
         "mesh": dict(mesh.shape),
         "slots": config.engine.slots,
         "row_length": config.learner.row_length,
-        "rows_per_micro_batch": config.learner.rows_per_micro_batch,
+        "rows_per_micro_batch": plan.rows,
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu")},
         "resident": plan.resident,
         "growth": plan.growth,

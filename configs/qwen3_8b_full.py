@@ -27,6 +27,5 @@ def get_config() -> ConfigDict:
     config.engine.slots = 16
     config.engine.min_cache_length = 4096
     config.engine.prefill_chunks = (256, 1024)
-    config.learner.rows_per_micro_batch = 4  # data x fsdp
     config.learner.logprob_chunk = 2048
     return config

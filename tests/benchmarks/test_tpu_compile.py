@@ -32,7 +32,6 @@ OPTIONS = {
     "engine.prefill_rows": 2,
     "engine.prefill_chunks": (256,),
     "learner.row_length": 2048,
-    "learner.rows_per_micro_batch": 2,
 }
 
 pytestmark = [

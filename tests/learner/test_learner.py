@@ -94,9 +94,10 @@ def test_eight_devices_compute_the_gradients_of_one(tiny):
     results = []
     for shape in ((1, 1, 1), (2, 2, 2)):
         mesh = tiny.make_mesh(*shape)
-        config = dataclasses.replace(CONFIG, rows_per_micro_batch=4, max_grad_norm=0.0)
+        config = dataclasses.replace(CONFIG, max_grad_norm=0.0)
         learner = Learner(tiny.with_lora(kind, mesh=mesh), mesh, config)
-        results.append(_gradients(learner, pack(samples, config.row_length, 4)))
+        assert learner.rows == shape[0] * shape[1]
+        results.append(_gradients(learner, pack(samples, config.row_length, learner.rows)))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -120,8 +121,9 @@ def test_full_fine_tuning_trains_every_parameter_against_a_reference(tiny):
 
 def test_a_batch_for_another_mesh_is_refused(tiny):
     model = tiny.with_lora("qwen2-tied-1e6")
-    with pytest.raises(ConfigError, match="rows_per_micro_batch"):
-        Learner(model, tiny.make_mesh(2, 2, 2), CONFIG)
+    config = dataclasses.replace(CONFIG, rows_per_micro_batch=6)
+    with pytest.raises(ConfigError, match=r"rows_per_micro_batch = 6: .* multiple .* = 4"):
+        Learner(model, tiny.make_mesh(2, 2, 2), config)
 
 
 def bandit(tiny, steps=15):

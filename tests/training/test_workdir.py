@@ -39,6 +39,10 @@ def test_the_same_run_goes_on_and_may_change_what_computes_nothing(tmp_path: pat
     longer = _changed(
         training={"steps": 999, "checkpoint_every": 1, "keep_last": 9, "keep_best": 0},
         mesh={"data": 2, "fsdp": 2, "tensor": 2},
+        # What half the devices have no memory for.
+        engine={"slots": 8, "min_cache_length": 512, "prefill_rows": 1},
+        learner={"rows_per_micro_batch": 4, "logprob_chunk": 256},
+        model={"remat": False},
     )
     with Workdir(tmp_path, longer, primary=True) as workdir:
         assert workdir.resumed
@@ -55,7 +59,9 @@ def test_another_run_is_refused_and_every_difference_named(tmp_path: pathlib.Pat
     assert "seed: 0 there, 5 given" in message
     assert "training.group_size: 8 there, 4 given" in message
     assert "model.simulator: None there, 'x' given" in message
-    assert "training.steps" not in message
+    refused, _, changeable = message.partition("What may change: ")
+    assert "training.steps" not in refused
+    assert changeable.split(", ") == [name.replace("mesh.", "mesh.*") for name in CHANGEABLE]
     assert str(tmp_path) in message
     # Neither the config nor the claim is touched.
     assert read_config(tmp_path) == Config()

@@ -13,14 +13,28 @@ from typing import Any, Self
 from trustee_jax.config import Config, flatten, parse
 from trustee_jax.errors import InputError
 
-# Options that a resumed run may change: they say how far, how safely and where it runs, and take
-# no part in what is computed. A trailing dot stands for the whole section.
+# Options that a resumed run may change. The first say how far and how safely it runs: it goes on
+# bit for bit. The others say on how many devices, and how much at once, so that it can go on with
+# more or fewer of them: the same but for rounding, and for which of several draws of a task ends
+# first. A trailing dot stands for the whole section.
 CHANGEABLE = (
     "training.steps",
     "training.checkpoint_every",
     "training.keep_last",
     "training.keep_best",
+    "training.prepare_tasks",
+    "learner.max_skipped_updates",
+    #
     "mesh.",
+    "model.remat",
+    "engine.slots",
+    "engine.min_cache_length",
+    "engine.prefill_rows",
+    "engine.prefill_chunks",
+    "engine.decode_steps",
+    "engine.min_shared_prefix",
+    "learner.rows_per_micro_batch",
+    "learner.logprob_chunk",
 )
 _ABSENT = "(no such option)"
 
@@ -164,7 +178,8 @@ def _check_same_run(layout: Layout, config: Config) -> None:
         raise WorkdirError(
             f"{layout.root} belongs to a run with other options:\n  "
             + "\n  ".join(differences)
-            + "\nGive the same options to go on with that run, or choose another workdir"
+            + "\nGive the same options to go on with that run, or choose another workdir. "
+            f"What may change: {', '.join(CHANGEABLE).replace('mesh.', 'mesh.*')}"
         )
 
 
