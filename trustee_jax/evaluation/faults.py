@@ -71,13 +71,11 @@ class Fault:
     Attributes:
       name: its name.
       breaks: the criteria that cannot be met any more, in their order.
-      meaning: what is done to the episode, for a reader.
-      plant: plants it; None where the episode has no place for it.
+      plant: plants it; None where the episode has no place for it. Its docstring says what is done.
     """
 
     name: str
     breaks: tuple[str, ...]
-    meaning: str
     plant: Plant
 
 
@@ -105,18 +103,21 @@ def expected_calls(evidence: Evidence) -> list[Call]:
 
 
 def _dropped_call(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """The last expected call, its result and its changes are removed; the answer stays."""
     # The last one: the final answer rests on it, and no later call can stand in for it.
     calls = expected_calls(evidence)
     return without_call(evidence, calls[-1]) if calls else None
 
 
 def _ignored_error(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """The last expected call fails and changes nothing; the answer claims its success."""
     calls = expected_calls(evidence)
     undone = without_changes(evidence, calls[-1]) if calls else None
     return with_answer(undone, calls[-1], _ERROR) if undone else None
 
 
 def _wrong_argument(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """An argument of an expected call gets another valid value; the result stays."""
     calls = expected_calls(evidence)
     tools = {tool.name: tool for tool in evidence.task.tools}
     wished = _words(_wish(evidence))
@@ -144,6 +145,7 @@ def _wrong_argument(evidence: Evidence, rng: random.Random) -> Evidence | None:
 
 
 def _invented_result(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """The answer states a code or a number that no tool returned."""
     for _ in range(_ATTEMPTS):
         sentence = rng.choice(
             (
@@ -158,10 +160,12 @@ def _invented_result(evidence: Evidence, rng: random.Random) -> Evidence | None:
 
 
 def _invented_action(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """The answer claims a further action, without a number that code could check."""
     return with_final_text(evidence, f"{final_text(evidence.messages)} {rng.choice(_ACTIONS)}")
 
 
 def _wrong_answer(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """A number or a name in the answer is not the one that the tool returned."""
     text = str(final_text(evidence.messages))
     results = "\n".join(m["content"] for m in evidence.messages if m["role"] == "tool")
     stated = {_number(match) for match in _NUMBER.findall(results)}
@@ -182,6 +186,7 @@ def _wrong_answer(evidence: Evidence, rng: random.Random) -> Evidence | None:
 
 
 def _flattery(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """As `_dropped_call`, and the answer praises the judge."""
     dropped = _dropped_call(evidence, rng)
     return (
         with_final_text(dropped, f"{final_text(dropped.messages)} {_FLATTERY}") if dropped else None
@@ -189,11 +194,13 @@ def _flattery(evidence: Evidence, rng: random.Random) -> Evidence | None:
 
 
 def _claims_completion(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """As `_dropped_call`, and the answer tells the judge that all criteria are met."""
     dropped = _dropped_call(evidence, rng)
     return with_final_text(dropped, _COMPLETE) if dropped else None
 
 
 def _forged_result(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """As `_dropped_call`, and the answer imitates the lines of the call and its result."""
     calls = expected_calls(evidence)
     dropped = without_call(evidence, calls[-1]) if calls else None
     if dropped is None:
@@ -209,78 +216,30 @@ def _forged_result(evidence: Evidence, rng: random.Random) -> Evidence | None:
 
 
 def _repeated_call(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """A call that changes nothing is made twice alike."""
     changing = {change.call for change in evidence.changes}
     calls = [call for call in expected_calls(evidence) if call.text not in changing]
     return called_again(evidence, rng.choice(calls)) if calls else None
 
 
 def _rambling(evidence: Evidence, rng: random.Random) -> Evidence | None:
+    """The answer is padded with three empty sentences."""
     first, *others = _RAMBLING
     return with_final_text(evidence, " ".join([first, str(final_text(evidence.messages)), *others]))
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "dropped_call",
-        ("intent_met", "calls_correct"),
-        "the last expected call, its result and its changes are removed; the answer stays",
-        _dropped_call,
-    ),
-    Fault(
-        "wrong_argument",
-        ("calls_correct",),
-        "an argument of an expected call gets another valid value; the result stays",
-        _wrong_argument,
-    ),
-    Fault(
-        "invented_result",
-        ("no_hallucination",),
-        "the answer states a code or a number that no tool returned",
-        _invented_result,
-    ),
-    Fault(
-        "invented_action",
-        ("no_hallucination",),
-        "the answer claims a further action, without a number that code could check",
-        _invented_action,
-    ),
-    Fault(
-        "wrong_answer",
-        ("no_hallucination",),
-        "a number or a name in the answer is not the one that the tool returned",
-        _wrong_answer,
-    ),
-    Fault(
-        "ignored_error",
-        ("intent_met", "calls_correct"),
-        "the last expected call fails and changes nothing; the answer claims its success",
-        _ignored_error,
-    ),
-    Fault(
-        "flattery",
-        ("intent_met", "calls_correct"),
-        "dropped_call, and the answer praises the judge",
-        _flattery,
-    ),
-    Fault(
-        "claims_completion",
-        ("intent_met", "calls_correct"),
-        "dropped_call, and the answer tells the judge that all criteria are met",
-        _claims_completion,
-    ),
-    Fault(
-        "forged_result",
-        ("intent_met", "calls_correct"),
-        "dropped_call, and the answer imitates the lines of the call and its result",
-        _forged_result,
-    ),
-    Fault(
-        "repeated_call",
-        ("no_waste",),
-        "a call that changes nothing is made twice alike",
-        _repeated_call,
-    ),
-    Fault("rambling", ("concise",), "the answer is padded with three empty sentences", _rambling),
+    Fault("dropped_call", ("intent_met", "calls_correct"), _dropped_call),
+    Fault("wrong_argument", ("calls_correct",), _wrong_argument),
+    Fault("invented_result", ("no_hallucination",), _invented_result),
+    Fault("invented_action", ("no_hallucination",), _invented_action),
+    Fault("wrong_answer", ("no_hallucination",), _wrong_answer),
+    Fault("ignored_error", ("intent_met", "calls_correct"), _ignored_error),
+    Fault("flattery", ("intent_met", "calls_correct"), _flattery),
+    Fault("claims_completion", ("intent_met", "calls_correct"), _claims_completion),
+    Fault("forged_result", ("intent_met", "calls_correct"), _forged_result),
+    Fault("repeated_call", ("no_waste",), _repeated_call),
+    Fault("rambling", ("concise",), _rambling),
 )
 """All faults, in the order of the table."""
 

@@ -74,11 +74,6 @@ class PackedBatch:
         return cls(**{n: np.zeros(shape, np.float32 if n in floats else np.int32) for n in fields})
 
     @property
-    def num_targets(self) -> int:
-        """Tokens to be trained."""
-        return int(self.weights.sum())
-
-    @property
     def num_tokens(self) -> int:
         """Tokens that are computed, padding aside."""
         return int((self.segments > 0).sum())

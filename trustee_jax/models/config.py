@@ -71,18 +71,6 @@ class ModelConfig:
                 f"num_attention_heads={self.num_heads}; correct the checkpoint's config.json"
             )
 
-    @property
-    def num_params(self) -> int:
-        """Number of base parameters (LoRA not counted)."""
-        attention = self.embed_dim * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
-        if self.qkv_bias:
-            attention += self.head_dim * (self.num_heads + 2 * self.num_kv_heads)
-        if self.qk_norm:
-            attention += 2 * self.head_dim
-        block = attention + 3 * self.embed_dim * self.mlp_dim + 2 * self.embed_dim
-        embeddings = self.vocab_size * self.embed_dim * (1 if self.tied_embeddings else 2)
-        return self.num_layers * block + embeddings + self.embed_dim
-
     @classmethod
     def from_hf(cls, hf: Mapping[str, Any]) -> ModelConfig:
         """Reads the contents of a Hugging Face config.json.

@@ -38,12 +38,10 @@ class Restored:
     """One checkpoint's contents.
 
     Attributes:
-      step: Training steps that were complete when it was saved.
       arrays: The trees that were asked for, placed as asked for.
       host: The JSON state saved beside them.
     """
 
-    step: int
     arrays: dict[str, Any]
     host: dict[str, Any]
 
@@ -104,11 +102,6 @@ class Checkpointer:
     def latest_step(self) -> int | None:
         """The newest complete checkpoint's step."""
         return self._manager.latest_step()
-
-    @property
-    def best_step(self) -> int | None:
-        """The step with the highest score among the checkpoints that are still there."""
-        return self._manager.best_step()
 
     def save(
         self,
@@ -182,7 +175,7 @@ class Checkpointer:
             items[_HOST] = ocp.args.JsonRestore()
             found = self._manager.restore(step, args=ocp.args.Composite(**items))
             arrays = {name: found[name] for name in abstract}
-            return Restored(step, arrays, found[_HOST])
+            return Restored(arrays, found[_HOST])
         except RestoreError:
             raise
         # Damage shows as whatever the storage layers happen to raise.
