@@ -51,7 +51,7 @@ def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
 
 def all_finite(tree: Any) -> jax.Array:
     """bool: whether no number in the tree's arrays is infinite or NaN."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
 
 
 def divide(model: Transformer) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
@@ -128,8 +128,7 @@ class Programs:
     def abstract_state(self) -> TrainState:
         """A TrainState of shapes with their layout."""
         state = jax.eval_shape(
-            lambda params: TrainState(params, self.init_optimizer(params)),
-            self._trained,
+            lambda params: TrainState(params, self.init_optimizer(params)), self._trained
         )
         return jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

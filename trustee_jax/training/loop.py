@@ -312,7 +312,7 @@ class Trainer:
         """Counts updates that were left out in a row; too many end the run."""
         for result in results:
             self._skipped = self._skipped + 1 if result["skipped"] else 0
-            if self._skipped == self.config.learner.max_skipped_updates:
+            if self._skipped >= self.config.learner.max_skipped_updates:
                 what = [name for name, value in result.items() if not math.isfinite(value)]
                 raise NonFiniteError(
                     f"{self._skipped} updates in a row were left out, because their numbers are "
