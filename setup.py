@@ -21,6 +21,8 @@ REQUIRES = [
     "optax>=0.2.6",
     "orbax-checkpoint>=0.12",
     "pyyaml>=6.0",
+    # Patterns that `re` cannot read, e.g. \p{L}.
+    "regex>=2024.5.10",
     "rich>=13.9",
     "safetensors>=0.7",
     "tensorboardX>=2.6.2",

@@ -69,6 +69,40 @@ def one(**schema):
         ),
         ({"parameters": {"type": "dict"}}, 'not "dict"; write "type": "object"'),
         ({"parameters": {"properties": {}}}, 'add "type": "object"'),
+        (
+            {"parameters": {"$schema": "http://json-schema.org/draft-07/schema#"}},
+            'parameters: must be a JSON schema with "type": "object" at the top; '
+            'add "type": "object" (`trustee tools import` mends it)',
+        ),
+        ({"parameters": {"anyOf": [{"type": "object"}]}}, 'add "type": "object" (`trustee tools'),
+        ({"parameters": {"anyOf": {"type": "string"}, "x": {}}}, "wrap it so"),
+        (
+            one(type="integer", minimum=1, exclusiveMinimum=True),
+            "properties.a.exclusiveMinimum: true is of an older draft; write the limit itself, and "
+            'drop "minimum" (`trustee tools import` mends it)',
+        ),
+        (one(exclusiveMaximum=False), "false is of an older draft; drop it"),
+        (
+            one(dependencies={"b": ["c"]}),
+            "properties.a.dependencies: of an older draft; write dependentRequired or",
+        ),
+        (one(pattern="(?y)a"), 'properties.a.pattern: "(?y)a" is no regular expression'),
+        (
+            one(patternProperties={r"^\p{L}$": {}}),
+            "properties.a.patternProperties: '^\\\\p{L}$' is no pattern that names can be",
+        ),
+        (one(patternProperties={"^(a+)+$": {}}), "is no pattern that names can be checked by"),
+        (one(**{"$id": "x"}), "properties.a.$id: is not supported; remove it"),
+        (one(**{"$dynamicRef": "#x"}), "properties.a.$dynamicRef: is not supported"),
+        # Where no keyword has a schema, but a reference leads to.
+        (
+            parameters(properties={"a": {"$ref": "#/shapes/b"}}, shapes={"b": {"type": "text"}}),
+            "parameters.shapes.b.type: 'text' is no JSON Schema type",
+        ),
+        (
+            parameters(properties={"a": {"$ref": "#/x"}}, x={"items": {"$ref": "#/gone"}}),
+            "parameters.x.items.$ref: '#/gone' leads nowhere",
+        ),
         ({"parameters": []}, "not a list; write"),
         ({"args": {}}, 'args: unknown field; rename it to "parameters"'),
         ({"descriptions": ""}, 'descriptions: unknown field; rename it to "description"'),
@@ -91,6 +125,25 @@ def test_a_parameter_may_be_called_like_a_keyword():
     assert function_problems(function) == [
         'parameters.properties.type: "int" is no schema; write {"type": "integer"}'
     ]
+
+
+def test_what_can_be_checked_is_no_mistake():
+    fields = {
+        "word": {"type": "string", "pattern": r"^[\p{L}\p{N} ]{1,40}$"},
+        "ids[]": {"type": "array", "items": {"type": "string"}},
+        "enum": {"default": {"enum": [], "$id": "x", "$ref": "#/gone"}},
+    }
+    function = {"name": "f", "description": "Does.", **parameters(properties=fields)}
+    function["parameters"] |= {"$id": "x", "$schema": "http://json-schema.org/draft-07/schema#"}
+    assert function_problems(function) == []
+
+
+def test_schemas_too_deep_to_check_are_named():
+    schema = {"type": "string"}
+    for _ in range(900):
+        schema = {"items": schema}
+    function = {"name": "f", "description": "Does.", **parameters(properties={"a": schema})}
+    assert function_problems(function) == ["parameters: nested too deeply; simplify them"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 """Arguments of a call against the schema of its tool, with the messages a real API would give."""
 
-import copy
 import functools
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import datetime, time
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,12 +12,15 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
-from trustee_jax.tools.schema import closed_objects
+from trustee_jax.tools.patterns import is_fast, matches
+from trustee_jax.tools.schema import resolver_of
 from trustee_jax.tools.tool import Tool
+from trustee_jax.tools.unknown import UnknownFields
 
 # The formats that jsonschema checks without further packages, and below the usual rest of them.
 _FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
-_MATCHED_TEXT = 1000
+# Of the call that is being checked: (reference, identity of a value) -> its first error.
+_CHECKED: ContextVar[dict[tuple[str, int], ValidationError | None]] = ContextVar("checked")
 _EXPECTED = {
     "date": "a date (YYYY-MM-DD)",
     "date-time": "a date and time (YYYY-MM-DDThh:mm:ss)",
@@ -52,9 +54,9 @@ _LIMITS = {
 def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
     """Checks the arguments of a call.
 
-    Besides what the schema demands, an object whose schema lists its properties takes no others
-    (unless the schema says so itself), and the formats date, date-time, time, email, uri, uuid,
-    ipv4 and ipv6 are enforced; a date-time without an offset is a local time and accepted. A
+    Besides what the schema demands, an object at any depth whose schemas list properties takes no
+    others (unless one of them says so itself), and the formats date, date-time, time, email, uri,
+    uuid, ipv4 and ipv6 are enforced; a date-time without an offset is a local time and accepted. A
     `pattern` is enforced on texts of up to 1,000 characters, unless it repeats a repetition or a
     choice, which some texts match in exponential time only.
 
@@ -63,56 +65,65 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
       arguments: the decoded JSON object of the call, whatever a model wrote.
 
     Returns:
-      One message per problem in the order of the schema, e.g. "missing required parameter
-      'city'"; empty if the call is right.
+      One message per problem in the order of the schema, unknown parameters last, e.g. "missing
+      required parameter 'city'"; empty if the call is right.
     """
+    validator, unknown = _checks(tool)
+    token = _CHECKED.set({})
     try:
         json.dumps(arguments, allow_nan=False)  # Python's parser lets through what JSON forbids
-        errors = list(_validator(tool).iter_errors(arguments))
+        errors = list(validator.iter_errors(arguments))
+        paths = list(unknown.of(tool.parameters, arguments))
     except (ValueError, OverflowError, RecursionError):
         return ["arguments hold a number out of range, or are nested too deeply"]
+    finally:
+        _CHECKED.reset(token)
     messages = [message for error in errors for message in _messages(error)]
+    messages += [f"unknown parameter {_dotted(path)!r}" for path in paths]
     return list(dict.fromkeys(messages))
 
 
 @functools.lru_cache(maxsize=4096)
-def _validator(tool: Tool) -> Draft202012Validator:
-    schema = copy.deepcopy(tool.parameters)
-    for _, node in list(closed_objects(schema)):
-        node["additionalProperties"] = False
-    return _Validator(schema, format_checker=_FORMATS)
+def _checks(tool: Tool) -> tuple[Draft202012Validator, UnknownFields]:
+    validator = _Validator(tool.parameters, format_checker=_FORMATS)
+    resolver = resolver_of(tool.parameters)
+    unknown = UnknownFields(
+        functools.cache(lambda reference: resolver.lookup(reference).contents),
+        lambda part, value: validator.evolve(schema=part).is_valid(value),
+    )
+    return validator, unknown
 
 
-# What a policy writes must not hold up a run: two keywords whose usual check can take for ever.
+# What a policy writes must not hold up a run: three keywords whose usual check can take for ever.
+
+
+def _reference(
+    validator: Draft202012Validator, reference: str, value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    """The keyword `$ref`, each value once: alternatives that lead to themselves would multiply."""
+    checked = _CHECKED.get()
+    key = (reference, id(value))
+    if key not in checked:
+        checked[key] = None  # what leads to itself at once demands nothing more
+        errors = list(Draft202012Validator.VALIDATORS["$ref"](validator, reference, value, schema))
+        checked[key] = _alone(errors[0]) if errors else None
+        yield from errors
+    elif (error := checked[key]) is not None:
+        yield _alone(error)
+
+
+def _alone(error: ValidationError) -> ValidationError:
+    """A copy without what led to it."""
+    fields = ("validator", "validator_value", "instance", "schema", "path", "schema_path")
+    return ValidationError(error.message, **{name: getattr(error, name) for name in fields})
 
 
 def _pattern(
     validator: Draft202012Validator, pattern: str, value: Any, schema: Any
 ) -> Iterator[ValidationError]:
-    """The keyword `pattern`, of texts and patterns for which Python's matcher has a short way."""
-    if not isinstance(value, str) or len(value) > _MATCHED_TEXT or not _matches_fast(pattern):
-        return
-    if not re.search(pattern, value):
+    """The keyword `pattern`, of texts and patterns for which there is a short way."""
+    if isinstance(value, str) and is_fast(pattern) and not matches(pattern, value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
-
-
-@functools.lru_cache(maxsize=4096)
-def _matches_fast(pattern: str) -> bool:
-    """Whether no repetition holds another one, or a choice: no text then takes exponential time."""
-    return not _branches_in_repeat(re._parser.parse(pattern), False)  # type: ignore[attr-defined]
-
-
-def _branches_in_repeat(node: Any, repeated: bool) -> bool:
-    if isinstance(node, tuple) and len(node) == 2 and str(node[0]).endswith("REPEAT"):
-        _, (least, most, inner) = node
-        if repeated and least != most:
-            return True
-        return _branches_in_repeat(inner, repeated or most > 1)
-    if isinstance(node, tuple) and len(node) == 2 and str(node[0]) == "BRANCH" and repeated:
-        return True
-    is_parsed = hasattr(node, "data")
-    children = node.data if is_parsed else node if isinstance(node, tuple | list) else ()
-    return any(_branches_in_repeat(child, repeated) for child in children)
 
 
 def _unique_items(
@@ -134,7 +145,10 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_Validator = extend(Draft202012Validator, {"pattern": _pattern, "uniqueItems": _unique_items})
+_Validator = extend(
+    Draft202012Validator,
+    {"$ref": _reference, "pattern": _pattern, "uniqueItems": _unique_items},
+)
 
 
 def _messages(error: ValidationError) -> list[str]:
@@ -147,10 +161,20 @@ def _messages(error: ValidationError) -> list[str]:
     if keyword == "additionalProperties" and limit is False and isinstance(error.schema, Mapping):
         known = error.schema.get("properties", {})
         return [f"unknown parameter {_join(path, n)!r}" for n in value if n not in known]
+    if keyword == "unevaluatedProperties" and limit is False:
+        absent = (name for name in value if repr(name) in error.message)
+        return [f"unknown parameter {_join(path, name)!r}" for name in absent]
+    if keyword == "dependentRequired":
+        needing = [(n, k) for k, names in limit.items() for n in names if k in value]
+        return [
+            f"missing required parameter {_join(path, name)!r}, which {owner!r} needs"
+            for name, owner in needing
+            if name not in value
+        ]
     if keyword in ("anyOf", "oneOf") and error.context:
-        cause = best_match([error])
-        if cause is not None and cause is not error:
-            return _messages(cause)
+        causes = _likeliest(error) or [best_match([error])]
+        if causes != [error]:
+            return [message for cause in causes if cause for message in _messages(cause)]
     subject = f"parameter {path!r}" if path else "arguments"
     if keyword == "type":
         types = [limit] if isinstance(limit, str) else limit
@@ -166,6 +190,20 @@ def _messages(error: ValidationError) -> list[str]:
     if keyword in _LIMITS:
         return [f"{subject} {_LIMITS[keyword].format(_show(limit))}, got {_show(value)}"]
     return [f"{subject} is not valid: {_cut(error.message)}"]
+
+
+def _likeliest(error: ValidationError) -> list[ValidationError]:
+    """The errors of the only alternative that is of the right kind, if there is one."""
+    groups: dict[Any, list[ValidationError]] = {}
+    for cause in error.context or ():
+        groups.setdefault(cause.relative_schema_path[0], []).append(cause)
+    right = [causes for causes in groups.values() if not any(map(_is_of_other_kind, causes))]
+    return right[0] if len(right) == 1 else []
+
+
+def _is_of_other_kind(error: ValidationError) -> bool:
+    """Whether a type, or the value that names an alternative, is another one."""
+    return error.validator == "const" or (error.validator == "type" and not error.relative_path)
 
 
 def _dotted(path: Iterable[str | int]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
+MENDS = "`trustee tools import` mends it"
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 # What languages and older formats call them.
 _ALIASES = {
@@ -44,6 +45,18 @@ _FIELD_ALIASES = {
 }
 
 
+# Keywords that a schema of an object may have without saying that it is one.
+_OF_OBJECTS = frozenset(
+    (
+        *("$schema", "$id", "$comment", "title", "description", "$defs", "definitions", "$ref"),
+        *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
+        *("minProperties", "maxProperties", "dependentRequired", "dependentSchemas"),
+        *("dependencies", "unevaluatedProperties", "examples", "default", "strict"),
+        *("allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
+    )
+)
+
+
 def unknown_field(field: str, known: Iterable[str]) -> str:
     """What to do with a field that a tool does not have."""
     if field in ("required", "properties"):
@@ -61,8 +74,8 @@ def not_an_object(schema: Any) -> str:
         return f'{rule}, not {_kind(schema)}; write {{"type": "object", "properties": {{...}}}}'
     if "type" in schema and not isinstance(schema["type"], dict):
         return f'{rule}, not {_json(schema["type"])}; write "type": "object"'
-    if "properties" in schema or not schema:
-        return f'{rule}; add "type": "object"'
+    if schema.keys() <= _OF_OBJECTS:
+        return f'{rule}; add "type": "object" ({MENDS})'
     return (
         f'{rule}; wrap it so: {{"type": "object", "properties": {{{_json(next(iter(schema)))}: ...'
     )
@@ -97,6 +110,10 @@ def bad_schema(error: ValidationError) -> str:
         return f"{_json(value)} is no list of names; write {_json(_listed(value))}"
     if not named and last == "enum" and error.validator == "type":
         return f"{_json(value)} is no list of values; write {_json(_listed(value))}"
+    if keyword in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
+        limit = keyword.removeprefix("exclusive").lower()
+        what = f'write the limit itself, and drop "{limit}"' if value else "drop it"
+        return f"{_json(value)} is of an older draft; {what} ({MENDS})"
     if error.validator == "type" and _number(value) is not None:
         return f"{_json(value)} is text; write {_number(value)} without quotes"
     if error.validator == "type":
@@ -127,7 +144,8 @@ def _no_schema(value: Any) -> str:
         example = {"type": meant} if meant else {"type": "string", "description": value}
         return f"{_json(value)} is no schema; write {_json(example)}"
     if isinstance(value, list) and value:
-        return "a list is no schema; give one schema for all items (or use prefixItems)"
+        remedy = f"give one schema for all items, or use prefixItems ({MENDS})"
+        return f"a list is no schema; {remedy}"
     return f'{_json(value)} is no schema; write one, e.g. {{"type": "string"}}'
 
 

@@ -4,19 +4,42 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from trustee_jax.tools.remedies import bad_schema, not_an_object, undefined_name, unknown_field
+from trustee_jax.tools.patterns import is_key_pattern, is_pattern
+from trustee_jax.tools.remedies import (
+    MENDS,
+    bad_schema,
+    not_an_object,
+    undefined_name,
+    unknown_field,
+)
 
 FIELDS = ("name", "description", "parameters", "strict")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_META_SCHEMA = Draft202012Validator(
-    Draft202012Validator.META_SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER
+_FORMATS = FormatChecker(())
+_FORMATS.checks("regex")(is_pattern)
+_META_SCHEMA = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=_FORMATS)
+# Where schemas stand within a schema, in all drafts: alone or in a list, and by name.
+_SCHEMAS = frozenset(
+    (
+        *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "contains"),
+        *("items", "prefixItems", "additionalItems", "unevaluatedItems"),
+        *("additionalProperties", "unevaluatedProperties", "propertyNames"),
+    )
 )
+_NAMED_SCHEMAS = frozenset(
+    (
+        *("properties", "patternProperties", "dependentSchemas", "dependencies"),
+        *("$defs", "definitions"),
+    )
+)
+# They let a reference mean something that only a run's validator would find to be missing.
+_ROAMING = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary")
 # Beside one of these, `properties` need not be the full list of what an object may hold.
 _OPENING = frozenset(
     (
@@ -49,6 +72,22 @@ def closed_objects(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[st
     yield from closed_objects(schema.get("items"), (*path, "items"))
 
 
+def subschemas(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields (path, schema) of a schema and of all within it, of whichever draft they are."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for key, value in schema.items():
+        if key in _NAMED_SCHEMAS and isinstance(value, dict):
+            for name, child in value.items():
+                yield from subschemas(child, (*path, key, name))
+        elif key in _SCHEMAS and isinstance(value, list):
+            for index, child in enumerate(value):
+                yield from subschemas(child, (*path, key, index))
+        elif key in _SCHEMAS:
+            yield from subschemas(value, (*path, key))
+
+
 def function_problems(function: Mapping[str, Any]) -> list[str]:
     """Returns "field: problem; remedy" for everything wrong with a bare function dict."""
     problems = [
@@ -72,36 +111,86 @@ def function_problems(function: Mapping[str, Any]) -> list[str]:
 def _parameter_problems(schema: Any) -> list[str]:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         return [f"parameters: {not_an_object(schema)}"]
+    try:
+        return _schema_problems(schema)
+    except RecursionError:
+        return ["parameters: nested too deeply; simplify them"]
+
+
+def _schema_problems(schema: dict[str, Any]) -> list[str]:
+    resolver = resolver_of(schema)
+    broken: list[str] = []
+    problems = list(_undefined_names(schema))
+    # A reference may lead to where no keyword of JSON Schema has a schema.
+    roots: list[tuple[Path, Any]] = [((), schema)]
+    seen: set[int] = set()
+    for root_path, root in roots:
+        if found := _broken_rules(root, root_path):
+            broken += found
+            continue
+        for path, node in subschemas(root, root_path):
+            seen.add(id(node))
+            problems += _misleading(path, node)
+        for path, node in subschemas(root, root_path):
+            if "$ref" not in node:
+                continue
+            target = _target(resolver, node["$ref"])
+            if target is None:
+                problems.append(
+                    f"{_dotted((*path, '$ref'))}: {node['$ref']!r} leads nowhere; put the schema "
+                    "under $defs of the same tool"
+                )
+            elif id(target) not in seen:
+                seen.add(id(target))
+                roots.append((tuple(node["$ref"].split("/")[1:]), target))
+    # What else is wrong can be said of a schema of the right shape only.
+    return broken or problems
+
+
+def _broken_rules(schema: Any, path: Path) -> list[str]:
+    """What JSON Schema forbids."""
     problems = []
     for error in _META_SCHEMA.iter_errors(schema):
         cause = best_match([error]) or error
-        problems.append(f"{_dotted(cause.absolute_path)}: {bad_schema(cause)}")
-    if problems:  # what follows needs a schema of the right shape
-        return list(dict.fromkeys(problems))  # each vocabulary of the meta-schema finds it anew
+        problems.append(f"{_dotted((*path, *cause.absolute_path))}: {bad_schema(cause)}")
+    return list(dict.fromkeys(problems))  # each vocabulary of the meta-schema finds it anew
+
+
+def _undefined_names(schema: dict[str, Any]) -> Iterator[str]:
     for path, node in closed_objects(schema):
         for name in node.get("required", ()):
             if name not in node["properties"]:
                 found = undefined_name(name, node["properties"])
-                problems.append(f"{_dotted((*path, 'required'))}: {found}")
+                yield f"{_dotted((*path, 'required'))}: {found}"
     if "properties" not in schema and schema.get("required") and _OPENING.isdisjoint(schema):
-        problems.append("parameters.required: there are no properties; define or drop them")
-    problems += [
-        f"{_dotted((*path, 'enum'))}: there are no values to choose from; list them, or drop it"
-        for path, node in _nodes(schema)
-        if node.get("enum") == []
-    ]
-    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
-    for path, reference in _references(schema):
-        if not _resolves(resolver, reference):
-            problems.append(
-                f"{_dotted(path)}: {reference!r} leads nowhere; put the schema under $defs of "
-                "the same tool"
-            )
-    return problems
+        yield "parameters.required: there are no properties; define or drop them"
 
 
-def _resolves(resolver: Any, reference: str) -> bool:
-    """Whether a reference, and any it leads to, ends at a schema of the same tool."""
+def _misleading(path: Path, node: dict[str, Any]) -> Iterator[str]:
+    """What JSON Schema allows, but cannot be meant or would not be held to."""
+    if node.get("enum") == []:
+        what = "there are no values to choose from; list them, or drop it"
+        yield f"{_dotted((*path, 'enum'))}: {what}"
+    if "dependencies" in node:
+        what = "of an older draft; write dependentRequired or dependentSchemas"
+        yield f"{_dotted((*path, 'dependencies'))}: {what} ({MENDS})"
+    for pattern in node.get("patternProperties", ()):
+        if not is_key_pattern(pattern):
+            what = f"{pattern!r} is no pattern that names can be checked by; simplify it"
+            yield f"{_dotted((*path, 'patternProperties'))}: {what} ({MENDS})"
+    for word in _ROAMING:
+        if word in node and (path or word != "$id"):
+            yield f"{_dotted((*path, word))}: is not supported; remove it ({MENDS})"
+
+
+def resolver_of(schema: Mapping[str, Any]) -> Any:
+    """Returns what follows the references of a tool's schema, within it."""
+    return Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
+
+
+def _target(resolver: Any, reference: str) -> Any:
+    """What a reference leads to, if that ends at a schema of the same tool, or None."""
+    first = target = None
     seen: set[str] = set()
     # A remote schema would be fetched in the middle of a run.
     while reference.startswith("#") and reference not in seen:
@@ -109,27 +198,12 @@ def _resolves(resolver: Any, reference: str) -> bool:
         try:
             target = resolver.lookup(reference).contents
         except Unresolvable:
-            return False
-        if not isinstance(target, dict) or "$ref" not in target:
-            return isinstance(target, dict | bool)
+            return None
+        first = target if first is None else first
+        if not isinstance(target, dict) or not isinstance(target.get("$ref"), str):
+            return first if isinstance(target, dict | bool) else None
         reference = target["$ref"]
-    return False
-
-
-def _references(schema: Any) -> Iterator[tuple[Path, str]]:
-    for path, node in _nodes(schema):
-        if isinstance(reference := node.get("$ref"), str):
-            yield (*path, "$ref"), reference
-
-
-def _nodes(node: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every object within a schema, itself included, with its path."""
-    if isinstance(node, dict):
-        yield path, node
-    children = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in children:
-        if isinstance(value, dict | list):
-            yield from _nodes(value, (*path, key))
+    return None
 
 
 def _dotted(path: Any) -> str:
