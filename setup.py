@@ -6,6 +6,7 @@ import setuptools
 
 REQUIRES = [
     "absl-py>=2.1",
+    "anyascii>=0.3.2",
     # Repositories on disk; works without TensorFlow, which neither brings.
     "array_record>=0.8",
     "flax>=0.12",
@@ -24,6 +25,7 @@ REQUIRES = [
     # Patterns that `re` cannot read, e.g. \p{L}.
     "regex>=2024.5.10",
     "rich>=13.9",
+    "referencing>=0.35",
     "safetensors>=0.7",
     "tensorboardX>=2.6.2",
     "tensorflow-datasets>=4.9.10",

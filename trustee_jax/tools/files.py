@@ -153,7 +153,7 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
 
 
 def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    return json.loads(text, object_pairs_hook=unique_keys, parse_constant=_no_constant)
 
 
 def _syntax(error: Exception, text: str) -> str:
@@ -174,7 +174,12 @@ def _syntax(error: Exception, text: str) -> str:
     return f"not valid JSON: {error}; {fix}"
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a JSON object of its pairs (an `object_pairs_hook`).
+
+    Raises:
+      ValueError: a key stands in it twice.
+    """
     result = dict(pairs)
     if len(result) < len(pairs):
         keys = [key for key, _ in pairs]

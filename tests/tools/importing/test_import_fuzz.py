@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from trustee_jax.tools import ToolError, check_arguments
 from trustee_jax.tools.importing import ImportReport, Limits, normalise, read
-from trustee_jax.tools.importing.schemas import SchemaReader, Unusable
+from trustee_jax.tools.importing.parts import Unusable
+from trustee_jax.tools.importing.schemas import SchemaReader
 from trustee_jax.tools.schema import function_problems
 
 WORDS = tuple(

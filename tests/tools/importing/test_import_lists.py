@@ -138,7 +138,7 @@ def test_toolbench(tmp_path: Path) -> None:
     assert quote.parameters == {
         "type": "object",
         "properties": {
-            "how_many": {"type": "number", "description": "Example: 3"},
+            "how_many": {"type": "number", "description": "how many: Example: 3"},
             "since": {"type": "string", "format": "date"},
             "long": {"type": "boolean", "default": False},
             "tags": {"type": "array"},

@@ -390,7 +390,7 @@ def test_values_take_the_type_of_their_parameter(tmp_path: Path) -> None:
         "page": {"type": "integer", "default": 10},
         "all": {"type": "boolean", "default": True},
         "share": {"type": "number", "exclusiveMinimum": 0},
-        "code": {"type": "string"},
+        "code": {"type": "string", "minLength": 3},
         "slow": {"type": "string"},
     }
 
@@ -398,7 +398,7 @@ def test_values_take_the_type_of_their_parameter(tmp_path: Path) -> None:
 def test_names_of_parameters_become_valid(tmp_path: Path) -> None:
     parameters = [query(name, {"type": "string"}) for name in ("filter[name]", "$top", "a.b", "日")]
     tools, report = imported(document(tmp_path, {"parameters": parameters}))
-    assert list(tools["make"].parameters["properties"]) == ["filter_name", "top", "a.b"]
+    assert list(tools["make"].parameters["properties"]) == ["filter_name", "top", "a.b", "Ri"]
     assert report.changed["parameter renamed"] == 1
 
 

@@ -43,7 +43,9 @@ def schema(*names: str) -> dict[str, Any]:
         ("Get /v1/foo bar", "get_v1_foo_bar"),
         ("compute.instances.list", "compute_instances_list"),
         ("Référence-Données", "reference_donnees"),
-        ("日本", ""),
+        ("日本", "ri_ben"),
+        ("списокПисем", "spisok_pisem"),
+        ("!?", ""),
     ],
 )
 def test_snake_case(text: str, name: str) -> None:
@@ -51,7 +53,7 @@ def test_snake_case(text: str, name: str) -> None:
 
 
 def test_names_are_valid_unique_and_the_same_each_time() -> None:
-    wanted = ["list", "list", "list", "list", "a b", "x" * 70, "日本", "keep-This"]
+    wanted = ["list", "list", "list", "list", "a b", "x" * 70, "!?", "keep-This"]
     first, second = Names(["list"]), Names(["list"])
     names = [first.claim(name, "api.stripe.com") for name in wanted]
     assert names == [second.claim(name, "api.stripe.com") for name in wanted]

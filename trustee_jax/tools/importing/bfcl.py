@@ -11,7 +11,8 @@ from typing import Any
 
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.limits import Limits
-from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge, Unusable, arguments_object
+from trustee_jax.tools.importing.parts import TooLarge, Unusable
+from trustee_jax.tools.importing.schemas import SchemaReader
 from trustee_jax.tools.tool import ToolError
 
 SUFFIXES = (".json", ".jsonl")
@@ -70,12 +71,11 @@ def _candidate(
     if written is not None and not isinstance(written, Mapping):
         return Refusal(place, "parameters that are no object", repr(written)[:80])
     try:
-        flat, above = reader.merged(written or {}, ())
-        properties, required = reader.properties(flat, 0, above)
+        found = reader.demands(written or {})
+        schema = reader.arguments(reader.fields(found), found)
     except TooLarge:
         return Refusal(place, f"parameters larger than {limits.bytes} bytes")
     except Unusable as error:
         return Refusal(place, str(error), error.detail)
-    schema = arguments_object(properties, required)
     name, description = function.get("name", ""), function.get("description", "")
     return Candidate(name, description, schema, category, provider, place, tuple(reader.changes))

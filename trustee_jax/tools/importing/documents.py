@@ -7,7 +7,10 @@ from typing import Any
 
 import yaml
 
+from trustee_jax.tools.files import unique_keys
+from trustee_jax.tools.importing.references import NAMES, with_plain_references
 from trustee_jax.tools.importing.text import plain
+from trustee_jax.tools.importing.yaml_values import load_yaml
 from trustee_jax.tools.tool import ToolError
 
 
@@ -27,12 +30,18 @@ def load(path: Path) -> Mapping[str, Any]:
 def parse(text: str | bytes, source: str, *, is_yaml: bool = False) -> Mapping[str, Any]:
     """Returns the text of a document as JSON values; `source` names it in errors.
 
+    All references within the document are made pointers ("#/components/schemas/Pet"), also those
+    that name a schema by its `$id` or `$anchor`.
+
     Raises:
       ToolError: it is no JSON or YAML, or no OpenAPI document.
     """
     try:
-        document = yaml.load(text, _Loader) if is_yaml else json.loads(text)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        document = load_yaml(text) if is_yaml else json.loads(text, object_pairs_hook=unique_keys)
+        written = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        if any(name in written for name in NAMES):
+            document = with_plain_references(document)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         kind = "YAML" if is_yaml else "JSON"
         raise ToolError(source, [f"not valid {kind}: {_line(error)}; correct it"]) from error
     version = ""
@@ -47,25 +56,3 @@ def parse(text: str | bytes, source: str, *, is_yaml: bool = False) -> Mapping[s
 
 def _line(error: Exception) -> str:
     return plain(str(error))[:200] or type(error).__name__
-
-
-def _is_json(tag: str, first: str) -> bool:
-    """Whether what YAML 1.1 takes a plain word for is meant: "no" is Norway, not false."""
-    kind = tag.rpartition(":")[2]
-    return kind in ("int", "float", "null") or (kind == "bool" and first in "tTfF")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the values of JSON: no dates, and every key is a text."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if _is_json(tag, first)]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Returns a mapping whose keys are texts as JSON has them."""
-        pairs = super().construct_mapping(node, deep)
-        return {
-            k if isinstance(k, str) else json.dumps(k, default=str): v for k, v in pairs.items()
-        }

@@ -1,11 +1,14 @@
-"""Names of tools: valid for OpenAI's rule, in snake_case, unique."""
+"""Names of tools and of their parameters: in ASCII, valid for OpenAI's rule, unique."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
+from anyascii import anyascii
+
 MAX_LENGTH = 64
+SNAKE_CASE = "name put in snake_case"
 _VALID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_VALID_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 # "listVMsInZone" -> list_VMs_In_Zone: a plural s belongs to the capitals before it.
 _WORDS = (
     (re.compile(r"([A-Z]+)([A-Z](?!s(?:[^a-z]|$))[a-z])"), r"\1_\2"),
@@ -19,8 +22,8 @@ def is_valid(name: object) -> bool:
 
 
 def snake_case(text: str) -> str:
-    """Returns the ASCII letters and digits of a text as lower-case words joined by "_"."""
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    """Returns the letters and digits of a text, in ASCII, as lower-case words joined by "_"."""
+    text = anyascii(text)
     for pattern, replacement in _WORDS:
         text = pattern.sub(replacement, text)
     return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()
@@ -71,3 +74,39 @@ class Names:
                 self._taken.add(attempt)
                 self._last[prefixed] = number
                 return attempt
+
+
+class Keys:
+    """Gives the parameters of one object valid and distinct names.
+
+    Function calling allows letters, digits, "_", "." and "-" in them. A valid name stays as it is,
+    whichever parameter comes first; other names are transliterated, and what is not allowed in
+    them becomes "_".
+    """
+
+    def __init__(self, names: Iterable[str]):
+        """Takes the names of all parameters, so that none takes another's."""
+        self._reserved = {name for name in names if _VALID_KEY.fullmatch(name)}
+        self._taken: set[str] = set()
+
+    def claim(self, name: str, place: str = "") -> str:
+        """Returns a free name.
+
+        Args:
+          name: as the source has it.
+          place: what the parameter is part of ("body", "query"); is put behind a name that
+            another parameter has too.
+        """
+        if _VALID_KEY.fullmatch(name) and name not in self._taken:
+            self._taken.add(name)
+            return name
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", anyascii(name)).strip("_.-") or "parameter"
+        plain = plain if not plain[0].isdigit() else f"_{plain}"
+        if name in self._taken and place:
+            plain = f"{plain[: MAX_LENGTH - 1 - len(place)]}_{place}"
+        key, number = plain[:MAX_LENGTH], 1
+        while key in self._taken or key in self._reserved:
+            number += 1
+            key = f"{plain[: MAX_LENGTH - 1 - len(str(number))]}_{number}"
+        self._taken.add(key)
+        return key

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
+from trustee_jax.tools.importing.demands import Part
 from trustee_jax.tools.importing.limits import Limits
-from trustee_jax.tools.importing.names import snake_case
-from trustee_jax.tools.importing.schemas import SchemaReader, TooLarge, arguments_object
+from trustee_jax.tools.importing.names import SNAKE_CASE, snake_case
+from trustee_jax.tools.importing.parts import TooLarge
+from trustee_jax.tools.importing.schemas import Field, SchemaReader
 from trustee_jax.tools.importing.text import joined, plain
 from trustee_jax.tools.tool import ToolError
 
-SNAKE_CASE = "name put in snake_case"
 _LONGEST_EXAMPLE = 60
 BORROWED = "description taken from its toolset"
+TWICE = "parameter of the same name left out"
 
 
 def read_toolbench(source: str, category: str, limits: Limits) -> Iterator[Item]:
@@ -70,19 +72,20 @@ def _candidate(
     named = toolset.get("tool_name")
     provider = named if isinstance(named, str) and named.strip() else stem
     reader = SchemaReader({}, limits)
-    properties: dict[str, Any] = {}
-    required: list[str] = []
+    fields: dict[str, Field] = {}
+    for group in ("required_parameters", "optional_parameters"):
+        listed = endpoint.get(group)
+        is_required = group == "required_parameters"
+        for parameter in listed if isinstance(listed, list) else ():
+            key = parameter.get("name") if isinstance(parameter, dict) else None
+            if not isinstance(key, str) or not key.strip():
+                continue
+            if key in fields:
+                reader.note(TWICE)
+            else:
+                fields[key] = Field(key, Part(_schema(parameter, is_required)), is_required)
     try:
-        for field in ("required_parameters", "optional_parameters"):
-            listed = endpoint.get(field)
-            for parameter in listed if isinstance(listed, list) else ():
-                name = parameter.get("name") if isinstance(parameter, dict) else None
-                key = reader.key(name) if isinstance(name, str) else ""
-                if key and key not in properties:
-                    is_required = field == "required_parameters"
-                    properties[key] = reader.schema(_schema(parameter, is_required))
-                    if is_required:
-                        required.append(key)
+        schema = reader.arguments(list(fields.values()))
     except TooLarge:
         return Refusal(place, f"parameters larger than {limits.bytes} bytes")
     description = plain(endpoint.get("description"))
@@ -90,7 +93,6 @@ def _candidate(
     if not description and plain(toolset.get("tool_description")):
         description = joined(endpoint.get("name"), toolset.get("tool_description"))
         changes = (*changes, BORROWED)
-    schema = arguments_object(properties, required)
     written = endpoint.get("name", "")
     name = snake_case(written) if isinstance(written, str) else ""
     if name != written:
@@ -110,6 +112,8 @@ def _schema(parameter: Mapping[str, Any], is_required: bool) -> dict[str, Any]:
         schema["type"] = kind.partition("(")[0].strip()
         if schema["type"].lower() == "date":
             schema["format"] = "date"
+    if schema.get("default") == "":
+        del schema["default"]  # as most have it that have none
     example = schema.pop("default", "") if is_required else ""
     if isinstance(example, str | int | float) and 0 < len(str(example)) <= _LONGEST_EXAMPLE:
         schema["description"] = joined(schema.get("description"), f"Example: {example}")

@@ -55,8 +55,28 @@ _CHECKS: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "null": (type(None),),
 }
-_LARGEST = 2**53  # bounds beyond it only restate the width of a number
+NO_PATTERN = "pattern that Python's re cannot compile left out"
+LONG_PATTERN = "pattern of more than 200 characters left out"
+SLOW_PATTERN = "pattern that can take exponential time left out"
+SLASHES = "pattern taken out of its slashes"
+VALUES = "values of another type than their parameter left out"
+BROUGHT = "values brought to the type of their parameter"
+NO_CHOICE = "default that is none of the choices left out"
+LONG_DEFAULT = "long default left out"
+NO_ROOM = "limits that no value meets left out"
 _LONGEST_PATTERN = 200
+_LONGEST_DEFAULT = 200
+_LIMITS = (
+    (
+        ("integer", "number"),
+        ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
+    ),
+    (("string",), ("minLength", "maxLength")),
+    (("array",), ("minItems", "maxItems", "uniqueItems")),
+    (("object",), ("minProperties", "maxProperties")),
+)
+# As JavaScript writes it, with its flags; "/v1/x/" may be a part of a path.
+_LITERAL = re.compile(r"/(\^.*|.*\$)/([a-z]*)", re.DOTALL)
 # A repeated group that ends in a repetition: matching can take exponential time.
 _EXPLOSIVE = re.compile(r"[+*}]\)[+*{]")
 
@@ -93,7 +113,7 @@ def coerced(value: Any, types: list[str]) -> Any:
     if "string" in types and isinstance(text, str | int | float):
         return str(text)
     if not isinstance(value, str):
-        return int(value) if "integer" in types and _is_whole(value) else None
+        return int(value) if "integer" in types and is_whole(value) else None
     if "boolean" in types and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if "integer" in types and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value):
@@ -103,67 +123,131 @@ def coerced(value: Any, types: list[str]) -> Any:
     return None
 
 
-def bounds(node: Mapping[str, Any], types: list[str]) -> dict[str, Any]:
-    """Returns the limits of a schema that are usable, in the spelling of Draft 2020-12.
-
-    Left out are limits of the wrong type, pairs that no value meets, patterns that Python's `re`
-    cannot compile or could take exponential time for, and fractional `multipleOf` (19.99 is no
-    multiple of 0.01 in binary floating point).
-    """
-    result: dict[str, Any] = {}
-    if {"integer", "number"} & set(types):
-        for name, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-            limit, flag = _bound(node.get(name)), node.get(exclusive)
-            if limit is not None:
-                result[exclusive if flag is True else name] = limit
-            if (strict := _bound(flag)) is not None:
-                result[exclusive] = strict
-        step: Any = node.get("multipleOf")
-        if _is_whole(step) and step > 0:
-            result["multipleOf"] = int(step)
-    for kind, least, most in (
-        ("string", "minLength", "maxLength"),
-        ("array", "minItems", "maxItems"),
-    ):
-        for name in (least, most) if kind in types else ():
-            if _is_whole(node.get(name)) and 0 <= node[name] <= _LARGEST:
-                result[name] = int(node[name])
-    low = max((result[n] for n in ("minimum", "exclusiveMinimum") if n in result), default=None)
-    high = min((result[n] for n in ("maximum", "exclusiveMaximum") if n in result), default=None)
-    strict = "exclusiveMinimum" in result or "exclusiveMaximum" in result
-    if low is not None and high is not None and (low > high or (strict and high - low <= 1)):
-        for name in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
-            result.pop(name, None)
-    for least, most in (("minLength", "maxLength"), ("minItems", "maxItems")):
-        if result.get(least, 0) > result.get(most, _LARGEST):
-            del result[least], result[most]
-    if "string" in types and (pattern := _pattern(node.get("pattern"))):
-        result["pattern"] = pattern
-    if "array" in types and node.get("uniqueItems") is True:
-        result["uniqueItems"] = True
-    return result
+def as_number(value: Any) -> int | float | None:
+    """Returns a number, also one that is written as a text; None for what is none."""
+    return None if isinstance(value, bool) else coerced(value, ["integer", "number"])
 
 
-def _bound(value: Any) -> int | float | None:
-    number = coerced(value, ["integer", "number"]) if not isinstance(value, bool) else None
-    return number if number is not None and abs(number) < _LARGEST else None
-
-
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a JSON value is a whole number."""
     return fits(value, ("integer",)) or (isinstance(value, float) and value.is_integer())
 
 
-def _pattern(value: Any) -> str:
-    if not isinstance(value, str) or not value or len(value) > _LONGEST_PATTERN:
-        return ""
-    if len(value) > 2 and value[0] == value[-1] == "/":  # as JavaScript writes it
-        value = value[1:-1]
+def usable_pattern(value: Any) -> tuple[str, str]:
+    """Returns (the pattern as Python's `re` takes it, why it was changed or left out).
+
+    The first is "" where it is left out, the second where it stays as it is.
+    """
+    if not isinstance(value, str):
+        return "", NO_PATTERN
+    if not value:
+        return "", ""  # every text matches it
+    reason = ""
+    if literal := _LITERAL.fullmatch(value):
+        if literal[2]:
+            return "", NO_PATTERN
+        value, reason = literal[1], SLASHES
+    if len(value) > _LONGEST_PATTERN:
+        return "", LONG_PATTERN
     if _EXPLOSIVE.search(value):
-        return ""
+        return "", SLOW_PATTERN
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)  # "[[a]": another set in a later Python
         try:
             re.compile(value)
         except (re.error, RecursionError, OverflowError, FutureWarning):
-            return ""
-    return value
+            return "", NO_PATTERN
+    return value, reason
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are one: 1 and 1.0 are, true and 1 are not."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def values_of(
+    listed: list[Any] | None, default: list[Any], types: list[str] | None
+) -> tuple[dict[str, Any], dict[str, None]]:
+    """Returns ("enum" and "default" as far as they are usable, what was changed or left out).
+
+    Args:
+      listed: the choices, if there are any.
+      default: a list of one, or of none.
+      types: that they are to have; None: any.
+    """
+    out: dict[str, Any] = {}
+    reasons: dict[str, None] = {}
+    choices: list[Any] = []
+    for value in listed or ():
+        usable = _usable(value, types, reasons)
+        if usable and not any(same(usable[0], v) for v in choices):
+            choices += usable
+    if choices:
+        out["enum"] = choices
+    for value in default:
+        usable = _usable(value, types, reasons)
+        if usable and choices and not any(same(usable[0], v) for v in choices):
+            reasons[NO_CHOICE] = None
+        elif usable and len(repr(usable[0])) > _LONGEST_DEFAULT:
+            reasons[LONG_DEFAULT] = None
+        elif usable:
+            out["default"] = usable[0]
+    return out, reasons
+
+
+def _usable(value: Any, types: list[str] | None, reasons: dict[str, None]) -> list[Any]:
+    """A list of a value as one of the types, or of none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        if value is None and (types is None or "null" in types):
+            return [None]
+        usable = str(value) if value is not None and "string" in (types or ()) else None
+    else:
+        usable = coerced(value, types or [])
+    if usable is None:
+        reasons[VALUES] = None
+        return []
+    if not same(usable, value):
+        reasons[BROUGHT] = None
+    return [usable]
+
+
+def limits_of(
+    limits: Mapping[str, Any], types: list[str] | None
+) -> tuple[dict[str, Any], dict[str, None]]:
+    """Returns (the limits that concern one of the types, what was left out).
+
+    Args:
+      limits: by keyword, in the spelling of Draft 2020-12.
+      types: None: any.
+    """
+    out = {
+        word: limits[word]
+        for kinds, words in _LIMITS
+        if types is None or set(kinds) & set(types)
+        for word in words
+        if word in limits
+    }
+    reasons: dict[str, None] = {}
+    whole = types is not None and "integer" in types and "number" not in types
+    if _no_number(out, whole):
+        reasons[NO_ROOM] = None
+        for word in _LIMITS[0][1][:4]:
+            out.pop(word, None)
+    for _, (least, most, *_rest) in _LIMITS[1:]:
+        if out.get(least, 0) > out.get(most, math.inf):
+            reasons[NO_ROOM] = None
+            del out[least], out[most]
+    return out, reasons
+
+
+def _no_number(limits: Mapping[str, Any], whole: bool) -> bool:
+    """Whether no number is within the limits."""
+    low = max(limits.get("minimum", -math.inf), limits.get("exclusiveMinimum", -math.inf))
+    high = min(limits.get("maximum", math.inf), limits.get("exclusiveMaximum", math.inf))
+    open_low = low == limits.get("exclusiveMinimum")
+    open_high = high == limits.get("exclusiveMaximum")
+    if whole and math.isfinite(low) and math.isfinite(high):
+        first = math.floor(low) + 1 if open_low else math.ceil(low)
+        last = math.ceil(high) - 1 if open_high else math.floor(high)
+        return first > last
+    return low > high or (low == high and (open_low or open_high))

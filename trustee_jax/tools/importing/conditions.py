@@ -1,0 +1,55 @@
+"""Schemas that speak of nothing but which fields of an object are there: either/or, not both."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_LISTS = ("anyOf", "oneOf", "allOf")
+_SILENT = ("title", "description")
+
+
+def is_presence(node: Any) -> bool:
+    """Whether a schema, as it is written, demands fields, or forbids them, and no more."""
+    words = node.keys() - set(_SILENT) if isinstance(node, Mapping) else set()
+    return bool(words - {"type"}) and all(_is_presence(word, node[word]) for word in words)
+
+
+def _is_presence(word: str, value: Any) -> bool:
+    if word == "type":
+        return bool(value == "object")
+    if word == "required":
+        return _is_names(value)
+    if word == "dependentRequired":
+        return isinstance(value, Mapping) and all(map(_is_names, value.values()))
+    if word == "not":
+        return is_presence(value)
+    return (
+        word in _LISTS and isinstance(value, list) and bool(value) and all(map(is_presence, value))
+    )
+
+
+def renamed(node: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any] | None:
+    """Returns such a schema with other names for its fields; None if one of them has none.
+
+    Args:
+      node: for which `is_presence` holds.
+      keys: name of a field -> its new one.
+    """
+    result: dict[str, Any] = {}
+    for word, value in node.items():
+        try:
+            if word == "required":
+                result[word] = [keys[name] for name in value]
+            elif word == "dependentRequired":
+                result[word] = {keys[k]: [keys[name] for name in v] for k, v in value.items()}
+        except KeyError:
+            return None
+        if word in _LISTS or word == "not":
+            inner = [renamed(item, keys) for item in (value if word != "not" else [value])]
+            if None in inner:
+                return None
+            result[word] = inner if word != "not" else inner[0]
+    return result
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)

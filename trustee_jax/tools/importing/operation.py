@@ -1,0 +1,272 @@
+"""One operation of an OpenAPI document as a function.
+
+Its arguments are the path and query parameters, the headers that are neither standard nor carry
+credentials, and the fields of the body (JSON, or a form), all in one object. A body that is no
+object is the parameter "body". Left out are what the document's security schemes name, other
+well-known credentials, cookies, constants, what is deprecated, and parameters that only steer the
+transport.
+"""
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Mapping, Set
+from typing import Any
+
+from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
+from trustee_jax.tools.importing.demands import Demands, Part
+from trustee_jax.tools.importing.limits import Limits
+from trustee_jax.tools.importing.names import SNAKE_CASE, snake_case
+from trustee_jax.tools.importing.parts import TooLarge, Unusable
+from trustee_jax.tools.importing.schemas import DEPRECATED, Field, SchemaReader
+from trustee_jax.tools.importing.text import joined, plain
+
+CREDENTIALS = "credentials left out"
+TRANSPORT = "parameters of the transport left out"
+CONSTANT = "parameters with a single value left out"
+COOKIES = "cookies left out"
+EMPTY_BODY = "body without content left out"
+OTHER_BODIES = "other forms of the body left out"
+OPTIONAL_BODY = "fields of an optional body made optional"
+FROM_PATH = "named by method and path"
+ASSUMED_BODY = "body taken for required where nothing is said"
+
+_CREDENTIAL = re.compile(
+    r"auth(?!or(?!iz))|api[-_.]?key|app[-_.]?key|(access|session|security|bearer|app)[-_.]?token|"
+    r"^token$|secret|signature|subscription[-_]key|csrf|xsrf|credential|bearer|"
+    r"x-amz-(date|algorithm|expires|signedheaders|target)|user_?key$",
+    re.IGNORECASE,
+)
+# Headers of HTTP and of tracing; query parameters that choose the form of the answer.
+_HEADERS = re.compile(
+    r"accept(-.*)?|content-?.*|user-agent|if-.*|range|host|cookie|cache-control|connection|date|"
+    r"referer|origin|prefer|via|etag|x-forwarded-.*|x-requested-with|ocp-date|"
+    r".*(request|correlation|trace|interaction|client-?request)-?_?id|return-client-request-id|"
+    r".*user-agent|.*idempotency.*|x-http-method-override|x-amz-.*|x-ms-.*|x-fapi-.*",
+    re.IGNORECASE,
+)
+_TRANSPORT = re.compile(
+    r"\$\.xgafv|alt|callback|pretty_?print|quotauser|userip|upload_?protocol|uploadtype|"
+    r"api[-_]version|\$format|jsonp",
+    re.IGNORECASE,
+)
+_JSON = re.compile(r"application/(.*\+)?json|text/json|\*/\*|", re.IGNORECASE)
+_FORM = re.compile(r"(application/x-www-form-urlencoded|multipart/.*)", re.IGNORECASE)
+# In a body, a password may be what the operation is about (create a user); these never are.
+_BODY_CREDENTIAL = re.compile(
+    r"(x-)?api[-_]?key|access[-_]?token|(client[-_]?)?secret|authorization", re.IGNORECASE
+)
+
+
+class Operation:
+    """One operation of a document, and how its parts become a function."""
+
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        route: str,
+        method: str,
+        entry: Mapping[str, Any],
+        operation: Mapping[str, Any],
+        hidden: Set[tuple[str, str]],
+        limits: Limits,
+    ):
+        """Takes the operation and where it stands.
+
+        Args:
+          document: the OpenAPI document.
+          route: its path.
+          method: in lower case.
+          entry: the path item.
+          operation: of it.
+          hidden: (place, lower-case name) of the parameters that carry credentials.
+          limits: sizes of the function.
+        """
+        self._document = document
+        self._route = route
+        self._method = method
+        self._entry = entry
+        self._operation = operation
+        self._hidden = hidden
+        self._limits = limits
+
+    def candidate(self, name: str, category: str, provider: str, place: str) -> Item:
+        """Returns the function, its schema cut at the depth at which it is small enough."""
+        smallest: dict[str, Any] | None = None
+        changes: dict[str, None] = {}
+        for depth in range(self._limits.depth, 0, -1):
+            try:
+                smallest, changes = self.parameters(depth)
+            except TooLarge:
+                continue
+            except Unusable as error:
+                return Refusal(place, str(error), error.detail)
+            count = len(smallest["properties"])
+            if count > self._limits.parameters or _size(smallest) <= self._limits.bytes:
+                break
+        if smallest is None:
+            return Refusal(place, f"parameters larger than {self._limits.bytes} bytes")
+        if name != self._operation.get("operationId"):
+            is_own = name == self._own_name()
+            changes[SNAKE_CASE if is_own else FROM_PATH] = None
+        return Candidate(
+            name, self.description(), smallest, category, provider, place, tuple(changes)
+        )
+
+    def name(self, taken: Set[str]) -> str:
+        """The operation's id in snake_case, or method and path where it has none of its own.
+
+        Args:
+          taken: names of other operations of the document.
+        """
+        name = self._own_name()
+        if name and name not in taken:
+            return name
+        path = snake_case(f"{self._method} {self._route}")
+        numbered = (f"{path}_{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain((path,), numbered) if name not in taken)
+
+    def _own_name(self) -> str:
+        written = self._operation.get("operationId")
+        if not isinstance(written, str):
+            return ""
+        # "GET_ListUsers": as documents with one path do
+        return snake_case(written.removeprefix(f"{self._method.upper()}_"))
+
+    def description(self) -> str:
+        """Summary and description, of the path where the operation has neither."""
+        own = joined(self._operation.get("summary"), self._operation.get("description"))
+        return own or joined(self._entry.get("summary"), self._entry.get("description"))
+
+    def parameters(self, depth: int) -> tuple[dict[str, Any], dict[str, None]]:
+        """Returns the schema of the arguments and what was changed for it."""
+        reader = SchemaReader(self._document, self._limits, depth)
+        fields: list[Field] = []
+        bodies: list[tuple[str, Any, Mapping[str, Any]]] = []
+        for parameter in self._listed(reader):
+            name, place = parameter.get("name"), str(parameter.get("in"))
+            if place == "body":  # Swagger 2
+                named = name if isinstance(name, str) and name.strip() else "body"
+                bodies.append((named, parameter.get("schema"), parameter))
+            elif isinstance(name, str) and self._is_wanted(name, place, reader):
+                fields += _parameter(parameter, name, place, reader)
+        if "requestBody" in self._operation:
+            body = _mapping(reader.resolve(self._operation["requestBody"]))
+            content = _mapping(body.get("content"))
+            schema = _content(content)
+            if schema is not None:
+                bodies.append(("body", schema, body))
+            if any(_mapping(m).get("schema", schema) != schema for m in content.values()):
+                reader.note(OTHER_BODIES)
+        if len(bodies) > 1:
+            reader.note(OTHER_BODIES)
+        found: Demands | None = None
+        for name, schema, body in bodies[:1]:
+            of_body, found = self._body(name, schema, body, reader)
+            fields += of_body
+        return reader.arguments(fields, found), reader.changes
+
+    def _listed(self, reader: SchemaReader) -> list[Mapping[str, Any]]:
+        """The parameters of the path, those of the operation in their place."""
+        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for owner in (self._entry, self._operation):
+            listed = owner.get("parameters")
+            for entry in listed if isinstance(listed, list) else ():
+                parameter = _mapping(reader.resolve(entry))
+                found[str(parameter.get("name")), str(parameter.get("in"))] = parameter
+        return list(found.values())
+
+    def _is_wanted(self, name: str, place: str, reader: SchemaReader) -> bool:
+        if place == "cookie":
+            reader.note(COOKIES)
+        if place not in ("path", "query", "header", "formData"):
+            return False
+        credential = (place, name.lower()) in self._hidden or _CREDENTIAL.search(name)
+        if credential and place in ("query", "header"):
+            reader.note(CREDENTIALS)
+            return False
+        if (place == "header" and _HEADERS.fullmatch(name)) or (
+            place == "query" and _TRANSPORT.fullmatch(name)
+        ):
+            reader.note(TRANSPORT)
+            return False
+        return True
+
+    def _body(
+        self, name: str, node: Any, body: Mapping[str, Any], reader: SchemaReader
+    ) -> tuple[list[Field], Demands | None]:
+        """Returns the fields of the body, and what is demanded of them as a whole."""
+        found = reader.demands(node)
+        types = found.told_types()
+        is_required = body.get("required")
+        if not found.properties or (types is not None and "object" not in types):
+            if is_required is not True and _is_empty(found):
+                reader.note(EMPTY_BODY)  # some documents give every operation one
+                return [], None
+            text = "" if found.descriptions else plain(body.get("description"))
+            return [Field(name, Part(node), is_required is True, "body", text)], None
+        fields = reader.fields(found, "body")
+        wanted = [
+            f for f in fields if self._method == "get" or not _BODY_CREDENTIAL.fullmatch(f.name)
+        ]
+        if len(wanted) < len(fields):
+            reader.note(CREDENTIALS)
+        least = {word for word in found.limits if word == "minProperties"}
+        demanding = any(f.required for f in wanted) or found.conditions or found.groups or least
+        if demanding and is_required is False:
+            reader.note(OPTIONAL_BODY)
+            wanted = [dataclasses.replace(field, required=False) for field in wanted]
+            limits = {word: found.limits[word] for word in found.limits.keys() - least}
+            found = dataclasses.replace(found, conditions=[], groups=[], limits=limits)
+        elif demanding and is_required is not True:
+            # Authors leave the body's own flag out far more often than they mean "optional".
+            reader.note(ASSUMED_BODY)
+        return wanted, found
+
+
+def _parameter(
+    parameter: Mapping[str, Any], name: str, place: str, reader: SchemaReader
+) -> list[Field]:
+    """Returns a parameter; none if the caller has nothing to choose."""
+    is_required = parameter.get("required") is True or place == "path"
+    if parameter.get("deprecated") is True and not is_required:
+        reader.note(DEPRECATED)
+        return []
+    node = parameter.get("schema")
+    if node is None:
+        node = _content(_mapping(parameter.get("content")))
+    if node is None:  # Swagger 2 has the type beside the name
+        node = {k: v for k, v in parameter.items() if k not in ("required", "in", "name")}
+    part = Part(node)
+    values = reader.demands(part).values
+    if values is not None and len(values) == 1 and place in ("query", "header"):
+        reader.note(CONSTANT)
+        return []
+    return [Field(name, part, is_required, place, plain(parameter.get("description")))]
+
+
+def _is_empty(found: Demands) -> bool:
+    """Whether a schema says at most that a value is an object."""
+    rest = dataclasses.replace(found, types=None, extra=None, reasons={})
+    return rest == Demands() and found.types in (None, ["object"])
+
+
+def _content(content: Mapping[str, Any]) -> Any:
+    """The schema of the media type to use: JSON, a form, or whatever stands first."""
+    for pattern in (_JSON, _FORM, re.compile(".*")):
+        for name, media in content.items():
+            kind = str(name).partition(";")[0].strip()
+            if pattern.fullmatch(kind) and isinstance(media, Mapping):
+                schema = media.get("schema")
+                return schema if schema is not None else {"type": "string"}
+    return None
+
+
+def _size(schema: Any) -> int:
+    """The bytes of a schema as `normalise` counts them."""
+    return len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
