@@ -46,6 +46,12 @@ def write(tmp_path):
         ({"x": [wrapped("a")], "y": [function("b")]}, {"x": ["a"], "y": ["b"]}),
         ({"category": "x", "tools": [function("a")]}, {"x": ["a"]}),
         ([{"type": "function"} | function("a")], {"user": ["a"]}),
+        (function("a"), {"user": ["a"]}),
+        (wrapped("a", category="x"), {"x": ["a"]}),
+        ({"tools": [wrapped("a"), function("b")]}, {"user": ["a", "b"]}),
+        ({"functions": [function("a")]}, {"user": ["a"]}),
+        ({"model": "m", "messages": [], "tools": [wrapped("a")]}, {"user": ["a"]}),
+        ({"tools": [function("a")], "x": [function("b")]}, {"tools": ["a"], "x": ["b"]}),
     ],
 )
 def test_accepted_forms(write, document, categories):

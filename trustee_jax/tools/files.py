@@ -11,6 +11,7 @@ from trustee_jax.tools.tool import Tool, ToolError
 
 DEFAULT_CATEGORY = "user"
 SUFFIXES = (".json", ".jsonl")
+_LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
 _WRAP = 'use {"type": "function", "function": {...}}'
 
 
@@ -20,8 +21,9 @@ def read_tools(file: Path, owners: dict[str, str] | None = None) -> list[Tool]:
     Args:
       file: tools in the OpenAI format, each as {"type": "function", "function": {...}} or as the
         bare function dict, with an optional "category" beside it ("user" if absent). The file is a
-        JSON list of tools, JSON lines of tools (.jsonl), {"<category>": [tools]}, or
-        {"category": "...", "tools": [tools]}.
+        JSON list of tools, JSON lines of tools (.jsonl), {"<category>": [tools]},
+        {"category": "...", "tools": [tools]}, {"tools": [tools]} with whatever else a request or
+        an answer has, or one tool.
       owners: name -> place, of tools read before; is added to, and no name may come twice.
 
     Raises:
@@ -123,7 +125,7 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
     except (OSError, UnicodeDecodeError) as error:
         raise ToolError(str(file), [f"cannot be read: {error}; give a UTF-8 file"]) from error
     if file.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     entry = _json(line)
@@ -136,6 +138,7 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
         document = _json(text)
     except (ValueError, RecursionError) as error:
         raise ToolError(str(file), [_syntax(error, text)]) from error
+    document = _listed(document)
     if isinstance(document, list):
         groups: dict[str, Any] = {DEFAULT_CATEGORY: document}
     elif isinstance(document, dict) and isinstance(document.get("category"), str):
@@ -150,6 +153,23 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
         for index, entry in enumerate(group):
             place = f"[{index}]" if isinstance(document, list) else f"{category}[{index}]"
             yield place, entry, category
+
+
+def _listed(document: Any) -> Any:
+    """The list of tools in a document that is one tool, a request or an answer; else itself."""
+    if not isinstance(document, dict):
+        return document
+    if isinstance(document.get("function", document.get("name")), dict | str):
+        return [document]
+    if isinstance(document.get("category"), str):
+        return document
+    if isinstance(document.get("result"), dict):  # as a server of tools sends it
+        document = document["result"]
+    lists = [key for key, value in document.items() if isinstance(value, list)]
+    for key in _LISTS:
+        if key in lists and (len(lists) == 1 or len(lists) < len(document)):
+            return document[key]
+    return document
 
 
 def _json(text: str) -> Any:

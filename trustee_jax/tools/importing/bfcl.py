@@ -4,7 +4,6 @@ This is for documents of your own that are written in that format. The leaderboa
 are a test set: a policy that trains on them makes its score there worthless.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.parts import TooLarge, Unusable
 from trustee_jax.tools.importing.schemas import SchemaReader
+from trustee_jax.tools.json_values import json_values
 from trustee_jax.tools.tool import ToolError
 
 SUFFIXES = (".json", ".jsonl")
@@ -22,9 +22,10 @@ def read_bfcl(source: str, category: str, limits: Limits) -> Iterator[Item]:
     """Yields every function of a file, or of all files in a folder.
 
     Args:
-      source: JSON lines, each a function document {"name", "description", "parameters"} or an
-        object with a list of them as "function"; the types of Python, Java and JavaScript
-        ("dict", "float", "tuple", "ArrayList", ...) become those of JSON schema.
+      source: function documents {"name", "description", "parameters"}, or objects with one or a
+        list of them as "function" (questions, say): as JSON lines, as a JSON list or one after
+        another; the types of Python, Java and JavaScript ("dict", "float", "tuple", "ArrayList",
+        ...) become those of JSON schema.
       category: of all functions; "" takes the name of each file.
       limits: sizes of one function.
 
@@ -39,28 +40,28 @@ def read_bfcl(source: str, category: str, limits: Limits) -> Iterator[Item]:
             raise ToolError(source, [f"the folder holds no {' or '.join(SUFFIXES)} file"])
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ToolError(str(file), [f"cannot be read: {error}; give a UTF-8 file"]) from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield from _line(line, f"{file.name} line {number}", category, file.stem, limits)
+        for number, value, problem in json_values(text):
+            place = f"{file.name} line {number}"
+            if problem:
+                yield Refusal(place, "not valid JSON", problem)
+                continue
+            functions = list(_functions(value))
+            for index, function in enumerate(functions):
+                where = f"{place} [{index}]" if len(functions) > 1 else place
+                if isinstance(function, dict) and "name" in function:
+                    yield _candidate(function, where, category or file.stem, file.stem, limits)
+                else:
+                    yield Refusal(where, "not a function", "no object with a name")
 
 
-def _line(line: str, place: str, category: str, stem: str, limits: Limits) -> Iterator[Item]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        yield Refusal(place, "not valid JSON", str(error))
-        return
-    functions = entry.get("function", entry) if isinstance(entry, dict) else entry
-    functions = functions if isinstance(functions, list) else [functions]
-    for index, function in enumerate(functions):
-        where = f"{place} [{index}]" if len(functions) > 1 else place
-        if isinstance(function, dict) and "name" in function:
-            yield _candidate(function, where, category or stem, stem, limits)
-        else:
-            yield Refusal(where, "not a function", "no object with a name")
+def _functions(value: Any) -> Iterator[Any]:
+    """The function documents of a value, one or many of them, with or without questions."""
+    for entry in value if isinstance(value, list) else [value]:
+        found = entry.get("function", entry) if isinstance(entry, dict) else entry
+        yield from found if isinstance(found, list) else [found]
 
 
 def _candidate(

@@ -1,9 +1,10 @@
 """The tools of a live MCP server, over stdio or streamable HTTP."""
 
 import asyncio
+import contextlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ _MOST_PAGES = 1000
 def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterator[Item]:
     """Starts or calls a server, asks for its tools and leaves; no tool is called.
 
-    Names and schemas stay as the server has them (but for "$schema").
+    Names and schemas stay as the server has them. What is wrong with a tool costs that tool alone.
 
     Args:
       source: the http(s) URL of the server, or the command line that starts it; of the
@@ -33,11 +34,14 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
     """
     try:
         from mcp import Client, StdioServerParameters
+        from mcp.client.stdio import stdio_client
+        from mcp.client.streamable_http import streamable_http_client
     except ImportError as error:
         fix = "the package `mcp` is not installed; pip install 'trustee-jax[mcp]'"
         raise ToolError(source, [fix]) from error
 
-    if re.match(r"https?://", source):
+    is_url = bool(re.match(r"https?://", source))
+    if is_url:
         server: Any = source
         named = urlsplit(source).hostname or "mcp"
     else:
@@ -50,36 +54,88 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
         server = StdioServerParameters(command=words[0], args=words[1:])
         named = words[0]
 
-    async def listed() -> tuple[str, list[Any]]:
-        async with asyncio.timeout(seconds), Client(server, read_timeout_seconds=seconds) as client:
-            name = client.server_info.name if client.server_info else named
-            tools: list[Any] = []
-            cursor = None
-            for _ in range(_MOST_PAGES):
+    tools: list[Any] = []
+
+    async def listed() -> str:
+        transport = _tapped(streamable_http_client if is_url else stdio_client, server, tools)
+        client = Client(transport, read_timeout_seconds=seconds)
+        async with asyncio.timeout(seconds), client:
+            cursor: str | None = None
+            read: set[str | None] = set()
+            while cursor not in read and len(read) < _MOST_PAGES:
+                read.add(cursor)
                 page = await client.list_tools(cursor=cursor)
-                tools += page.tools
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
-            return name, tools
+                cursor = page.next_cursor or None  # some name the end so: ""
+            return client.server_info.name if client.server_info else named
 
     try:
-        provider, tools = asyncio.run(listed())
+        provider = asyncio.run(listed())
     except Exception as error:  # the client raises what its transports do, in groups
         problem = f"no MCP server answers: {_cause(error)}; check the command or URL"
         raise ToolError(source, [problem]) from error
-    for tool in tools:
-        yield _item(tool, category or provider, provider)
+    for index, tool in enumerate(tools):
+        name = tool.get("name") if isinstance(tool, dict) else None
+        place = f"{provider} {name if isinstance(name, str) else f'[{index}]'}"
+        yield _item(tool, place, category or provider, provider)
 
 
-def _item(tool: Any, category: str, provider: str) -> Item:
-    place = f"{provider} {tool.name}"
-    schema = tool.input_schema
+@contextlib.asynccontextmanager
+async def _tapped(connect: Any, server: Any, tools: list[Any]) -> AsyncIterator[Any]:
+    """A transport of the client that takes the tools out of every answer, unchecked.
+
+    The client holds a page of tools against the protocol as a whole, and would refuse all of them
+    for one that has a field of another type, be it one of no use here.
+    """
+    async with connect(server) as (reader, writer):
+        yield _Tap(reader, tools), writer
+
+
+class _Tap:
+    """The stream of a server's messages."""
+
+    def __init__(self, stream: Any, tools: list[Any]):
+        self._stream = stream
+        self._tools = tools
+
+    async def receive(self) -> Any:
+        item = await self._stream.receive()
+        result = getattr(getattr(item, "message", None), "result", None)
+        if isinstance(result, dict) and isinstance(result.get("tools"), list):
+            self._tools += result["tools"]
+            result["tools"] = []
+        return item
+
+    async def __anext__(self) -> Any:
+        import anyio
+
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    def __aiter__(self) -> "_Tap":
+        return self
+
+    async def __aenter__(self) -> "_Tap":
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._stream.__aexit__(*error)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _item(tool: Any, place: str, category: str, provider: str) -> Item:
+    if not isinstance(tool, dict):
+        return Refusal(place, "not a function", type(tool).__name__)
+    schema = tool.get("inputSchema")
     if not isinstance(schema, dict):
         return Refusal(place, "no input schema")
-    schema = {key: value for key, value in schema.items() if key != "$schema"}
-    description = tool.description or tool.title or ""
-    return Candidate(tool.name, description, schema, category, provider, place)
+    texts = (tool.get("description"), tool.get("title"))
+    description = next((text for text in texts if isinstance(text, str) and text.strip()), "")
+    return Candidate(tool.get("name", ""), description, schema, category, provider, place)
 
 
 def _cause(error: BaseException) -> str:

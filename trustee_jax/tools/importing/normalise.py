@@ -5,9 +5,9 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from trustee_jax.tools.importing.candidates import Item, Refusal
+from trustee_jax.tools.importing.drafts import modern
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import Names, provider_word
 from trustee_jax.tools.importing.report import ImportReport
@@ -16,8 +16,6 @@ from trustee_jax.tools.schema import function_problems
 from trustee_jax.tools.tool import Tool
 
 DEFAULT_CATEGORY = "user"
-# They let a reference mean something that only a run's validator would find to be missing.
-_ROAMING = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary")
 
 
 @dataclass(order=True)
@@ -132,18 +130,20 @@ def _ready(item: Item, limits: Limits, seen: set[bytes]) -> _Ready | Refusal:
     if not isinstance(item.description, str) or not item.description.strip():
         return refusal("no description")
     try:
-        parameters = json.dumps(item.parameters, ensure_ascii=False, allow_nan=False)
+        json.dumps(item.parameters, allow_nan=False)
+        schema, changed = modern(item.parameters)
+        parameters = json.dumps(schema, ensure_ascii=False)
         size = len(parameters.encode())
         f"{item.name}{item.description}{item.category}{item.provider}".encode()
     except (TypeError, ValueError, RecursionError) as error:
         return refusal("not JSON", str(error)[:80])
     if size > limits.bytes:
         return refusal(f"parameters larger than {limits.bytes} bytes", f"{size} bytes")
-    listed = item.parameters.get("properties") if isinstance(item.parameters, Mapping) else None
+    listed = schema.get("properties") if isinstance(schema, Mapping) else None
     properties = listed if isinstance(listed, Mapping) else {}
     if len(properties) > limits.parameters:
         return refusal(f"more than {limits.parameters} parameters", str(len(properties)))
-    changes = list(item.changes)
+    changes = [*item.changes, *changed]
     description = cut(item.description.strip(), limits.description)
     if description != item.description.strip():
         changes.append(f"description cut at {limits.description} characters")
@@ -171,7 +171,6 @@ def _schema_problem(parameters: str) -> str:
     schema = json.loads(parameters)
     # Name and description are not at stake here.
     problems = function_problems({"name": "x", "description": "x", "parameters": schema})
-    problems += [f"parameters: {word} is not supported; remove it" for word in _roaming(schema)]
     return problems[0] if problems else ""
 
 
@@ -187,18 +186,6 @@ def _tool(ready: _Ready, names: Names, report: ImportReport) -> Tool:
     report.categories[ready.category] += 1
     report.providers[ready.provider] += 1
     return Tool(name, ready.description, json.loads(ready.parameters), ready.category)
-
-
-def _roaming(schema: Any) -> Iterator[str]:
-    """Yields the keywords of a schema that make references depend on more than their text."""
-    if isinstance(schema, dict):
-        for key, value in schema.items():
-            if key in _ROAMING and isinstance(value, str):
-                yield key
-            yield from _roaming(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _roaming(value)
 
 
 def _digest(*parts: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Lists of functions in the OpenAI format; names and schemas stay as they are."""
+"""Lists of functions in the OpenAI format, or in that of MCP, Anthropic or Gemini."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,9 @@ from typing import Any
 
 from trustee_jax.tools.files import raw_tools
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
+
+# What it is called by OpenAI, MCP, Anthropic and Gemini.
+_SCHEMA = ("parameters", "inputSchema", "input_schema", "parametersJsonSchema")
 
 
 def read_openai(source: str, category: str) -> Iterator[Item]:
@@ -23,9 +26,18 @@ def read_openai(source: str, category: str) -> Iterator[Item]:
     file = Path(source).expanduser()
     problems: list[str] = []
     for place, entry, group in raw_tools(file, problems):
-        yield _item(entry, category, group, f"{file.name} {place}", file.stem)
+        for function in _declared(entry):
+            yield _item(function, category, group, f"{file.name} {place}", file.stem)
     for problem in problems:
         yield Refusal(f"{file.name} {problem}", "not valid JSON")
+
+
+def _declared(entry: Any) -> list[Any]:
+    """The functions of an entry: Gemini has a list of them in one tool."""
+    for word in ("functionDeclarations", "function_declarations"):
+        if isinstance(entry, dict) and isinstance(entry.get(word), list):
+            return list(entry[word])
+    return [entry]
 
 
 def _item(entry: Any, category: str, group: str, place: str, provider: str) -> Item:
@@ -33,15 +45,17 @@ def _item(entry: Any, category: str, group: str, place: str, provider: str) -> I
         return Refusal(place, "not a function", type(entry).__name__)
     function = entry.get("function", entry)
     kind = entry.get("type", "function")
-    if kind != "function" or not isinstance(function, dict) or not function:
+    if not isinstance(function, dict) or not function:
+        return Refusal(place, "not a function", type(function).__name__)
+    schemas = [function[word] for word in _SCHEMA if function.get(word) is not None]
+    if kind != "function" and not schemas:
         return Refusal(place, "not a function", f"type {kind!r}")
     named = entry.get("category", function.get("category", group))
-    parameters = function.get("parameters")
     return Candidate(
         function.get("name", ""),
-        function.get("description", ""),
+        function.get("description") or function.get("title", ""),
         # As in the OpenAI format, a tool without "parameters" takes no arguments.
-        {"type": "object", "properties": {}} if parameters is None else parameters,
+        schemas[0] if schemas else {"type": "object", "properties": {}},
         category or (named if isinstance(named, str) else group),
         provider,
         place,

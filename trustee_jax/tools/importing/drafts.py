@@ -1,0 +1,219 @@
+"""Schemas of older drafts in the spelling of Draft 2020-12, and without what cannot be checked."""
+
+import contextlib
+import json
+import re
+from typing import Any
+from urllib.parse import quote
+
+from trustee_jax.tools.importing.fields import rename_fields
+from trustee_jax.tools.importing.references import NAMES, at, with_plain_references
+from trustee_jax.tools.importing.values import JSON_TYPES
+from trustee_jax.tools.patterns import is_fast, is_key_pattern, python_text
+from trustee_jax.tools.remedies import OF_OBJECTS
+from trustee_jax.tools.schema import Path, subschemas
+
+TYPE = 'type "object" added'
+LETTERS = "types put in small letters"
+TUPLE = "items of an older draft written as prefixItems"
+DEPENDENCIES = "dependencies of an older draft written as dependentRequired or dependentSchemas"
+EXCLUSIVE = "exclusive limits of an older draft written as numbers"
+REQUIRED = "required: true moved into the list of its object"
+NAMED = "references by name written as paths"
+BESIDE = "what an older draft ignores beside $ref left out"
+PATTERN = "pattern that cannot be checked left out"
+KEYS = "pattern of names that cannot be checked opened to all names"
+
+# They hold a part of a schema's place, its name or a note, and demand nothing.
+_BESIDE_REF = frozenset(
+    (
+        *(
+            "$ref",
+            "$schema",
+            "$id",
+            "id",
+            "$comment",
+            "title",
+            "description",
+            "default",
+            "examples",
+        ),
+        *("definitions", "$defs", "readOnly", "writeOnly", "deprecated"),
+    )
+)
+
+
+def modern(schema: Any) -> tuple[Any, list[str]]:
+    """Returns the parameters of a function in Draft 2020-12, and the reasons of all changes.
+
+    Keywords of Draft 4 to 2019-09 are read whichever draft the schema declares; only where it
+    declares Draft 4, 6 or 7, what stands beside a `$ref` is not. What is no object is returned as
+    it is, and what breaks the rules of every draft stays.
+
+    Args:
+      schema: JSON values.
+
+    Raises:
+      RecursionError: it is nested too deeply.
+    """
+    if not isinstance(schema, dict):
+        return schema, []
+    reasons: dict[str, None] = {}
+    declared = re.search(r"draft-0?([467])\b", str(schema.get("$schema")))
+    draft = declared[1] if declared else ""
+    schema = _with_paths(json.loads(json.dumps(schema)), draft == "4", reasons)
+    nodes = list(subschemas(schema))
+    targets = _targets(schema, nodes)
+    for _, node in nodes:
+        if draft and "$ref" in node and not node.keys() <= _BESIDE_REF:
+            for key in node.keys() - _BESIDE_REF:
+                del node[key]
+            reasons[BESIDE] = None
+        for rewrite in _REWRITES:
+            reasons |= dict.fromkeys(rewrite(node))
+    reasons |= dict.fromkeys(rename_fields([node for _, node in subschemas(schema)]))
+    _follow(schema, targets)
+    return _as_object(schema, reasons), list(reasons)
+
+
+def _with_paths(schema: dict[str, Any], is_4: bool, reasons: dict[str, None]) -> dict[str, Any]:
+    """References by `$id`, `$anchor` and what older drafts had for them as paths."""
+    for _, node in subschemas(schema):
+        node.pop("$schema", None)
+        if is_4 and isinstance(node.get("id"), str):
+            node["$id"] = node.pop("id")
+        if isinstance(node.get("$id"), str) and node["$id"].startswith("#"):
+            node["$anchor"] = node.pop("$id")[1:]
+        for word in ("$dynamicRef", "$recursiveRef"):
+            if isinstance(node.get(word), str) and "$ref" not in node:
+                node["$ref"] = node.pop(word)
+                reasons[NAMED] = None
+    try:
+        plain: dict[str, Any] = with_plain_references(schema)
+    except (AttributeError, TypeError, ValueError):  # of the library: a field called $schema, say
+        plain = schema
+    if plain != schema:
+        reasons[NAMED] = None
+    for _, node in subschemas(plain):
+        for word in (*NAMES, "$recursiveAnchor", "$vocabulary"):
+            node.pop(word, None)
+    return plain
+
+
+def _targets(
+    schema: dict[str, Any], nodes: list[tuple[Path, dict[str, Any]]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every schema with a reference to another one, and that one."""
+    found = []
+    for _, node in nodes:
+        if isinstance(reference := node.get("$ref"), str) and reference.startswith("#"):
+            with contextlib.suppress(LookupError):
+                found.append((node, at(schema, reference[1:])))
+    return found
+
+
+def _follow(schema: dict[str, Any], targets: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Points references to where their targets stand now."""
+    places = {id(node): path for path, node in subschemas(schema)}
+    for node, target in targets:
+        if id(target) in places:
+            parts = (str(p).replace("~", "~0").replace("/", "~1") for p in places[id(target)])
+            node["$ref"] = "#" + "".join(f"/{quote(part, safe='!$&()*+,;=:@~')}" for part in parts)
+
+
+def _tuples(node: dict[str, Any]) -> list[str]:
+    if not isinstance(node.get("items"), list) or "prefixItems" in node:
+        return []
+    listed = node.pop("items")
+    if listed:
+        node["prefixItems"] = listed
+    if "additionalItems" in node:
+        node["items"] = node.pop("additionalItems")
+    return [TUPLE]
+
+
+def _dependencies(node: dict[str, Any]) -> list[str]:
+    written: Any = node.get("dependencies")
+    newer = [node.get(word, {}) for word in ("dependentRequired", "dependentSchemas")]
+    if not all(isinstance(value, dict) for value in (written, *newer)):
+        return []
+    del node["dependencies"]
+    for name, needed in written.items():
+        is_schema = isinstance(needed, dict | bool)
+        word = "dependentSchemas" if is_schema else "dependentRequired"
+        node.setdefault(word, {})[name] = [needed] if isinstance(needed, str) else needed
+    return [DEPENDENCIES]
+
+
+def _exclusive_limits(node: dict[str, Any]) -> list[str]:
+    found = []
+    for limit in ("minimum", "maximum"):
+        word = f"exclusive{limit.title()}"
+        if isinstance(flag := node.get(word), bool):
+            del node[word]
+            if flag and limit in node:
+                node[word] = node.pop(limit)
+            found.append(EXCLUSIVE)
+    return found
+
+
+def _required(node: dict[str, Any]) -> list[str]:
+    """`required` beside a property's type, as Draft 3 had it and many write it."""
+    properties, listed = node.get("properties"), node.get("required", [])
+    if not isinstance(properties, dict) or not isinstance(listed, list):
+        return []
+    flags = {
+        name: child.pop("required")
+        for name, child in properties.items()
+        if isinstance(child, dict) and isinstance(child.get("required"), bool)
+    }
+    if missing := [name for name, flag in flags.items() if flag and name not in listed]:
+        node["required"] = [*listed, *missing]
+    return [REQUIRED] if flags else []
+
+
+def _letters(node: dict[str, Any]) -> list[str]:
+    written = node.get("type")
+    names = written if isinstance(written, list) else [written]
+    small = [n.lower() if isinstance(n, str) and n.lower() in JSON_TYPES else n for n in names]
+    if small == names:
+        return []
+    node["type"] = small if isinstance(written, list) else small[0]
+    return [LETTERS]
+
+
+def _patterns(node: dict[str, Any]) -> list[str]:
+    if not isinstance(pattern := node.get("pattern"), str) or is_fast(pattern):
+        return []
+    del node["pattern"]
+    return [PATTERN]
+
+
+def _key_patterns(node: dict[str, Any]) -> list[str]:
+    written = node.get("patternProperties")
+    if not isinstance(written, dict) or all(map(is_key_pattern, written)):
+        return []
+    readable = {python_text(pattern): child for pattern, child in written.items()}
+    kept = {pattern: child for pattern, child in readable.items() if is_key_pattern(pattern)}
+    node["patternProperties"] = kept
+    if len(kept) == len(written):
+        return []
+    # Names that only the lost pattern allowed would be unknown ones otherwise.
+    node["additionalProperties"] = True
+    return [KEYS]
+
+
+_REWRITES = (
+    *(_tuples, _dependencies, _exclusive_limits, _required, _letters, _patterns, _key_patterns),
+)
+
+
+def _as_object(schema: dict[str, Any], reasons: dict[str, None]) -> dict[str, Any]:
+    """What says what an object holds, but not that it is one, says that too."""
+    types = schema.get("type")
+    if isinstance(types, list) and "object" in types:  # arguments are nothing else
+        return {**schema, "type": "object"}
+    if "type" in schema or not schema.keys() <= OF_OBJECTS:
+        return schema
+    reasons[TYPE] = None
+    return {"type": "object", **schema}
