@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from trustee_jax.tools.importing.conditions import is_presence
-from trustee_jax.tools.importing.demands import Demands, Group, Part, overlap
+from trustee_jax.tools.importing.conditions import is_presence, or_null
+from trustee_jax.tools.importing.demands import INFERRED, Demands, Group, Part, overlap
 from trustee_jax.tools.importing.values import same
 
 MERGED = "alternatives merged into one object"
@@ -38,9 +38,11 @@ def merged_objects(found: Demands, read: Callable[[Part], Demands]) -> Demands:
       read: gives the demands of a part.
     """
     for group in found.groups:
-        others = [variant for variant in possible(group) if not is_null(variant.node)]
+        variants = possible(group)
+        others = [variant for variant in variants if not is_null(variant.node)]
         if others and all(is_presence(variant.node) for variant in others):
             condition = {group.word: [variant.node for variant in others]}
+            condition = condition if len(others) == len(variants) else or_null(condition)
             conditions = [*found.conditions, condition]
             found = dataclasses.replace(_without(found, group), conditions=conditions)
         elif others:
@@ -68,6 +70,8 @@ def _merged(
     for variant in variants:
         result.reasons |= variant.reasons
     result.note(MERGED)
+    if types is None and any(v.types is None for v in variants):
+        result.note(INFERRED)
     nullable = len(parts) < len(possible(group)) or any("null" in (v.types or ()) for v in variants)
     nullable = nullable and (types is None or "null" in types)
     result.types = ["object", "null"] if nullable else ["object"]

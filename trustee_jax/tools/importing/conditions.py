@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 _LISTS = ("anyOf", "oneOf", "allOf")
 _SILENT = ("title", "description")
 
@@ -31,13 +33,15 @@ def renamed(node: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any] 
     """Returns such a schema with other names for its fields; None if one of them has none.
 
     Args:
-      node: for which `is_presence` holds.
+      node: for which `is_presence` holds, or from `or_null`.
       keys: name of a field -> its new one.
     """
     result: dict[str, Any] = {}
     for word, value in node.items():
         try:
-            if word == "required":
+            if word == "type":
+                result[word] = value
+            elif word == "required":
                 result[word] = [keys[name] for name in value]
             elif word == "dependentRequired":
                 result[word] = {keys[k]: [keys[name] for name in v] for k, v in value.items()}
@@ -49,6 +53,13 @@ def renamed(node: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any] 
                 return None
             result[word] = inner if word != "not" else inner[0]
     return result
+
+
+def or_null(node: dict[str, Any]) -> dict[str, Any]:
+    """Returns such a schema so that null meets it too: "not" and "oneOf" may forbid that."""
+    if Draft202012Validator(node).is_valid(None):
+        return node
+    return {"anyOf": [node, {"type": "null"}]}
 
 
 def _is_names(value: Any) -> bool:

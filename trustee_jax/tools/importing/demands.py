@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trustee_jax.tools.importing.conditions import or_null
 from trustee_jax.tools.importing.values import same
 
 CONTRADICTION = "demands that exclude each other: the first one kept"
@@ -140,6 +141,7 @@ class Demands:
         if self.values is not None and None not in self.values:
             result.values = [*self.values, None]
         result.groups = [Group(g.word, (*g.variants, null)) for g in self.groups]
+        result.conditions = [or_null(condition) for condition in self.conditions]
         return result
 
     def allows_null(self) -> bool:

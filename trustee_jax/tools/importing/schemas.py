@@ -177,12 +177,11 @@ class SchemaReader:
 
     def _description(self, written: list[str], name: str) -> str:
         text = " ".join([*map(_ended, written[:-1]), *written[-1:]])
-        if name:
-            text = f"{plain(name)[:MAX_LENGTH]}: {text}".rstrip(": ")
-        result = cut(text, self._limits.parameter_description)
-        if result != text:
+        first = f"{plain(name)[:MAX_LENGTH]}: " if name else ""
+        shown = cut(text, self._limits.parameter_description - len(first))
+        if shown != text:
             self.note(CUT)
-        return result
+        return (first + shown).rstrip(": " if first else "")
 
     def _descends(self, depth: int) -> bool:
         if depth >= self._depth:
@@ -271,10 +270,9 @@ class SchemaReader:
         extra = self._add_by_pattern(found, out, depth)
         if isinstance(extra, Part):
             out["additionalProperties"] = self.schema(extra, depth) or True
-        elif "properties" not in out or extra:
-            if extra is not None:
-                out["additionalProperties"] = extra
-        elif closes and (beside or "patternProperties" in out):
+        elif extra is not None:
+            out["additionalProperties"] = extra
+        elif "properties" in out and closes and (beside or "patternProperties" in out):
             # Beside these words, the list of fields would not count as the whole of them.
             out["additionalProperties"] = False
         return beside
