@@ -59,6 +59,11 @@ def field(**schema: Any) -> dict[str, Any]:
             field(patternProperties={"^x": {}}, additionalProperties=True),
             drafts.KEYS,
         ),
+        (
+            field(patternProperties={"^(?<x>a)": TEXT}),
+            field(patternProperties={"^(?P<x>a)": TEXT}),
+            drafts.SPELLED,
+        ),
         # The whole of the parameters.
         ({}, {"type": "object"}, drafts.TYPE),
         (DRAFT_7, {"type": "object"}, drafts.TYPE),
@@ -209,6 +214,19 @@ def test_each_spelling(written: Any, read: Any, reason: str) -> None:
     assert modern(read) == (read, [] if reason != NOT_RENAMED else [reason])
 
 
+def test_what_refers_to_the_whole_means_it_as_it_was() -> None:
+    """A node that may be null, at every depth but the first."""
+    node = {"type": ["object", "null"], "properties": {"next": {"$ref": "#"}}}
+    written = {**node, "definitions": {"x": {"$ref": "#/properties/next"}}}
+    whole = {"type": ["object", "null"], "properties": {"next": {"$ref": "#/$defs/Arguments"}}}
+    assert modern(written)[0] == {
+        "type": "object",
+        "$ref": "#/$defs/Arguments",
+        "$defs": {"Arguments": whole},
+        "definitions": {"x": {"$ref": "#/$defs/Arguments/properties/next"}},
+    }
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [
@@ -221,7 +239,7 @@ def test_each_spelling(written: Any, read: Any, reason: str) -> None:
         (field(additionalItems=TEXT), None),
         (field(id="x"), None),
         (properties(a={"$ref": "#/properties/b", "minLength": 3}, b=TEXT), None),
-        ({"type": ["object", "null"], **{"properties": {}}}, properties()),
+        ({"type": ["object", "null"], "properties": {}}, properties()),
         ({**DRAFT_7, **field(**DRAFT_7)}, field()),
         # Not for an object, or not known for one.
         ({"type": "array", "items": TEXT}, None),

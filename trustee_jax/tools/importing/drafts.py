@@ -19,11 +19,13 @@ TUPLE = "items of an older draft written as prefixItems"
 DEPENDENCIES = "dependencies of an older draft written as dependentRequired or dependentSchemas"
 EXCLUSIVE = "exclusive limits of an older draft written as numbers"
 REQUIRED = "required: true moved into the list of its object"
-NAMED = "references by name written as paths"
+NAMED = "$id, $anchor and references by them written as paths"
 BESIDE = "what an older draft ignores beside $ref left out"
 PATTERN = "pattern that cannot be checked left out"
+SPELLED = "pattern of names written as Python has it"
 KEYS = "pattern of names that cannot be checked opened to all names"
 
+_NAMES = (*NAMES, "$recursiveAnchor", "$vocabulary")
 # They hold a part of a schema's place, its name or a note, and demand nothing.
 _BESIDE_REF = frozenset(
     (
@@ -41,6 +43,9 @@ _BESIDE_REF = frozenset(
         *("definitions", "$defs", "readOnly", "writeOnly", "deprecated"),
     )
 )
+
+# A schema with a reference, and what it leads to.
+_Target = tuple[dict[str, Any], Any]
 
 
 def modern(schema: Any) -> tuple[Any, list[str]]:
@@ -72,8 +77,9 @@ def modern(schema: Any) -> tuple[Any, list[str]]:
         for rewrite in _REWRITES:
             reasons |= dict.fromkeys(rewrite(node))
     reasons |= dict.fromkeys(rename_fields([node for _, node in subschemas(schema)]))
+    schema = _as_object(schema, targets, reasons)
     _follow(schema, targets)
-    return _as_object(schema, reasons), list(reasons)
+    return schema, list(reasons)
 
 
 def _with_paths(schema: dict[str, Any], is_4: bool, reasons: dict[str, None]) -> dict[str, Any]:
@@ -88,21 +94,20 @@ def _with_paths(schema: dict[str, Any], is_4: bool, reasons: dict[str, None]) ->
             if isinstance(node.get(word), str) and "$ref" not in node:
                 node["$ref"] = node.pop(word)
                 reasons[NAMED] = None
-    try:
-        plain: dict[str, Any] = with_plain_references(schema)
-    except (AttributeError, TypeError, ValueError):  # of the library: a field called $schema, say
-        plain = schema
-    if plain != schema:
-        reasons[NAMED] = None
-    for _, node in subschemas(plain):
-        for word in (*NAMES, "$recursiveAnchor", "$vocabulary"):
+    nodes = [node for _, node in subschemas(schema)]
+    if all(word not in node for node in nodes for word in _NAMES):
+        return schema
+    reasons[NAMED] = None
+    # The library stumbles over a field called $schema.
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        schema = with_plain_references(schema)
+    for _, node in subschemas(schema):
+        for word in _NAMES:
             node.pop(word, None)
-    return plain
+    return schema
 
 
-def _targets(
-    schema: dict[str, Any], nodes: list[tuple[Path, dict[str, Any]]]
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _targets(schema: dict[str, Any], nodes: list[tuple[Path, dict[str, Any]]]) -> list[_Target]:
     """Every schema with a reference to another one, and that one."""
     found = []
     for _, node in nodes:
@@ -197,7 +202,7 @@ def _key_patterns(node: dict[str, Any]) -> list[str]:
     kept = {pattern: child for pattern, child in readable.items() if is_key_pattern(pattern)}
     node["patternProperties"] = kept
     if len(kept) == len(written):
-        return []
+        return [SPELLED]
     # Names that only the lost pattern allowed would be unknown ones otherwise.
     node["additionalProperties"] = True
     return [KEYS]
@@ -208,12 +213,27 @@ _REWRITES = (
 )
 
 
-def _as_object(schema: dict[str, Any], reasons: dict[str, None]) -> dict[str, Any]:
+def _as_object(
+    schema: dict[str, Any], targets: list[_Target], reasons: dict[str, None]
+) -> dict[str, Any]:
     """What says what an object holds, but not that it is one, says that too."""
     types = schema.get("type")
-    if isinstance(types, list) and "object" in types:  # arguments are nothing else
-        return {**schema, "type": "object"}
-    if "type" in schema or not schema.keys() <= OF_OBJECTS:
+    may_be_others = isinstance(types, list) and "object" in types  # arguments are nothing else
+    if not may_be_others and ("type" in schema or not schema.keys() <= OF_OBJECTS):
         return schema
-    reasons[TYPE] = None
-    return {"type": "object", **schema}
+    if not may_be_others:
+        reasons[TYPE] = None
+    if all(target is not schema for _, target in targets):
+        return {"type": "object"} | {k: v for k, v in schema.items() if k != "type"}
+    # What refers to the whole means it as it was.
+    outside: dict[str, Any] = {
+        word: schema.pop(word) for word in ("definitions", "$defs") if word in schema
+    }
+    definitions = outside.setdefault("$defs", {})
+    name = "Arguments"
+    while name in definitions:
+        name += "_"
+    definitions[name] = schema
+    result: dict[str, Any] = {"type": "object", "$ref": "", **outside}
+    targets.append((result, schema))
+    return result

@@ -42,10 +42,12 @@ def _names(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _rename(node: dict[str, Any], known: dict[str, str]) -> None:
-    for name, child in _object(node, "properties").items():
-        if known[name] != name and isinstance(child, dict):
-            text = child.get("description", "")
-            child["description"] = f"{name}: {text}".rstrip(": ")
+    for name, child in (properties := _object(node, "properties")).items():
+        schema = {} if child is True else child
+        if known[name] != name and isinstance(schema, dict):
+            text = schema.get("description", "")
+            schema["description"] = f"{name}: {text}".rstrip(": ")
+            properties[name] = schema
     for word in _NAMED:
         if named := _object(node, word):
             node[word] = {known[name]: child for name, child in named.items()}
