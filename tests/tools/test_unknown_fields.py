@@ -106,6 +106,11 @@ LISTED = {"a": 1}
             {"t": 2, "b": 1},
         ),
         ({**A, "if": {"required": ["b"]}, "then": B, "else": {}}, {"b": 1}, {"c": 1}),
+        (
+            {"if": {"properties": {"t": {"properties": {"k": {"const": 1}}}}}},
+            {"t": {"k": 1, "c": 1}},
+            None,
+        ),
         ({"if": {"properties": {"t": {"const": 1}}}}, {"t": 1, "c": 1}, None),
         ({**A, "dependentSchemas": {"a": B}}, {"a": 1, "b": 1}, {"b": 1}),
         ({**A, "not": {**B, "required": ["b"]}}, LISTED, {"a": 1, "b": "x"}),

