@@ -154,6 +154,60 @@ def test_references_inside_the_tool_are_followed():
     ]
 
 
+def test_what_one_parameter_needs_of_another():
+    card = {
+        "type": "object",
+        "properties": {"number": {}, "code": {}, "year": {}},
+        "dependentRequired": {"number": ["code", "year"]},
+    }
+    tool = Tool("pay", "Pays.", {"type": "object", "properties": {"card": card}})
+    assert check_arguments(tool, {"card": {"code": 1}}) == []
+    assert check_arguments(tool, {"card": {"number": 1, "code": 2}}) == [
+        "missing required parameter 'card.year', which 'card.number' needs"
+    ]
+
+
+def test_one_of_several_that_are_needed():
+    names = {name: {"type": "string"} for name in ("iban", "card", "code")}
+    either = {
+        "properties": names,
+        "anyOf": [{"required": ["iban"]}, {"required": ["card", "code"]}],
+    }
+    tool = Tool("pay", "Pays.", {"type": "object", **either})
+    assert check_arguments(tool, {"card": "1", "code": "2"}) == []
+    assert check_arguments(tool, {}) == ["missing required parameter 'iban' or 'card' and 'code'"]
+    assert check_arguments(tool, {"card": "1"}) == ["missing required parameter 'iban' or 'code'"]
+    inner = Tool("pay", "Pays.", {"type": "object", "properties": {"by": either}})
+    assert check_arguments(inner, {"by": {"code": "1", "zip": 2}}) == [
+        "missing required parameter 'by.iban' or 'by.card'",
+        "unknown parameter 'by.zip'",
+    ]
+
+
+def test_names_by_pattern_are_no_unknown_ones():
+    schema = {"type": "object", "additionalProperties": False, "patternProperties": {"^x-": {}}}
+    tool = Tool("tag", "Tags.", schema)
+    assert check_arguments(tool, {"x-a": 1, "y": 2}) == ["unknown parameter 'y'"]
+
+
+def test_alternatives_are_told_by_the_one_that_was_meant():
+    def by(kind, **fields):
+        properties = {"kind": {"const": kind}, **fields}
+        return {"type": "object", "properties": properties, "required": ["kind", *fields]}
+
+    place = {"anyOf": [by("point", x={"type": "number"}), by("town", name={"minLength": 2})]}
+    tool = Tool("go", "Goes.", {"type": "object", "properties": {"to": place}})
+    assert check_arguments(tool, {"to": {"kind": "town", "name": "X", "x": 1}}) == [
+        "parameter 'to.name' must have at least 2 character(s), got 'X'"
+    ]
+    assert check_arguments(tool, {"to": {"kind": "town", "nam": "X"}}) == [
+        "missing required parameter 'to.name'",
+        "unknown parameter 'to.nam'",
+    ]
+    (message,) = check_arguments(tool, {"to": {"kind": "river"}})
+    assert message.startswith("parameter 'to")
+
+
 def test_the_tool_is_not_changed():
     check_arguments(BOOK, {})
     assert "additionalProperties" not in BOOK.parameters

@@ -155,6 +155,7 @@ def test_schemas_too_deep_to_check_are_named():
         ('[{"name": "f"}', "complete it"),
         ("", "write the tools"),
         ('[{"name" "f"}]', "correct it"),
+        ('{"name": "f"} {"name": "g"}', "or name a file of JSON lines .jsonl"),
     ],
 )
 def test_broken_json_is_placed_with_its_remedy(tmp_path, text, remedy):

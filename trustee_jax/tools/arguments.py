@@ -15,7 +15,7 @@ from jsonschema.validators import extend
 from trustee_jax.tools.patterns import is_fast, matches
 from trustee_jax.tools.schema import resolver_of
 from trustee_jax.tools.tool import Tool
-from trustee_jax.tools.unknown import UnknownFields
+from trustee_jax.tools.unknown import UnknownFields, is_listed
 
 # The formats that jsonschema checks without further packages, and below the usual rest of them.
 _FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
@@ -155,24 +155,26 @@ def _messages(error: ValidationError) -> list[str]:
     keyword, limit, value = str(error.validator), error.validator_value, error.instance
     path = _dotted(error.absolute_path)
     if keyword == "required":
-        # The library reports one error per absent name, without the name as a field.
-        absent = (name for name in limit if error.message.startswith(repr(name)))
-        return [f"missing required parameter {_join(path, name)!r}" for name in absent]
+        return [f"missing required parameter {_absent(error)}"]
     if keyword == "additionalProperties" and limit is False and isinstance(error.schema, Mapping):
-        known = error.schema.get("properties", {})
-        return [f"unknown parameter {_join(path, n)!r}" for n in value if n not in known]
+        unknown = [name for name in value if not is_listed(error.schema, name)]
+        return [f"unknown parameter {_join(path, name)!r}" for name in unknown]
     if keyword == "unevaluatedProperties" and limit is False:
-        absent = (name for name in value if repr(name) in error.message)
-        return [f"unknown parameter {_join(path, name)!r}" for name in absent]
+        unknown = [name for name in value if repr(name) in error.message]
+        return [f"unknown parameter {_join(path, name)!r}" for name in unknown]
     if keyword == "dependentRequired":
         needing = [(n, k) for k, names in limit.items() for n in names if k in value]
         return [
-            f"missing required parameter {_join(path, name)!r}, which {owner!r} needs"
+            f"missing required parameter {_join(path, name)!r}, which {_join(path, owner)!r} needs"
             for name, owner in needing
             if name not in value
         ]
     if keyword in ("anyOf", "oneOf") and error.context:
-        causes = _likeliest(error) or [best_match([error])]
+        groups = _by_alternative(error)
+        if all(cause.validator == "required" for causes in groups for cause in causes):
+            absent = " or ".join(" and ".join(map(_absent, causes)) for causes in groups)
+            return [f"missing required parameter {absent}"]
+        causes = _likeliest(groups) or [best_match([error])]
         if causes != [error]:
             return [message for cause in causes if cause for message in _messages(cause)]
     subject = f"parameter {path!r}" if path else "arguments"
@@ -189,15 +191,27 @@ def _messages(error: ValidationError) -> list[str]:
         return [f"{subject} must not repeat items"]
     if keyword in _LIMITS:
         return [f"{subject} {_LIMITS[keyword].format(_show(limit))}, got {_show(value)}"]
-    return [f"{subject} is not valid: {_cut(error.message)}"]
+    return [f"{subject} {'is' if path else 'are'} not valid: {_cut(error.message)}"]
 
 
-def _likeliest(error: ValidationError) -> list[ValidationError]:
-    """The errors of the only alternative that is of the right kind, if there is one."""
+def _absent(error: ValidationError) -> str:
+    """The name of the required parameter that is missing."""
+    path = _dotted(error.absolute_path)
+    # The library reports one error per absent name, without the name as a field.
+    names = (name for name in error.validator_value if error.message.startswith(repr(name)))
+    return repr(_join(path, next(names)))
+
+
+def _by_alternative(error: ValidationError) -> list[list[ValidationError]]:
     groups: dict[Any, list[ValidationError]] = {}
     for cause in error.context or ():
         groups.setdefault(cause.relative_schema_path[0], []).append(cause)
-    right = [causes for causes in groups.values() if not any(map(_is_of_other_kind, causes))]
+    return list(groups.values())
+
+
+def _likeliest(groups: list[list[ValidationError]]) -> list[ValidationError]:
+    """The errors of the only alternative that is of the right kind, if there is one."""
+    right = [causes for causes in groups if not any(map(_is_of_other_kind, causes))]
     return right[0] if len(right) == 1 else []
 
 

@@ -189,6 +189,8 @@ def _syntax(error: Exception, text: str) -> str:
             fix = "write double quotes instead of single ones"
         elif after.startswith(("//", "/*", "#")):
             fix = "drop the comment, JSON has none"
+        elif error.msg == "Extra data":
+            fix = "put all tools into one list, or name a file of JSON lines .jsonl"
         elif not after:
             fix = "it ends too early, complete it" if before else "it is empty, write the tools"
     return f"not valid JSON: {error}; {fix}"

@@ -45,11 +45,11 @@ class UnknownFields:
             return
         is_closed = any(lists) and not any(map(_opens, parts))
         for name, child in value.items():
-            is_listed = any(_lists(schema, name) for schema, _ in parts)
-            if is_closed and not is_listed:
+            known = any(is_listed(schema, name) for schema, _ in parts)
+            if is_closed and not known:
                 yield (*path, name)
             else:
-                of_name = list(_of_property(parts, name, is_listed))
+                of_name = list(_of_property(parts, name, known))
                 yield from self._within(of_name, child, (*path, name))
 
     def _expand(
@@ -110,20 +110,21 @@ class UnknownFields:
         return schema if isinstance(schema, bool) else self._is_valid(schema, value)
 
 
-def _of_property(parts: Sequence[_Part], name: str, is_listed: bool) -> Iterator[_Part]:
+def _of_property(parts: Sequence[_Part], name: str, known: bool) -> Iterator[_Part]:
     for schema, tells in parts:
         if name in schema.get("properties", {}):
             yield schema["properties"][name], tells
         for pattern, other in schema.get("patternProperties", {}).items():
             if re.search(pattern, name):
                 yield other, tells
-        if "additionalProperties" in schema and not _lists(schema, name):
+        if "additionalProperties" in schema and not is_listed(schema, name):
             yield schema["additionalProperties"], tells
-        elif "unevaluatedProperties" in schema and not is_listed:
+        elif "unevaluatedProperties" in schema and not known:
             yield schema["unevaluatedProperties"], tells
 
 
-def _lists(schema: Mapping[str, Any], name: str) -> bool:
+def is_listed(schema: Mapping[str, Any], name: str) -> bool:
+    """Whether a schema has a property of this name, or a pattern that it matches."""
     patterns = schema.get("patternProperties", {})
     return name in schema.get("properties", {}) or any(re.search(p, name) for p in patterns)
 
