@@ -1,8 +1,8 @@
 r"""Regular expressions of schemas: JavaScript's spelling read by Python, and none that can hang.
 
-JSON Schema's patterns are ECMA 262's. Most mean the same in Python, whose `re` matches them here;
-`regex` matches what only it knows of the rest, e.g. `\p{L}`. Classes like `\d` and `\w` cover
-all of Unicode, as in Python and in Rust, whose engine decodes under a schema.
+JSON Schema's patterns are ECMA 262's. Most are the same in Python, whose `re` matches them here;
+`regex` matches what only it knows of the rest, e.g. `\p{L}`. `\d` and `\w` are ASCII's, as there
+and in the engine that decodes under schemas; `\s` is any space of Unicode.
 """
 
 import functools
@@ -23,6 +23,7 @@ _TOKEN = re.compile(
     | (?P<other>\\.|.)""",
     re.VERBOSE | re.DOTALL,
 )
+_ASCII = {"d": "0-9", "w": "_A-Za-z0-9"}
 _CLASS = re.compile(r"\\[pP](?:\{[^}]*\}|[A-Z])")
 _CHOICE = re.compile(r"(?P<other>\\.|\[(?:\\.|[^\]\\])*\])|\|", re.DOTALL)
 
@@ -119,12 +120,18 @@ def _translated(pattern: str, empty_sets: bool) -> str:
             elif text == "]" and not is_first:
                 found.append(text)
                 in_set = False
+            elif text in (r"\d", r"\w"):
+                if found[-1] == "-":  # it ends no range
+                    found[-1] = r"\-"
+                found.append(_ASCII[text[1]])
             else:
                 # Python keeps these for operations on sets.
                 found.append(f"\\{text}" if text in "[]&~|" else text)
         else:
             in_set = text == "["
             # Python's "$" also stands before a line break at the end.
+            if text in (r"\d", r"\w", r"\D", r"\W"):
+                text = f"[{'^' if text[1].isupper() else ''}{_ASCII[text[1].lower()]}]"
             found.append(r"\Z" if text == "$" else text)
     return "".join(found)
 
