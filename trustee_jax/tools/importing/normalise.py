@@ -44,8 +44,9 @@ def normalise(
     """Turns what a reader found into tools that pass `load_repository`'s checks.
 
     A valid name stays as it is; others become snake_case, and a taken one gets its provider
-    before it or a number behind. Dropped are functions without a description, over the limits,
-    with a schema that is not valid, and duplicates: those with the name, description and
+    before it or a number behind. Schemas of older drafts are brought to the newest, and what cannot
+    be checked is left out of them. Dropped are functions without a description, over the limits,
+    with a schema that is not valid even so, and duplicates: those with the name, description and
     parameters of an earlier one, or of the same provider with the same name and parameter names.
 
     Memory does not grow with what is read: hashes and names are remembered, and under a cap also
