@@ -100,6 +100,7 @@ def compare(functions: Iterable[int], values: int, seed: int) -> Counter[str]:
                 continue
             counts["allowed" if before else "forbidden"] += 1
             if COVERING.isdisjoint(report.changed):
+                counts["compared"] += 1
                 assert before == after, (draft, written, tool.parameters, value, report.changed)
             elif before != after:
                 counts["told"] += 1
