@@ -7,6 +7,7 @@ from scripted_engine import grammar, walk
 
 from trustee_jax.simulation.schemas import (
     matches,
+    planned_task_schema,
     result_schema,
     task_schema,
     user_schema,
@@ -55,6 +56,17 @@ def test_results_may_be_structured(walker):
     assert matcher.consume_tokens(walker.tokenize_bytes(text)) and matcher.is_accepting()
     assert not matches(good | {"sixth": 1}, schema)
     assert not matches({"Key": 1}, schema)
+
+
+@pytest.mark.parametrize("value", ["Munich", "São Paulo", "Łódź", "Москва", "東京", "부산", ""])
+def test_values_of_a_task_may_be_of_any_alphabet(walker, value):
+    schema = planned_task_schema({"find": {"town": "string"}}, 1, 100)
+    calls = [{"name": "find", "values": {"town": value}}]
+    task = {"persona": "an expert", "expected_calls": calls, "intent": "a wish", "query": "a query"}
+    matcher = llguidance.LLMatcher(walker, grammar(json.dumps(schema)))
+    text = json.dumps(task, separators=(",", ":"), ensure_ascii=False).encode()
+    assert matcher.consume_tokens(walker.tokenize_bytes(text)) and matcher.is_accepting()
+    assert matches(task, schema)
 
 
 def test_verdict_lists_the_first_criteria():

@@ -21,8 +21,12 @@ _VALUE_LENGTH = 48
 # Of a value that the calls of a task need; empty, it comes from an earlier result.
 _WRITTEN: dict[str, Schema] = {
     # No quotes and brackets: small models otherwise go on in JSON within the text. What is allowed
-    # is listed, because llguidance lets escapes of a character through that is only excluded.
-    "string": {"type": "string", "pattern": r"^[\w .,:;'&/+@#()$€%°!?-]{0,32}$"},
+    # is listed, because llguidance lets escapes of a character through that is only excluded. The
+    # ranges hold the letters of other alphabets, as \w is ASCII's.
+    "string": {
+        "type": "string",
+        "pattern": r"^[\w .,:;'&/+@#()$€%°!?\u00c0-\u1fff\u3040-\ud7ff-]{0,32}$",
+    },
     "integer": {"type": "string", "pattern": "^([0-9]{1,6})?$"},
     "number": {"type": "string", "pattern": r"^([0-9]{1,7}(\.[0-9]{1,2})?)?$"},
 }
