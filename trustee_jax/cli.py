@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "trustee") -> int:
       program: How the program was called, for usage lines and messages.
 
     Returns:
-      The exit status: 0 done, or saved and stopped on request; 2 wrong input; 130 interrupted; 141
-      where the output goes, e.g. `head`, nobody reads on.
+      The exit status: 0 done, or saved and stopped on request; 2 wrong input, or a run that cannot
+      go on; 130 interrupted; 141 whoever read the output, e.g. `head`, has seen enough.
     """
     logging.set_verbosity(logging.WARNING)
     # transformers advises to install PyTorch, which nothing here needs.
