@@ -5,13 +5,13 @@ lists its fields takes no others, as `check_arguments` has it. What the closed o
 has to allow, and what the open one forbids, the tool has to forbid.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from random_documents import NAMES
 from reference_schemas import FORMATS, Reference
 
 from trustee_jax.tools import Tool, check_arguments
@@ -21,21 +21,27 @@ _LIMITS += ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "
 _CONDITIONS = ("anyOf", "oneOf", "not", "dependentRequired", "required")
 _FIELDS = ("properties", "required", "additionalProperties", "patternProperties", "items")
 _FIELDS += ("prefixItems", "unevaluatedProperties", "minItems", *_CONDITIONS)
-_VALID = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_UNLISTED = " of nothing"
+_ORIGINALS = {name[:64].rstrip(": ") for name in NAMES}
 
+CLOSED = "additionalProperties of a part of allOf taken for the whole"
 CONSTANT = "parameters with a single value left out"
 INFERRED = "missing type inferred from what is said of it"
 EMPTY_BODY = "body without content left out"
 MERGED = "alternatives merged into one object"
 # What the document still forbids where the reason is given: the keywords of the errors.
 LOOSER = {
-    "additionalProperties of a part of allOf taken for the whole": (
-        *("additionalProperties", "unevaluatedProperties"),
-    ),
+    CLOSED: ("unevaluatedProperties",),
     MERGED: ("anyOf", "oneOf"),
     "body that is no object left out": (),
     "condition on fields that are left out": _CONDITIONS,
-    "demands that exclude each other: the first one kept": ("type", "enum", "const"),
+    "demands that exclude each other: the first one kept": (
+        "type",
+        "enum",
+        "const",
+        "not",
+        "oneOf",
+    ),
     "fields of an optional body made optional": (*_CONDITIONS, "minProperties"),
     "limits that are no usable numbers left out": _LIMITS,
     "limits that no value meets left out": _LIMITS,
@@ -49,7 +55,7 @@ LOOSER = {
 }
 # Reasons "X left out": the errors of X, and of what stands in it.
 NAMED = ("not", "if", "contains", "propertyNames", "minProperties", "maxProperties")
-NAMED += ("patternProperties", "unevaluatedProperties")
+NAMED += ("enum", "patternProperties", "unevaluatedProperties")
 CUT = (
     "deeply nested schema cut off",
     "recursive schema cut off",
@@ -121,7 +127,11 @@ class Comparison:
                 return reason
         for reason in self.reasons:
             named = reason.removesuffix(" left out")
-            if named in NAMED and (named in where or named == word):
+            if named in NAMED and ({named, "then" if named == "if" else named} & {*where, word}):
+                return reason
+            if named == "patternProperties" and word == "additionalProperties":
+                return reason
+            if reason == CLOSED and "additionalProperties" in where:
                 return reason
             if reason in CUT and self.is_cut(path, word, reason):
                 return reason
@@ -190,7 +200,7 @@ class Comparison:
                 found.append(schema["properties"][key])
             else:
                 found += schema.get("patternProperties", {}).values()
-                found += [schema.get("additionalProperties", {})]
+                found.append(schema.get("additionalProperties"))
         return [schema for schema in found if isinstance(schema, dict)]
 
     def stricter(self, arguments: dict[str, Any], messages: list[str]) -> str | None:
@@ -200,9 +210,7 @@ class Comparison:
         if INFERRED in self.reasons and "type" in words:
             return INFERRED
         for reason in LEFT_OUT:
-            if reason in self.reasons and any(
-                f"{n}'" in m for n in self.left_out for m in messages
-            ):
+            if reason in self.reasons and self.names_left_out(messages):
                 return reason
         is_unknown = all(m.startswith("unknown parameter") for m in messages)
         if EMPTY_BODY in self.reasons and is_unknown:
@@ -210,9 +218,21 @@ class Comparison:
         if MERGED in self.reasons and self.reference.has_open_alternative():
             return MERGED
         assumed = "body taken for required where nothing is said"
-        if assumed in self.reasons and not any(e.path for e in errors) and words <= {*_CONDITIONS}:
+        if (
+            assumed in self.reasons
+            and not any(e.path for e in errors)
+            and words <= {*_CONDITIONS, "minProperties"}
+        ):
             return assumed
         return None
+
+    def names_left_out(self, messages: list[str]) -> bool:
+        return any(
+            f"{name}{more}'" in message
+            for name in self.left_out
+            for more in ("", _UNLISTED)
+            for message in messages
+        )
 
     def arguments(self, call: dict[str, Any]) -> dict[str, Any] | None:
         """The call as the tool takes it; None if the tool has no place for a part of it."""
@@ -231,9 +251,8 @@ class Comparison:
             result[key] = self.renamed([self.tool.parameters["properties"][key]], body)
         elif isinstance(body, dict):
             for name, value in body.items():
-                key = self.key(self.tool.parameters, name, "body") or name
-                if key in result:
-                    return None
+                key = self.key(self.tool.parameters, name, "body")
+                key = key or _unlisted(name, [self.tool.parameters])
                 schema = self.tool.parameters["properties"].get(key, {})
                 result[key] = self.renamed([schema], value)
         elif self.reference.body is not None:
@@ -245,27 +264,19 @@ class Comparison:
 
     def key(self, schema: dict[str, Any], name: str, place: str) -> str | None:
         """The name that a field has in the tool: its own, or where its description gives that."""
-        properties = schema.get("properties", {})
-        taken = {n for p, n in self.reference.parameters} if place == "body" else ()
-        if _VALID.fullmatch(name) and name in properties and name not in taken:
-            return name
-        if place not in ("", "body") and _VALID.fullmatch(name):
-            same = [p for p, n in self.reference.parameters if n == name]
-            if name in properties and same[0] == place:
-                return name
-        shown = name[:64].rstrip(": ")
-        wanted = [
-            key
-            for key, child in properties.items()
-            if key != name
-            and isinstance(child, dict)
-            and (child.get("description", "") + ":").startswith(f"{shown}:")
+        children = schema.get("properties", {}).items()
+        keys = [key for key, child in children if _owner(key, child) == _shown(name)]
+        if not place:
+            return keys[0] if keys else None
+        reference = self.reference
+        # The parameters of this name, in the order of the document, and then the body's field.
+        places = [
+            p
+            for p, n in reference.parameters
+            if n == name and not (CONSTANT in self.reasons and reference.is_constant(p, n))
         ]
-        if place not in ("", "body"):
-            same = [p for p, n in self.reference.parameters if n == name]
-            index = same.index(place) - bool(_VALID.fullmatch(name))
-            return wanted[index] if 0 <= index < len(wanted) else None
-        return wanted[-1] if wanted else None
+        index = len(places) if place == "body" else places.index(place) if place in places else -1
+        return keys[index] if 0 <= index < len(keys) else None
 
     def renamed(self, schemas: list[Any], value: Any) -> Any:
         """A value with the names of its fields as the tool has them."""
@@ -278,7 +289,7 @@ class Comparison:
         result = {}
         for name, item in value.items():
             keys = [self.key(schema, name, "") for schema in _spread(schemas)]
-            key = next((k for k in keys if k is not None), name)
+            key = next((k for k in keys if k is not None), _unlisted(name, schemas))
             result[key] = self.renamed(self._children(schemas, name, ""), item)
         return result
 
@@ -289,6 +300,22 @@ def _spread(schemas: Iterable[Any]) -> Iterator[dict[str, Any]]:
         if isinstance(schema, dict):
             yield schema
             yield from _spread([*schema.get("anyOf", ()), *schema.get("allOf", ())])
+
+
+def _shown(name: str) -> str:
+    return name[:64].rstrip(": ")
+
+
+def _owner(key: str, child: Any) -> str:
+    """The name in the document of a field of the tool."""
+    first = child.get("description", "").partition(":")[0] if isinstance(child, dict) else ""
+    return first if first in _ORIGINALS else key
+
+
+def _unlisted(name: str, schemas: Iterable[Any]) -> str:
+    """A name for a field that the document does not list, other than those of the tool."""
+    listed = any(name in schema.get("properties", {}) for schema in _spread(schemas))
+    return f"{name}{_UNLISTED}" if listed else name
 
 
 def _leaves(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:

@@ -35,7 +35,7 @@ class Calls:
         """A value that takes every part of a schema for a hint."""
         rng = self.rng
         parts = self.hints(schema, ())
-        if rng.random() < 0.05:
+        if depth < -2 or rng.random() < 0.05:
             return rng.choice(_VALUES)
         words: dict[str, Any] = {}
         fields: dict[str, list[Any]] = {}

@@ -53,13 +53,10 @@ class Reference:
 
     def _root(self, closed: bool) -> dict[str, Any]:
         """The schemas that references lead to; closed ones stand beside the open ones."""
+        named = {name: self.translated(schema, closed) for name, schema in self.named().items()}
         if "definitions" in self.document:
-            named = self.document["definitions"]
-            return {"definitions": {k: self.translated(v, closed) for k, v in named.items()}}
-        named = self.document["components"]["schemas"]
-        return {
-            "components": {"schemas": {k: self.translated(v, closed) for k, v in named.items()}}
-        }
+            return {"definitions": named}
+        return {"components": {"schemas": named}}
 
     def validator(self, schema: Any, closed: bool) -> Draft202012Validator:
         """Checks a value; `closed`: an object that lists its fields takes no others."""
@@ -108,9 +105,20 @@ class Reference:
             for part in node.get(word, ()):
                 yield from self.at_place(part, seen)
 
+    def is_endless(self) -> bool:
+        """Whether a schema is, by references and parts of the same value, one of its own parts."""
+        return any(
+            part.get("$ref", "").rpartition("/")[2] == name
+            for name, schema in self.named().items()
+            for part in self.at_place(schema)
+        )
+
+    def named(self) -> dict[str, Any]:
+        """The schemas that references lead to."""
+        return self.document.get("definitions") or self.document["components"]["schemas"]
+
     def target(self, reference: str) -> Any:
-        named = self.document.get("definitions") or self.document["components"]["schemas"]
-        return named[reference.rpartition("/")[2]]
+        return self.named()[reference.rpartition("/")[2]]
 
     def has_trait(self, node: Any, trait: str, seen: tuple[str, ...] = ()) -> bool:
         """Whether a field is readOnly, or deprecated, by itself or by what all of it refers to."""
@@ -127,6 +135,16 @@ class Reference:
             others = [v for v in node.get(word, ()) if v != {"type": "null"}]
             parts += others if len(others) == 1 else []
         return bool(node.get(trait)) or any(self.has_trait(p, trait, seen) for p in parts)
+
+    def is_constant(self, place: str, name: str) -> bool:
+        """Whether a parameter leaves its caller nothing to choose."""
+        parts = list(self.at_place(self.parameters[place, name][0]))
+        single = any("const" in part or len(part.get("enum", ())) == 1 for part in parts)
+        return (
+            place != "path"
+            and single
+            and not any(part.get("nullable") or part.get("x-nullable") for part in parts)
+        )
 
     def given_by_server(self) -> set[str]:
         """The names of all fields that are readOnly or deprecated somewhere in the document."""

@@ -37,15 +37,13 @@ def compared(seed: int, folder: Path, counts: Counter[str]) -> list[str]:
         counts["tools"] += 1
         assert not function_problems(tool.openai()["function"]), seed
         reference = Reference(document)
+        if reference.is_endless():  # which `jsonschema` cannot check
+            counts["endless"] += 1
+            continue
         comparison = Comparison(reference, tool, set(report.changed))
         calls = Calls(reference, rng)
         for _ in range(20):
-            call = calls.call()
-            try:
-                found += comparison.differences(call)
-            except RecursionError:  # a reference to itself, without anything between
-                counts["endless"] += 1
-                break
+            found += comparison.differences(calls.call())
         counts["calls"] += comparison.compared
         counts["allowed by both"] += comparison.allowed
         counts["forbidden by both"] += comparison.forbidden

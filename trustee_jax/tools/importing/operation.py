@@ -16,6 +16,7 @@ from typing import Any
 
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.demands import Demands, Part
+from trustee_jax.tools.importing.dialects import left_out
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import SNAKE_CASE, snake_case
 from trustee_jax.tools.importing.parts import TooLarge, Unusable
@@ -28,6 +29,7 @@ CONSTANT = "parameters with a single value left out"
 COOKIES = "cookies left out"
 EMPTY_BODY = "body without content left out"
 OTHER_BODIES = "other forms of the body left out"
+NO_OBJECT = "body that is no object left out"
 OPTIONAL_BODY = "fields of an optional body made optional"
 FROM_PATH = "named by method and path"
 ASSUMED_BODY = "body taken for required where nothing is said"
@@ -206,6 +208,10 @@ class Operation:
                 return [], None
             text = "" if found.descriptions else plain(body.get("description"))
             return [Field(name, Part(node), is_required is True, "body", text)], None
+        if types is not None and len(types) > 1:
+            reader.note(NO_OBJECT)
+        if found.values is not None:
+            reader.note(left_out("enum"))
         fields = reader.fields(found, "body")
         wanted = [
             f for f in fields if self._method == "get" or not _BODY_CREDENTIAL.fullmatch(f.name)

@@ -8,6 +8,7 @@ by a reason of its own; only titles and what concerns XML and links go without a
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -169,8 +170,7 @@ class SchemaReader:
             if name in found.properties:
                 continue
             if is_open or found.extra not in (None, False):
-                part = found.extra if isinstance(found.extra, Part) else Part({})
-                result.append(Field(name, part, True, place))
+                result.append(Field(name, _other(found, name), True, place))
             else:
                 self.note(UNDESCRIBED)
         return result
@@ -308,6 +308,14 @@ def _add(out: dict[str, Any], beside: Iterable[dict[str, Any]]) -> None:
             out.setdefault("allOf", []).append(schema)
         else:
             out |= words
+
+
+def _other(found: Demands, name: str) -> Part:
+    """The schema of a field that is not listed, but for what patternProperties say of it."""
+    patterns = [usable_pattern(pattern)[0] for pattern in found.by_pattern]
+    if not isinstance(found.extra, Part) or any(not p or re.search(p, name) for p in patterns):
+        return Part({})
+    return found.extra
 
 
 def _ended(text: str) -> str:
