@@ -128,7 +128,7 @@ def test_everything_is_counted_with_its_reason() -> None:
         "schema not valid": 4,
         "not JSON": 2,
     }
-    assert report.changed == {"renamed": 2, "cut": 1}
+    assert report.changed == {"name taken by an earlier tool": 1, "name made valid": 1, "cut": 1}
     assert "'a b' -> 'a_b'" in report.text()
     assert "17 functions read, 3 tools kept in 1 categories from 2 providers" in report.text()
     assert report.to_json()["examples"]["deprecated"] == ["file x"]

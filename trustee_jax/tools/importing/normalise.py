@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from trustee_jax.tools.importing.candidates import Item, Refusal
 from trustee_jax.tools.importing.drafts import modern
 from trustee_jax.tools.importing.limits import Limits
-from trustee_jax.tools.importing.names import Names, provider_word
+from trustee_jax.tools.importing.names import Names, is_valid, provider_word
 from trustee_jax.tools.importing.report import ImportReport
 from trustee_jax.tools.importing.text import cut
 from trustee_jax.tools.schema import function_problems
 from trustee_jax.tools.tool import Tool
 
 DEFAULT_CATEGORY = "user"
+MADE_VALID = "name made valid"
+TAKEN = "name taken by an earlier tool"
 
 
 @dataclass(order=True)
@@ -182,7 +184,8 @@ def _tool(ready: _Ready, names: Names, report: ImportReport) -> Tool:
     for reason in ready.changes:
         report.change(reason, example)
     if name != ready.name:
-        report.change("renamed", _example(ready.place, f"{ready.name!r} -> {name!r}"))
+        reason = TAKEN if is_valid(ready.name) else MADE_VALID
+        report.change(reason, _example(ready.place, f"{ready.name!r} -> {name!r}"))
     report.kept += 1
     report.categories[ready.category] += 1
     report.providers[ready.provider] += 1
