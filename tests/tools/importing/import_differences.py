@@ -46,7 +46,7 @@ LOOSER = {
     "limits that are no usable numbers left out": _LIMITS,
     "limits that no value meets left out": _LIMITS,
     "multipleOf of a fraction left out": ("multipleOf",),
-    "pattern that Python's re cannot compile left out": ("pattern",),
+    "pattern that cannot be compiled left out": ("pattern",),
     "pattern that can take exponential time left out": ("pattern",),
     "pattern taken out of its slashes": ("pattern",),
     "required field that is not described left out": ("required",),

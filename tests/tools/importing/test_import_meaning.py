@@ -279,9 +279,9 @@ def test_an_optional_body_and_one_of_which_nothing_is_said(tmp_path: Path) -> No
             "limits that no value meets left out",
         ),
         (
-            {"type": "string", "pattern": r"\p{L}"},
+            {"type": "string", "pattern": "("},
             {"type": "string"},
-            "pattern that Python's re cannot compile left out",
+            "pattern that cannot be compiled left out",
         ),
         (
             {"type": "string", "pattern": "^(a+)+$"},
@@ -296,7 +296,7 @@ def test_an_optional_body_and_one_of_which_nothing_is_said(tmp_path: Path) -> No
         (
             {"type": "string", "pattern": "/^a/i"},
             {"type": "string"},
-            "pattern that Python's re cannot compile left out",
+            "pattern that cannot be compiled left out",
         ),
         (
             {"type": "string", "pattern": "/^a/"},

@@ -8,7 +8,6 @@ by a reason of its own; only titles and what concerns XML and links go without a
 """
 
 import dataclasses
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from trustee_jax.tools.importing.names import MAX_LENGTH, Keys
 from trustee_jax.tools.importing.parts import PartReader, TooLarge
 from trustee_jax.tools.importing.text import cut, plain
 from trustee_jax.tools.importing.values import limits_of, usable_pattern, values_of
+from trustee_jax.tools.patterns import is_key_pattern, matches
 
 DEEP = "deeply nested schema cut off"
 RENAMED = "parameter renamed"
@@ -283,7 +283,7 @@ class SchemaReader:
         """Adds patternProperties; returns what holds of the fields that nothing else speaks of."""
         extra = found.extra
         for pattern, part in found.by_pattern.items():
-            if usable_pattern(pattern) == (pattern, ""):
+            if usable_pattern(pattern) == (pattern, "") and is_key_pattern(pattern):
                 schema = self.schema(part, depth) if part.node is not False else False
                 out.setdefault("patternProperties", {})[pattern] = schema
             else:
@@ -313,7 +313,7 @@ def _add(out: dict[str, Any], beside: Iterable[dict[str, Any]]) -> None:
 def _other(found: Demands, name: str) -> Part:
     """The schema of a field that is not listed, but for what patternProperties say of it."""
     patterns = [usable_pattern(pattern)[0] for pattern in found.by_pattern]
-    if not isinstance(found.extra, Part) or any(not p or re.search(p, name) for p in patterns):
+    if not isinstance(found.extra, Part) or any(not p or matches(p, name) for p in patterns):
         return Part({})
     return found.extra
 

@@ -2,9 +2,10 @@
 
 import math
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from trustee_jax.tools.patterns import is_fast, is_pattern
 
 JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 # What Swagger, BFCL (Python, Java, JavaScript) and ToolBench documents write instead.
@@ -55,7 +56,7 @@ _CHECKS: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "null": (type(None),),
 }
-NO_PATTERN = "pattern that Python's re cannot compile left out"
+NO_PATTERN = "pattern that cannot be compiled left out"
 LONG_PATTERN = "pattern of more than 200 characters left out"
 SLOW_PATTERN = "pattern that can take exponential time left out"
 SLASHES = "pattern taken out of its slashes"
@@ -77,8 +78,6 @@ _LIMITS = (
 )
 # As JavaScript writes it, with its flags; "/v1/x/" may be a part of a path.
 _LITERAL = re.compile(r"/(\^.*|.*\$)/([a-z]*)", re.DOTALL)
-# A repeated group that ends in a repetition: matching can take exponential time.
-_EXPLOSIVE = re.compile(r"[+*}]\)[+*{]")
 
 
 def json_types(value: Any) -> tuple[list[str], bool]:
@@ -134,7 +133,7 @@ def is_whole(value: Any) -> bool:
 
 
 def usable_pattern(value: Any) -> tuple[str, str]:
-    """Returns (the pattern as Python's `re` takes it, why it was changed or left out).
+    """Returns (a pattern that calls can be held to, why it was changed or left out).
 
     The first is "" where it is left out, the second where it stays as it is.
     """
@@ -149,15 +148,9 @@ def usable_pattern(value: Any) -> tuple[str, str]:
         value, reason = literal[1], SLASHES
     if len(value) > _LONGEST_PATTERN:
         return "", LONG_PATTERN
-    if _EXPLOSIVE.search(value):
-        return "", SLOW_PATTERN
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", FutureWarning)  # "[[a]": another set in a later Python
-        try:
-            re.compile(value)
-        except (re.error, RecursionError, OverflowError, FutureWarning):
-            return "", NO_PATTERN
-    return value, reason
+    if not is_pattern(value):
+        return "", NO_PATTERN
+    return (value, reason) if is_fast(value) else ("", SLOW_PATTERN)
 
 
 def same(one: Any, other: Any) -> bool:
