@@ -44,9 +44,9 @@ _LEFT_OUT = (
 def own_demands(node: Mapping[str, Any], above: tuple[str, ...]) -> Demands:
     """Returns what a schema says itself, without its `$ref`, `allOf` and `nullable`.
 
-    Left out are limits of the wrong type, patterns that cannot be compiled or could take exponential
-    time, and fractional `multipleOf` (19.99 is no multiple of 0.01 in binary
-    floating point).
+    Left out are limits of the wrong type, patterns that cannot be compiled or could take
+    exponential time, and fractional `multipleOf` (19.99 is no multiple of 0.01 in binary floating
+    point).
 
     Args:
       node: as the document has it.
