@@ -121,8 +121,8 @@ class Command:
 
 
 def metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The scalars, without what a clock has measured."""
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    """The scalars of all complete lines, without what a clock has measured."""
+    lines = (workdir / "metrics.jsonl").read_text().split("\n")[:-1]
     return [
         {name: value for name, value in json.loads(line).items() if not name.startswith(CLOCKS)}
         for line in lines
@@ -181,16 +181,18 @@ class Judge:
         if missing > 0:
             self.counts["lost"] += missing
             self.faults.append(f"{missing} episodes up to the checkpoint of step {step} are gone")
-        log = workdir / "metrics.jsonl"
-        lines = log.read_bytes().count(b"\n") if log.exists() else 0
-        if lines < step:
-            self.counts["lost"] += step - lines
-            self.faults.append(f"{lines} lines of metrics at the checkpoint of step {step}")
+        lines = metrics(workdir) if (workdir / "metrics.jsonl").exists() else []
+        if len(lines) < step:
+            self.counts["lost"] += step - len(lines)
+            self.faults.append(f"{len(lines)} lines of metrics at the checkpoint of step {step}")
+        if lines != self._metrics[: len(lines)]:
+            self.faults.append("after a kill, metrics differ")
 
     def at_end(self, workdir: pathlib.Path) -> None:
         """A run that has ended is the undisturbed one."""
         data = (workdir / "episodes.jsonl").read_bytes()
-        self.counts["half_written"] += not data.endswith(b"\n")
+        for name in LOGS:
+            self.counts["half_written"] += not (workdir / name).read_bytes().endswith(b"\n")
         keys, expected = collections.Counter(episode_keys(data)), episode_keys(self._episodes)
         self.counts["lost"] += sum(key not in keys for key in expected)
         self.counts["doubled"] += sum(count - 1 for count in keys.values())

@@ -1,7 +1,7 @@
-"""The `trustee` command with verdicts that a random model can earn, and a place to pause at.
+"""The `trustee` command with verdicts that always differ, and a place to pause at.
 
-A random model never calls a tool, so all its rewards would be -1 and no update would ever run.
-Here the verdict of an episode is made of a hash of its sampled tokens instead.
+Whatever the options of a run are, its groups shall have rewards that differ, so that it updates:
+the verdict of an episode is made of a hash of its sampled tokens.
 
 Usage: rewarded_run.py FOLDER PAUSE ARGUMENT...
 

@@ -82,6 +82,12 @@ def test_a_lone_surrogate_can_be_written_and_read(tmp_path: pathlib.Path) -> Non
     assert [episode["query"] for episode in read_episodes(path)] == ["\ud83d cut in half"]
 
 
+def test_a_record_cannot_say_another_step(tmp_path: pathlib.Path) -> None:
+    with EpisodeLog(tmp_path / "episodes.jsonl") as log:
+        log.append(2, {"step": 7, "reward": 1.0})
+    assert list(read_episodes(tmp_path / "episodes.jsonl")) == [{"step": 2, "reward": 1.0}]
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """The system writes what fits into 4096 bytes of a file, and refuses the rest."""

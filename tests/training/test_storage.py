@@ -10,6 +10,7 @@ from scripted_step import Script
 
 from trustee_jax.simulation import Stopped
 from trustee_jax.training import loop
+from trustee_jax.training.checkpoint import RestoreError
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.storage import StorageError, storage_errors
@@ -104,3 +105,9 @@ def test_a_checkpoint_is_begun_when_all_lines_up_to_it_are_on_the_disk(
         for step in (2, 3)
     }
     assert saved.steps == expected
+
+
+def test_what_says_already_what_is_wrong_is_left_alone(tmp_path: pathlib.Path) -> None:
+    unreadable = "checkpoints/3 is damaged (os_error_code='5'); delete this folder"
+    with pytest.raises(RestoreError, match="delete this folder"), storage_errors(tmp_path):
+        raise RestoreError(unreadable)

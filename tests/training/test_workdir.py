@@ -85,6 +85,14 @@ def test_what_may_change_are_real_options() -> None:
         assert not field or field in options[section]
 
 
+def test_checkpoints_without_their_options_are_not_gone_on_with(tmp_path: pathlib.Path) -> None:
+    _record(tmp_path, Config())
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(WorkdirError, match="no config.json that says which options"):
+        Workdir(tmp_path, Config(), primary=True)
+
+
 def test_two_live_runs_cannot_share_a_workdir(tmp_path: pathlib.Path) -> None:
     claim = (
         "import sys; from trustee_jax.config import Config; "

@@ -209,8 +209,8 @@ class Programs:
             params = optax.apply_updates(state.params, updates)
             return TrainState(params, optimizer), optax.global_norm(updates)
 
-        # What is computed here is reduced at once and computed again in the branch: the new state
-        # never lies beside the old one.
+        # Reduced at once, and computed again in the branch: kept for it, the new state would lie
+        # beside the old one.
         ahead, metrics["update_norm"] = advance()
         finite = all_finite((ahead, metrics))
         after = jax.lax.cond(finite, lambda: advance()[0], lambda: state)

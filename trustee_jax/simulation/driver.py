@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The run was asked to stop; nothing of it is kept."""
+    """The run was asked to stop: there are no results."""
 
 
 class SupportsRequests(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trustee_jax.errors import InputError
+from trustee_jax.training.storage import sync_folder
 
 
 class LogError(InputError):
@@ -39,6 +40,7 @@ class JsonLines:
         """
         self._end, self.dropped = _kept(path, resume_step) if path.exists() else (0, 0)
         self._file = path.open("ab", buffering=0)
+        sync_folder(path.parent)
         # In place: one step of the file system, which needs no room on a full disk.
         self._file.truncate(self._end)
 
@@ -48,7 +50,7 @@ class JsonLines:
         Raises:
           OSError: The line could not be written; nothing of it stays.
         """
-        line = {"step": step, **{key: _finite(value) for key, value in record.items()}}
+        line = {"step": step} | {k: _finite(v) for k, v in record.items() if k != "step"}
         text = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
         # A lone surrogate, which UTF-8 cannot write, becomes its escape in JSON.
         data = memoryview(text.encode("utf-8", "backslashreplace"))
@@ -116,7 +118,7 @@ def _kept(path: pathlib.Path, last_step: int) -> tuple[int, int]:
             position += len(line)
             record = _record(line) if line.endswith(b"\n") else None
             step = record.get("step") if record else None
-            if not (isinstance(step, int) and step <= last_step):
+            if not (type(step) is int and step <= last_step):
                 later += line.endswith(b"\n")
             elif later:
                 raise LogError(

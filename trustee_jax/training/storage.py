@@ -31,6 +31,8 @@ def storage_errors(folder: pathlib.Path) -> Iterator[None]:
     """
     try:
         yield
+    except InputError:
+        raise  # it says already what is wrong, e.g. with a checkpoint that cannot be read
     except (OSError, ValueError) as error:
         code = _code(error)
         if code not in _CAUSES:
@@ -39,6 +41,26 @@ def storage_errors(folder: pathlib.Path) -> Iterator[None]:
             f"{folder} cannot be written ({os.strerror(code)}); make room there, and the same "
             "command goes on from the newest checkpoint"
         ) from error
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Replaces a file at once: readers, and a machine that fails, find the old or the new one."""
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Returns when the names in a folder, of new files too, are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _code(error: OSError | ValueError) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from trustee_jax.config import Config, flatten, parse
 from trustee_jax.errors import InputError
+from trustee_jax.training.storage import write_text
 
 # Options that a resumed run may change. The first say how far and how safely it runs: it goes on
 # bit for bit. The others say on how many devices, and how much at once, so that it can go on with
@@ -110,6 +111,11 @@ class Workdir:
             self.resumed = self.layout.config.exists()
             if self.resumed:
                 _check_same_run(self.layout, config)
+            elif any(path.name.isdecimal() for path in self.layout.checkpoints.glob("*")):
+                raise WorkdirError(
+                    f"{self.layout.root} has checkpoints, but no {self.layout.config.name} that "
+                    "says which options they are of; restore it, or choose another workdir"
+                )
         except BaseException:
             self.close()
             raise
@@ -120,7 +126,8 @@ class Workdir:
         Not earlier: options that turn out wrong must not bind the corrected ones to another folder.
         """
         if self._unrecorded is not None:
-            _write_json(self.layout.config, dataclasses.asdict(self._unrecorded))
+            options = json.dumps(dataclasses.asdict(self._unrecorded), indent=2)
+            write_text(self.layout.config, options + "\n")
             self._unrecorded = None
 
     def close(self) -> None:
@@ -172,7 +179,7 @@ def _check_same_run(layout: Layout, config: Config) -> None:
     differences = [
         f"{name}: {saved.get(name, _ABSENT)!r} there, {given.get(name, _ABSENT)!r} given"
         for name in dict.fromkeys([*given, *saved])
-        if saved.get(name, _ABSENT) != given.get(name, _ABSENT) and not name.startswith(CHANGEABLE)
+        if saved.get(name, _ABSENT) != given.get(name, _ABSENT) and not _may_change(name)
     ]
     if differences:
         raise WorkdirError(
@@ -181,6 +188,11 @@ def _check_same_run(layout: Layout, config: Config) -> None:
             + "\nGive the same options to go on with that run, or choose another workdir. "
             f"What may change: {', '.join(CHANGEABLE).replace('mesh.', 'mesh.*')}"
         )
+
+
+def _may_change(name: str) -> bool:
+    sections = tuple(entry for entry in CHANGEABLE if entry.endswith("."))
+    return name in CHANGEABLE or name.startswith(sections)
 
 
 def _read_json(layout: Layout) -> dict[str, Any]:
@@ -192,10 +204,3 @@ def _read_json(layout: Layout) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise WorkdirError(f"{layout.config} is not JSON ({error}); restore or delete it") from None
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    """Atomic: a reader sees the old file or the new one."""
-    written = path.with_name(path.name + ".tmp")
-    written.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(written, path)
