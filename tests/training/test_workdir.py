@@ -89,7 +89,7 @@ def test_checkpoints_without_their_options_are_not_gone_on_with(tmp_path: pathli
     _record(tmp_path, Config())
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(WorkdirError, match="no config.json that says which options"):
+    with pytest.raises(WorkdirError, match=r"no config\.json that says which options"):
         Workdir(tmp_path, Config(), primary=True)
 
 
