@@ -40,6 +40,9 @@ class Positional:
     optional: bool = False
 
 
+RUN = Positional("RUN", "The run: the --workdir of a training.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Command:
     """A command, from which usage, help and errors are derived.

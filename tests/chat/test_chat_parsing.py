@@ -129,6 +129,14 @@ def test_a_thought_that_the_prompt_opened():
     assert parse_turn("why</think> So.", HERMES, in_thought=True) == AssistantTurn("why", "So.")
 
 
+def test_closing_tags_without_an_opening_one():
+    text = "a</think>b<think>c</think>d</think>e<think>f"
+    turn = parse_turn(text, CallSyntax.HERMES)
+    assert (turn.reasoning, turn.content) == ("abcd\nf", "e")
+    many = parse_turn("</think>x" * 50_000, CallSyntax.HERMES)  # in linear time
+    assert (many.reasoning, many.content) == ("x" * 49_999, "x")
+
+
 def test_message():
     turn = AssistantTurn("why", "So.", (ToolCall("a", {"x": "é"}), B))
     assert turn.message(["1", "2"]) == {

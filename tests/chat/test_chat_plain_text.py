@@ -193,3 +193,11 @@ def test_other_text_stays_as_it_is():
     assert plain.restore("<|im_end|>" + plain.mark("<|im_end|>")) == "<|im_end|>< |im_end|>"
     assert plain.restore(plain.mark("friends x> a b q")) == "frie nds x > a  b  q"
     assert PlainText([]).restore(PlainText([]).mark("<s>")) == "<s>"
+
+
+def test_what_spells_a_mark_stays_as_it_is():
+    plain = PlainText(["<|end|>"])
+    for text in (r"x\ufdd0y", json.dumps(r"x\ufdd0y"), r"\\ufdd0<|end|>"):
+        for write in (str, json.dumps):  # json.dumps writes ASCII, as a template may
+            expected = write(text.replace("<|end|>", "< |end|>"))
+            assert plain.restore(write(plain.mark(text))) == expected

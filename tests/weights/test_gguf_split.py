@@ -116,6 +116,10 @@ def test_missing_parts_are_named(tmp_path):
     assert f"part {paths[2].name} is not beside it" in refused(paths[0])
     paths[3].unlink()
     assert f"parts {paths[2].name}, {paths[3].name} are not beside it" in refused(paths[0])
+    many = write_split(tmp_path / "many", 9)
+    for path in many[2:]:
+        path.unlink()
+    assert f"{many[4].name} and 4 more are not beside it" in refused(many[0])
 
 
 def test_parts_of_another_split_are_named(tmp_path):

@@ -1,3 +1,5 @@
+import struct
+
 import gguf
 import numpy as np
 import pytest
@@ -210,4 +212,46 @@ def test_other_architectures_and_types_are_refused(tmp_path, hf_model, tensors_o
         open_checkpoint(str(path))
     path.write_bytes(b"PK" + whole[2:])
     with pytest.raises(CheckpointError, match="not a GGUF file"):
+        open_checkpoint(str(path))
+
+
+def _header(field: bytes, tensors: int = 0) -> bytes:
+    """A GGUF header with one metadata field and an empty tensor table of so many entries."""
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, 1) + field
+
+
+def _string(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            _header(_string(b"a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 3000),
+            "header broken",
+        ),
+        (
+            _header(_string(b"general.alignment") + struct.pack("<I", 8) + _string(b"x")),
+            r"general\.alignment='x' is no size",
+        ),
+        (
+            _header(_string(b"general.alignment") + struct.pack("<IIQ", 9, 0, 0)),
+            r"general\.alignment=\[\] is no size",
+        ),
+        (
+            _header(_string(b"general.alignment") + struct.pack("<II", 4, 0)),
+            r"general\.alignment=0 is no size",
+        ),
+        (
+            _header(_string(b"b") + struct.pack("<II", 4, 1), tensors=2)
+            + (_string(b"t") + struct.pack("<IQIQ", 1, 4, 0, 0)) * 2,
+            "tensor t is in it twice",
+        ),
+    ],
+)
+def test_a_hostile_header_is_one_clear_error(tmp_path, content, problem):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(content + bytes(256))
+    with pytest.raises(CheckpointError, match=problem):
         open_checkpoint(str(path))

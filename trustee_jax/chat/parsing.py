@@ -117,6 +117,7 @@ def parse_turn(text: str, syntax: CallSyntax, *, in_thought: bool = False) -> As
     reasoning: list[str] = []
     content: list[str] = []
     found: list[ToolCall | MalformedCall] = []
+    opening = 0  # end of what a closing tag without an opening one makes thought
     tags = _HERMES_TAGS if syntax is CallSyntax.HERMES else _THINK_TAGS
     position = 0
     while True:
@@ -130,24 +131,24 @@ def parse_turn(text: str, syntax: CallSyntax, *, in_thought: bool = False) -> As
             content.append(text[position:])
             break
         if tag == THINK_START:
-            thought, _, rest = text[position:].partition(THINK_END)
-            reasoning.append(thought)
-            position = len(text) - len(rest)
+            end = text.find(THINK_END, position)
+            end = len(text) if end < 0 else end
+            reasoning.append(text[position:end])
+            position = end + len(THINK_END)
         elif tag == THINK_END:
-            reasoning = [
-                text[: position - len(tag)].replace(THINK_START, "").replace(THINK_END, "")
-            ]
-            content, found = [], []
+            opening = position - len(tag)
+            reasoning, content, found = [], [], []
         elif tag == CALL_START:
             call, position = _hermes_call(text, position)
             found.append(call)
         else:
             found.append(MalformedCall(tag, f"{CALL_END} without {CALL_START}"))
+    thoughts = [text[:opening].replace(THINK_START, "").replace(THINK_END, ""), *reasoning]
     said = "".join(content).strip()
     if syntax is CallSyntax.LLAMA:
         said, found = _llama_calls(said)
     return AssistantTurn(
-        reasoning="\n".join(filter(None, (part.strip() for part in reasoning))),
+        reasoning="\n".join(filter(None, (part.strip() for part in thoughts))),
         content=said,
         attempts=tuple(found),
     )

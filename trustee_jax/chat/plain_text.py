@@ -41,6 +41,7 @@ class PlainText:
         """
         if isinstance(data, str):
             text = data.encode("utf-8", "replace").decode().replace(_MARK, "\ufffd")
+            text = text.replace(r"\ufdd0", rf"\{_MARK}ufdd0")  # or it would pass for a mark
             text = self._words.sub(_MARK, text)
             return self._signs.sub(rf"{_MARK}\g<0>{_MARK}", text)
         if isinstance(data, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from trustee_jax.command_line import Command, Positional, absolute, path
+from trustee_jax.command_line import RUN, Command, absolute, path
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -32,7 +32,7 @@ REPORT = Command(
     "report",
     "Writes a run as one HTML file, to be opened from disk: curves, accounting, every episode.",
     _run,
-    positionals=(Positional("RUN", "The run: the --workdir of a training."),),
+    positionals=(RUN,),
     define=_define,
     examples=("report runs/quickstart", "report runs/quickstart --output=report.html"),
 )

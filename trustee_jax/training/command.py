@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from trustee_jax.command_line import Command, Positional, absolute, path
+from trustee_jax.command_line import RUN, Command, absolute, path
 
 
 def _define_train(values: flags.FlagValues) -> None:
@@ -76,7 +76,7 @@ EXPORT = Command(
     "export",
     "Writes the trained policy as a Hugging Face folder.",
     _export,
-    positionals=(Positional("RUN", "The run: the --workdir of a training."),),
+    positionals=(RUN,),
     define=_define_export,
     required=("output",),
     examples=("export runs/quickstart --output=exported",),

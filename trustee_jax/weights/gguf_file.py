@@ -7,6 +7,7 @@ docs/gguf.md, versions 2 and 3.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import math
@@ -75,6 +76,18 @@ class GGUFTensor:
         return values[:, start - first * elements : stop - first * elements]
 
 
+# What reading a header that is none, or not all of one, can raise.
+_BROKEN = (
+    struct.error,
+    EOFError,
+    KeyError,
+    UnicodeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+
 class _Cursor:
     """Reads little-endian values one after the other."""
 
@@ -137,11 +150,16 @@ def read_gguf(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, GGUFTensor]
             key = cursor.string()
             metadata[key] = cursor.value(cursor.scalar("I"))
         table = [_tensor_entry(cursor) for _ in range(num_tensors)]
-    except (struct.error, EOFError, KeyError, UnicodeError, OverflowError, MemoryError) as error:
+    except _BROKEN as error:
         raise CheckpointError(
             path, f"header broken or truncated at byte {cursor.at} ({error})", _AGAIN
         ) from error
-    alignment = metadata.get("general.alignment") or 32
+    alignment = metadata.get("general.alignment", 32)
+    if type(alignment) is not int or alignment < 1:
+        raise CheckpointError(path, f"general.alignment={alignment!r} is no size", _AGAIN)
+    names = collections.Counter(name for name, *_ in table)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise CheckpointError(path, f"tensor {twice[0]} is in it twice", _AGAIN)
     start = -(-cursor.at // alignment) * alignment
     tensors = {
         name: _map_tensor(path, buffer, name, shape, kind, start + offset)

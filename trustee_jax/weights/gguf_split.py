@@ -94,7 +94,10 @@ def _part_name(stem: str, number: int, count: int) -> str:
 
 
 def _parts(names: list[str]) -> str:
-    return f"part {names[0]} is" if len(names) == 1 else f"parts {', '.join(names)} are"
+    if len(names) == 1:
+        return f"part {names[0]} is"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"parts {', '.join(names[:3])}{more} are"
 
 
 def _short(value: Any) -> str:
