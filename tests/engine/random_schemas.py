@@ -24,7 +24,7 @@ _LEAVES = ("string", "number", "integer", "boolean", "enum", "const", "pattern",
 _NESTED = (
     *("object",) * 6,
     *("array",) * 3,
-    *("anyOf", "allOf", "types", "ref", "ref", "map", "tuple", "any"),
+    *("anyOf", "allOf", "types", "ref", "ref", "map", "tuple", "any", "nothing"),
 )
 
 
@@ -98,6 +98,8 @@ def _part(rng: random.Random, depth: int) -> Any:
     if kind == "types":
         types = ["string", "null", "integer", "boolean", "array", "object"]
         return {"type": rng.sample(types, 2)}
+    if kind == "nothing":
+        return rng.choice([False, {"enum": []}])
     if kind == "ref":
         return {"$ref": f"#/$defs/{rng.choice('PQ')}"}
     return _object(rng, depth) if kind == "object" else True

@@ -105,6 +105,30 @@ SCHEMAS = {
         }
     ),
     "others": closed(a={"type": "object", "properties": {"": TEXT, "a": TEXT}}, b=TEXT),
+    "contains itself, beside what cannot be": {
+        **closed(["v"], v={"type": "integer"}, next={"$ref": "#"}, x=False, y={"enum": []}),
+        "patternProperties": {"^x": False},
+    },
+    "tuple that must end": closed([], a={"type": "array", "prefixItems": [TEXT, False]}),
+    "tuple that must end, by its parts": closed(
+        [],
+        a={"type": "array", "prefixItems": [{"allOf": [{"const": 5}, {"type": "object"}]}]},
+        b={"type": "array", "prefixItems": [TEXT, TEXT], "items": {"enum": []}},
+    ),
+    **{
+        f"one alternative, {name}": closed(a={"anyOf": [part, TEXT]}, b={"$ref": "#/$defs/L"})
+        | {"$defs": {"L": closed(["v"], v=TEXT, next={"anyOf": [{"$ref": "#/$defs/L"}, part]})}}
+        for name, part in {
+            "false": False,
+            "array": {"type": "array", "items": False, "minItems": 1},
+            "tuple": {"type": "array", "prefixItems": [TEXT, False], "minItems": 2},
+            "object": closed(k=False),
+            "unlisted": closed(["k"]),
+            "within": closed(k=closed(k={"anyOf": [False, {"enum": []}]})),
+            "pattern": {"type": "string", "pattern": "^a$", "minLength": 2},
+            "names": {**closed(), "minProperties": 1},
+        }.items()
+    },
     "one of the optional": closed(a={**closed([], x=ADDRESS, y=ADDRESS), "minProperties": 1}),
     "odd names": closed(**{'q"\\': TEXT, "\x7f\n": TEXT, "ключ": TEXT, "😀": TEXT, "": TEXT}),
 }
@@ -131,8 +155,7 @@ def test_an_accepted_schema_ends(name, compiler):
     "seeds", [range(12), pytest.param(range(1000, 1400), marks=pytest.mark.slow)]
 )
 def test_random_schemas_end(seeds, compiler):
-    accepted = _fuzz(compiler, seeds)
-    assert accepted > 0.9 * len(seeds)
+    assert _fuzz(compiler, seeds) < 0.1 * len(seeds)
 
 
 @pytest.mark.slow
@@ -143,22 +166,23 @@ def test_schemas_end_with_a_real_vocabulary():
     for name, schema in SCHEMAS.items():
         validator = jsonschema.Draft202012Validator({} if name in EXACT else schema)
         assert list(check(compiler, schema, validator, rng, 2)) == [], name
-    assert _fuzz(compiler, range(60)) > 50
+    assert _fuzz(compiler, range(60)) < 6
 
 
 def _fuzz(compiler, seeds) -> int:
-    accepted = 0
+    """How many random schemas are refused although an answer may exist."""
+    refused = 0
     for seed in seeds:
         schema = random_schema(seed)
         validator = jsonschema.Draft202012Validator(schema)
         validator.check_schema(schema)
         try:
             compiler.compile(request(schema, 4096))
-        except RequestError:
+        except RequestError as error:
+            refused += "Unsatisfiable" not in str(error)
             continue
-        accepted += 1
         assert list(check(compiler, schema, validator, np.random.default_rng(seed), 2)) == [], seed
-    return accepted
+    return refused
 
 
 def test_a_choice_stays_the_samplers(compiler):

@@ -19,7 +19,7 @@ from trustee_jax.engine.schema_nodes import (
     Reference,
     Text,
     Union,
-    impossible,
+    parts_of,
 )
 from trustee_jax.engine.schema_patterns import quoted, string_automaton
 from trustee_jax.engine.types import RequestError
@@ -96,6 +96,8 @@ class Lengths:
             self._rest |= dict.fromkeys(map(id, component), leaving)
             containers = [node for node in component if isinstance(node, Array | Object)]
             self.nesting = max(self.nesting, *(int(self.closing(c)) for c in containers), 0)
+        if math.isinf(self._rest_of(root)):
+            raise RequestError("schema: no bound of its answers is known; simplify it")
         self.reserve = int(self._rest_of(root))
 
     def need(self, node: Node) -> float:
@@ -115,7 +117,7 @@ class Lengths:
             index[id(node)] = low[id(node)] = len(index)
             path.append(node)
             on_path.add(id(node))
-            todo.append((node, iter(_parts(node))))
+            todo.append((node, iter(parts_of(node))))
 
         enter(root)
         while todo:
@@ -137,7 +139,7 @@ class Lengths:
                     while component[-1] is not node:
                         component.append(path.pop())
                     on_path.difference_update(map(id, component))
-                    if len(component) > 1 or any(part is node for part in _parts(node)):
+                    if len(component) > 1 or any(part is node for part in parts_of(node)):
                         number = len(self._components)
                         self._components.append(component)
                         self._cyclic |= dict.fromkeys(map(id, component), number)
@@ -159,7 +161,7 @@ class Lengths:
                     f"schema: minProperties {node.least} counts names that may be repeated, so it "
                     "cannot be held; require the properties by name"
                 )
-            if math.isinf(self.need(node)) and not impossible(node):
+            if math.isinf(self.need(node)):
                 raise RequestError(
                     "schema: a part requires itself without end; make it optional, or nullable"
                 )
@@ -169,7 +171,7 @@ class Lengths:
         heights: dict[int, int] = {}
         needs = {id(node): (self.need(node), i) for i, node in enumerate(self._order)}
         for node in sorted(self._order, key=lambda node: needs[id(node)]):
-            inner = (heights.get(id(part), 0) for part in _parts(node))
+            inner = (heights.get(id(part), 0) for part in parts_of(node))
             heights[id(node)] = isinstance(node, Array | Object) + max(inner, default=0)
         if max(heights.values()) > _MOST_HEIGHT:
             raise RequestError(f"schema: nested more than {_MOST_HEIGHT} deep; make it flatter")
@@ -228,11 +230,9 @@ class Lengths:
     def _optional(self, node: Object) -> Iterator[tuple[float, Node]]:
         """(tokens with the name, value) of all properties that may be left out."""
         for name, value in node.properties.items():
-            if name not in node.required and not impossible(value):
+            if name not in node.required:
                 yield self.property_need(node, name), value
         for pattern, value in node.patterns.items():
-            if impossible(value):
-                continue
             longest = string_automaton((pattern,), 0, None).longest_rest
             name_end = 2 + _CHARACTER + longest + _NAME_END
             yield name_end + self.need(value), value
@@ -243,10 +243,10 @@ class Lengths:
     def _leaving(self, node: Node) -> float:
         """The rest within a node that contains itself, what is open around it apart."""
         component = self._cyclic[id(node)]
-        parts = [part for part in _parts(node) if self._cyclic.get(id(part)) != component]
+        parts = [part for part in parts_of(node) if self._cyclic.get(id(part)) != component]
         rests = [self._rest_of(part) for part in parts]
         if isinstance(node, Array | Object):
-            rests += map(self.need, _parts(node))
+            rests += map(self.need, parts_of(node))
         if isinstance(node, Object):
             rests += [need for need, _ in self._optional(node)]
         return 1 + max(rests, default=0.0)
@@ -260,7 +260,7 @@ class Lengths:
         if isinstance(node, Text):
             return _CHARACTER + self._text(node)
         if isinstance(node, Union | Reference):
-            return max(map(self._rest_of, _parts(node)), default=0.0)
+            return max(map(self._rest_of, parts_of(node)), default=0.0)
         if isinstance(node, Array):
             # Within an item, those after it are still to come.
             rests = [
@@ -283,30 +283,12 @@ class Lengths:
         rests = []
         for i, name in enumerate(listed):
             value = node.property_node(name)
-            if value is None or impossible(value):
-                continue
+            assert value is not None
             later = sum(needs[i + 1 :]) if node.ordered else sum(needs) - needs[i]
-            own = max(self.property_need(node, name), self._rest_of(value))
-            rests.append(own + later)
+            rests.append(max(self.property_need(node, name), self._rest_of(value)) + later)
         # Free properties come last.
         free = Object({}, node.patterns, node.others)
         rests += [max(need, self._rest_of(value)) for need, value in self._optional(free)]
         if node.least > len(node.required):
             rests.append(self.closing(node))
         return 2 + max(rests, default=0.0)
-
-
-def _parts(node: Node) -> list[Node]:
-    """The nodes of which a node is made."""
-    if isinstance(node, Union):
-        return node.options
-    if isinstance(node, Reference):
-        assert node.target is not None
-        return [node.target]
-    if isinstance(node, Array):
-        return [*node.prefix, *([node.items] if node.items else [])]
-    if isinstance(node, Object):
-        free = [*node.patterns.values(), *([node.others] if node.others else [])]
-        missing = [node.property_node(n) for n in node.required if n not in node.properties]
-        return [*node.properties.values(), *free, *(part for part in missing if part)]
-    return []

@@ -55,7 +55,6 @@ class Array(Node):
     prefix: list[Node]
     items: Node | None
     least: int = 0
-    most: int | None = None
 
 
 @dataclasses.dataclass(eq=False)
@@ -71,7 +70,6 @@ class Object(Node):
     others: Node | None
     required: tuple[str, ...] = ()
     least: int = 0
-    most: int | None = None
     ordered: bool = True
 
     def property_node(self, name: str) -> Node | None:
@@ -125,7 +123,7 @@ def literal(value: Any) -> Node:
     if isinstance(value, int | float):
         return Literal(value, format(exact(value), "f").encode())
     if isinstance(value, list):
-        return Array([literal(item) for item in value], None, len(value), len(value))
+        return Array([literal(item) for item in value], None, len(value))
     properties = {name: literal(item) for name, item in value.items()}
     return Object(properties, {}, None, tuple(properties))
 
@@ -137,9 +135,81 @@ ANYTHING.options += [
 ]
 
 
-def impossible(node: Node) -> bool:
-    """Whether no value is allowed."""
-    return isinstance(node, Union) and all(map(impossible, node.options))
+def parts_of(node: Node) -> list[Node]:
+    """The nodes of which a node is made."""
+    if isinstance(node, Union):
+        return node.options
+    if isinstance(node, Reference):
+        assert node.target is not None
+        return [node.target]
+    if isinstance(node, Array):
+        return [*node.prefix, *([node.items] if node.items else [])]
+    if isinstance(node, Object):
+        free = [*node.patterns.values(), *([node.others] if node.others else [])]
+        missing = [node.property_node(n) for n in node.required if n not in node.properties]
+        return [*node.properties.values(), *free, *(part for part in missing if part)]
+    return []
+
+
+def reachable(root: Node) -> list[Node]:
+    """All nodes of a graph, each once."""
+    found = {id(root): root}
+    todo = [root]
+    while todo:
+        new = {id(part): part for part in parts_of(todo.pop()) if id(part) not in found}
+        found |= new
+        todo += new.values()
+    return list(found.values())
+
+
+def drop_impossible(root: Node) -> None:
+    """Takes the parts that allow no value out of a graph, as llguidance does.
+
+    What only contains itself without end stays.
+
+    Raises:
+      RequestError: Nothing is left.
+    """
+    nodes = reachable(root)
+    gone: set[int] = set()
+    while found := {id(n) for n in nodes if id(n) not in gone and _allows_none(n, gone)}:
+        gone |= found
+    if id(root) in gone:
+        raise RequestError("schema: Unsatisfiable; allow a value")
+    for node in nodes:
+        if isinstance(node, Union):
+            node.options = [option for option in node.options if id(option) not in gone]
+        elif isinstance(node, Array):
+            count = len(node.prefix)
+            whole = [i for i, item in enumerate(node.prefix) if id(item) in gone]
+            if whole or id(node.items) in gone:
+                node.prefix, node.items = node.prefix[: min(whole, default=count)], None
+        elif isinstance(node, Object):
+            node.properties = {n: v for n, v in node.properties.items() if id(v) not in gone}
+            node.patterns = {p: v for p, v in node.patterns.items() if id(v) not in gone}
+            node.others = None if id(node.others) in gone else node.others
+
+
+def _allows_none(node: Node, gone: set[int]) -> bool:
+    """Whether no value is allowed, for all that is known of the parts."""
+    if isinstance(node, Text):
+        if node.most is not None and node.least > node.most:
+            return True
+        patterns = node.patterns
+        return bool(patterns) and string_automaton(patterns, node.least, node.most).empty
+    if isinstance(node, Union | Reference):
+        return all(id(part) in gone for part in parts_of(node))
+    needed: list[Node | None] = []
+    if isinstance(node, Array):
+        needed += node.prefix[: node.least]
+        needed += [node.items] if node.least > len(node.prefix) else []
+    elif isinstance(node, Object):
+        needed += map(node.property_node, node.required)
+        if node.least > len(node.required):
+            listed = [value for n, value in node.properties.items() if n not in node.required]
+            optional = [*listed, *node.patterns.values(), node.others]
+            needed.append(next((part for part in optional if part and id(part) not in gone), None))
+    return any(part is None or id(part) in gone for part in needed)
 
 
 def expand(nodes: Iterable[Node]) -> list[Node]:

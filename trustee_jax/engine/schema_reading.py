@@ -24,8 +24,8 @@ from trustee_jax.engine.schema_nodes import (
     Reference,
     Text,
     Union,
+    drop_impossible,
     exact,
-    impossible,
     literal,
 )
 from trustee_jax.engine.schema_patterns import string_automaton
@@ -197,16 +197,7 @@ class _Builder:
                     f"(formats that are: {', '.join(sorted(PATTERNS))})"
                 )
             patterns.append(PATTERNS[name])
-        return self._checked(
-            Text(tuple(patterns), words.get("minLength", 0), words.get("maxLength"))
-        )
-
-    def _checked(self, node: Text) -> Node:
-        if node.most is not None and node.least > node.most:
-            return NOTHING
-        if node.patterns and string_automaton(node.patterns, node.least, node.most).empty:
-            return NOTHING
-        return node
+        return Text(tuple(patterns), words.get("minLength", 0), words.get("maxLength"))
 
     def _array(self, words: dict[str, Any], schema: Mapping[str, Any]) -> Node:
         items, prefix = words.get("items", True), words.get("prefixItems", [])
@@ -219,13 +210,8 @@ class _Builder:
             items, prefix = words.get("additionalItems", True), items
         elif old or "additionalItems" in words:
             prefix = []
-        node = self.build(items)
-        return Array(
-            [self.build(item) for item in prefix],
-            None if impossible(node) else node,
-            words.get("minItems", 0),
-            words.get("maxItems"),
-        )
+        listed = [self.build(item) for item in prefix]
+        return Array(listed, self.build(items), words.get("minItems", 0))
 
     def _object(self, words: dict[str, Any]) -> Node:
         patterns = {
@@ -239,14 +225,12 @@ class _Builder:
                 if string_automaton((pattern,), 0, None).matches(name):
                     node = self._merge(node, other)
             properties[name] = node
-        others = self.build(words.get("additionalProperties", True))
         return Object(
             properties,
             patterns,
-            None if impossible(others) else others,
+            self.build(words.get("additionalProperties", True)),
             tuple(dict.fromkeys(words.get("required", ()))),
             words.get("minProperties", 0),
-            words.get("maxProperties"),
         )
 
     def _merge(self, a: Node, b: Node) -> Node:
@@ -266,7 +250,7 @@ class _Builder:
             if isinstance(node, Union):
                 pairs = [(option, other) if first else (other, option) for option in node.options]
                 options = [self._merge(*pair) for pair in pairs]
-                options = [option for option in options if not impossible(option)]
+                options = [option for option in options if option is not NOTHING]
                 return Union(options) if options else NOTHING
         if isinstance(a, Literal) or isinstance(b, Literal):
             value, other = (a, b) if isinstance(a, Literal) else (b, a)
@@ -276,7 +260,7 @@ class _Builder:
             return self._merge_numbers(a, b)
         if isinstance(a, Text) and isinstance(b, Text):
             patterns = tuple(dict.fromkeys(a.patterns + b.patterns))
-            return self._checked(Text(patterns, max(a.least, b.least), _least(a.most, b.most)))
+            return Text(patterns, max(a.least, b.least), _least(a.most, b.most))
         if isinstance(a, Array) and isinstance(b, Array):
             length = max(len(a.prefix), len(b.prefix))
             items_of_both = [
@@ -286,12 +270,10 @@ class _Builder:
                 )
                 for i in range(length)
             ]
-            items = self._merge(a.items or NOTHING, b.items or NOTHING)
             return Array(
                 [self._merge(*pair) for pair in items_of_both],
-                None if impossible(items) else items,
+                self._merge(a.items or NOTHING, b.items or NOTHING),
                 max(a.least, b.least),
-                _least(a.most, b.most),
             )
         if isinstance(a, Object) and isinstance(b, Object):
             return self._merge_objects(a, b)
@@ -315,14 +297,12 @@ class _Builder:
             p: merged(a.patterns.get(p, a.others), b.patterns.get(p, b.others))
             for p in dict.fromkeys([*a.patterns, *b.patterns])
         }
-        others = merged(a.others, b.others)
         return Object(
             properties,
             patterns,
-            None if impossible(others) else others,
+            merged(a.others, b.others),
             tuple(dict.fromkeys(a.required + b.required)),
             max(a.least, b.least),
-            _least(a.most, b.most),
             ordered=not (a.properties and b.properties),
         )
 
@@ -333,4 +313,6 @@ def schema_node(schema: Any) -> Node:
     Raises:
       RequestError: It cannot be read, or uses what cannot be held; the message names it.
     """
-    return _Builder(schema).build(schema)
+    root = _Builder(schema).build(schema)
+    drop_impossible(root)
+    return root
