@@ -1,6 +1,7 @@
 """Whatever the schema and the sampler, an answer ends complete within the least limit accepted."""
 
 import json
+from unittest.mock import Mock
 
 import jsonschema
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from random_schemas import random_schema
 from schema_walks import check, request, smallest, tastes, walk
 
-from trustee_jax.engine import RequestError
+from trustee_jax.engine import RequestError, constraints
 from trustee_jax.engine.constraints import ConstraintCompiler
 from trustee_jax.engine.schema_patterns import StringAutomaton, string_automaton
 from trustee_jax.weights import open_checkpoint
@@ -309,7 +310,31 @@ def test_a_chain_of_definitions_is_refused_where_it_is_too_deep(required, compil
                 compiler.compile(request(schema, 4096))
 
 
-@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"x-guidance": {"whitespace_flexible": True}}])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *({"$ref": "#"}, {"x-guidance": {"whitespace_flexible": True}}, True, False, 5),
+        *({"allOf": [{"$id": ""}, {"type": "string", "minLength": 5}]}, {"allOf": [{"$id": "#"}]}),
+        {"$id": "http://a/b", "items": {"$id": "b", "minLength": 5}},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "allOf": [{"id": ""}, TEXT]},
+    ],
+)
 def test_a_whole_schema_is_refused(schema, compiler):
     with pytest.raises(RequestError, match=r"schema: "):
         compiler.compile(request(schema, 4096))
+
+
+@pytest.mark.parametrize("name", ["id", "$id"])
+def test_names_that_keep_the_document_are_no_reason(name, compiler):
+    part = {"type": "string", name: "#/properties/a" if name == "$id" else "a"}
+    compiler.compile(request(closed(a=part, **{name: TEXT}), 160))
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError, ValueError, OverflowError, AttributeError, KeyError, RecursionError]
+)
+def test_what_cannot_be_read_is_refused(error, compiler, monkeypatch):
+    """As a net: llguidance lets malformed keywords pass where it has no use for them."""
+    monkeypatch.setattr(constraints, "schema_node", Mock(side_effect=error("part")))
+    with pytest.raises(RequestError, match=r"schema: "):
+        compiler.compile(request(closed(never_seen=TEXT), 160))

@@ -102,6 +102,8 @@ class ConstraintCompiler:
 
     def _compile(self, text: str) -> _Compiled:
         schema = json.loads(text)
+        if not isinstance(schema, dict):
+            raise RequestError(f"schema: {text[:40]} is none; write an object")
         if "x-guidance" in schema:
             raise RequestError("schema: x-guidance changes how answers are written; leave it out")
         try:
@@ -119,8 +121,13 @@ class ConstraintCompiler:
             root = schema_node(schema)
             lengths = Lengths(root, self._most_tokens)
             self._check_patterns(root)
+        except RequestError:
+            raise
         except RecursionError:
             raise RequestError("schema: nested too deeply; make it flatter") from None
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+            # llguidance passes over what it has no use for, whatever it is.
+            raise RequestError(f"schema: {error}; write it as JSON Schema defines it") from None
         return _Compiled(matcher, of_bytes, root, lengths)
 
     def _check_patterns(self, root: Node) -> None:

@@ -45,6 +45,11 @@ _KEYWORDS = {
 _CONSTRAINING = {word for words in _KEYWORDS.values() for word in words} | {"type"}
 
 
+def _moves(name: Any) -> bool:
+    """Whether a `$id` makes another document of a part, or the same one for llguidance."""
+    return isinstance(name, str) and (name == "#" or not name.startswith("#"))
+
+
 def _least(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else min(a, b)
 
@@ -93,6 +98,9 @@ class _Builder:
             return ANYTHING if schema else NOTHING
         if not isinstance(schema, Mapping):
             raise RequestError(f"schema: {schema!r} stands where a schema is expected; write one")
+        words = ("$id", "id") if "draft-04" in str(self._document.get("$schema")) else ("$id",)
+        if schema is not self._document and any(_moves(schema.get(word)) for word in words):
+            raise RequestError("schema: $id within a schema changes what is meant; leave it out")
         result: Node = ANYTHING
         pending: dict[str, Any] = {}
         for word, value in schema.items():
