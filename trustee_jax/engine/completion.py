@@ -189,17 +189,18 @@ class Completion:
             self._matcher, self._end = matcher, end
         return False
 
-    def _close(self, frame: _Frame, begun: bytes) -> bool:
+    def _close(self, frame: _Frame, begun: bytes = b"") -> bool:
         """Ends an array or object; `begun` is a name that is not whole."""
-        nodes = sorted(frame.nodes, key=self._lengths.closing)
-        return self._first(
-            functools.partial(
-                self._close_as, node, dataclasses.replace(frame, names=[*frame.names]), begun
+        if len(frame.nodes) != 1:
+            return self._first(
+                functools.partial(
+                    self._close,
+                    dataclasses.replace(frame, nodes=[node], names=[*frame.names]),
+                    begun,
+                )
+                for node in sorted(frame.nodes, key=self._lengths.closing)
             )
-            for node in nodes
-        )
-
-    def _close_as(self, node: Node, frame: _Frame, begun: bytes = b"") -> bool:
+        [node] = frame.nodes
         while True:
             if frame.stage in ("first", "next") and not begun:
                 if self._write(b"}" if frame.is_object else b"]"):
@@ -235,9 +236,8 @@ class Completion:
         left = [n for n in node.required if n not in present and n.startswith(begun)]
         yield from left
         listed = [n for n in node.properties if n not in present and n.startswith(begun)]
-        free = [(p, value) for p, value in node.patterns.items()]
         yield from sorted(listed, key=lambda name: self._lengths.property_need(node, name))
-        for pattern, _ in sorted(free, key=lambda pair: self._lengths.need(pair[1])):
+        for pattern in sorted(node.patterns, key=lambda p: self._lengths.need(node.patterns[p])):
             rest = string_automaton((pattern,), 0, None).rest(begun)
             if rest is not None:
                 yield begun + rest
@@ -257,7 +257,7 @@ class Completion:
             return self._write(b'"') and self._write_string([node], b'"')
         is_object = isinstance(node, Object)
         opened = self._write(b"{" if is_object else b"[")
-        return opened and self._close_as(node, _Frame([node], is_object))
+        return opened and self._close(_Frame([node], is_object))
 
     def _finish_value(self, leaf: bytes) -> bool:
         """Completes the string or scalar that is begun."""

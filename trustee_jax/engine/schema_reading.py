@@ -176,24 +176,18 @@ class _Builder:
         return nodes[0] if len(nodes) == 1 else Union(nodes)
 
     def _number(self, words: dict[str, Any], integer: bool) -> Node:
-        node = Number(integer)
-        for name, low in (("Minimum", True), ("Maximum", False)):
+        step = abs(Decimal(repr(words["multipleOf"]))) if "multipleOf" in words else None
+        node = Number(integer, step=step)
+        for name in ("Minimum", "Maximum"):
             plain, strict = words.get(name.lower()), words.get(f"exclusive{name}")
             if isinstance(strict, bool):
                 # The draft-04 form says whether the plain bound is exclusive.
                 plain, strict = (None, plain) if strict else (plain, None)
             for value, is_open in ((plain, False), (strict, True)):
                 if value is not None:
-                    bound = Number(integer)
-                    decimal = exact(value)
-                    if low:
-                        bound.least, bound.open_least = decimal, is_open
-                        node.least, node.open_least = _bound(node, bound, True)
-                    else:
-                        bound.most, bound.open_most = decimal, is_open
-                        node.most, node.open_most = _bound(node, bound, False)
-        if "multipleOf" in words:
-            node.step = abs(Decimal(repr(words["multipleOf"])))
+                    end = "least" if name == "Minimum" else "most"
+                    bound: dict[str, Any] = {end: exact(value), f"open_{end}": is_open}
+                    node = self._merge_numbers(node, Number(integer, **bound))
         return node
 
     def _text(self, words: dict[str, Any]) -> Node:
@@ -287,7 +281,7 @@ class _Builder:
             return self._merge_objects(a, b)
         return NOTHING
 
-    def _merge_numbers(self, a: Number, b: Number) -> Node:
+    def _merge_numbers(self, a: Number, b: Number) -> Number:
         least, open_least = _bound(a, b, True)
         most, open_most = _bound(a, b, False)
         if a.step and b.step and a.step != b.step:
