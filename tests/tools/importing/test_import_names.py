@@ -95,6 +95,38 @@ def test_the_original_name_outlives_a_long_description(tmp_path: Path) -> None:
     assert report.changed["description of a parameter cut"] == 1
 
 
+def test_values_follow_the_names_of_their_fields(tmp_path: Path) -> None:
+    value = {"r s": [{"t u": 1}], "v": "r s"}
+    inner = {"type": "array", "items": {"type": "object", "properties": {"t u": {}}}}
+    whole = {"type": "object", "properties": {"r s": inner, "v": {"enum": ["r s"]}}}
+    fields = {
+        "p q": {**whole, "enum": [value], "default": value},
+        "list": {"type": "array", "items": whole, "default": [value]},
+        "either": {"oneOf": [{"type": "string"}, {**whole, "const": value}]},
+    }
+    item = operation(requestBody=body({"type": "object", "properties": fields}, required=True))
+    (tool,), report = imported(tmp_path, {"/a": {"post": item}})
+    properties = tool.parameters["properties"]
+    renamed = {"r_s": [{"t_u": 1}], "v": "r s"}
+    assert properties["p_q"]["enum"] == [properties["p_q"]["default"]] == [renamed]
+    assert properties["list"]["default"] == [renamed]
+    assert properties["either"]["anyOf"][1]["enum"] == [renamed]
+    assert check_arguments(tool, {"p_q": renamed, "list": [renamed], "either": renamed}) == []
+    assert check_arguments(tool, {"p_q": value})
+    assert report.changed["parameter renamed"] == 1
+
+
+def test_a_name_that_a_pattern_tells_from_the_new_one_stays(tmp_path: Path) -> None:
+    fields = {"x y": {}, "z y": {}}
+    schema = {"type": "object", "properties": fields, "patternProperties": {"^z ": {"minimum": 1}}}
+    item = operation(requestBody=body(schema, required=True))
+    (tool,), report = imported(tmp_path, {"/a": {"post": item}})
+    assert list(tool.parameters["properties"]) == ["x_y", "z y"]
+    assert check_arguments(tool, {"z y": 0})
+    assert report.changed["parameter renamed"] == 1
+    assert report.changed["parameter not renamed, as patterns speak of its name"] == 1
+
+
 def test_different_paths_are_different_tools(tmp_path: Path) -> None:
     get: dict[str, Any] = {"summary": "Reads it"}
     same = {**get, "operationId": "index"}

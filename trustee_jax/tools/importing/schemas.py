@@ -16,22 +16,22 @@ from trustee_jax.tools.importing.alternatives import are_disjoint, fused, merged
 from trustee_jax.tools.importing.conditions import renamed
 from trustee_jax.tools.importing.demands import CONTRADICTION, Demands, Group, Part, overlap
 from trustee_jax.tools.importing.dialects import left_out
+from trustee_jax.tools.importing.fields import CUT, RENAMED, named, rename_fields
 from trustee_jax.tools.importing.limits import Limits
-from trustee_jax.tools.importing.names import MAX_LENGTH, Keys
+from trustee_jax.tools.importing.names import Keys
 from trustee_jax.tools.importing.parts import PartReader, TooLarge
-from trustee_jax.tools.importing.text import cut, plain
+from trustee_jax.tools.importing.text import cut
 from trustee_jax.tools.importing.values import limits_of, usable_pattern, values_of
 from trustee_jax.tools.patterns import is_key_pattern, matches
+from trustee_jax.tools.schema import subschemas
 
 DEEP = "deeply nested schema cut off"
-RENAMED = "parameter renamed"
 MANY = "too many alternatives left open"
 ONE_OF = "oneOf taken as anyOf"
 READ_ONLY = "read-only fields left out"
 DEPRECATED = "deprecated fields left out"
 UNDESCRIBED = "required field that is not described left out"
 CONDITION = "condition on fields that are left out"
-CUT = "description of a parameter cut"
 
 _MOST_ALTERNATIVES = 6
 # What they mean depends on which of the others stand beside them.
@@ -93,13 +93,13 @@ class SchemaReader:
         return merged_objects(self._read(part), self._read)
 
     def schema(self, node: Any, depth: int = 0, name: str = "", text: str = "") -> dict[str, Any]:
-        """Returns one schema.
+        """Returns one schema, its fields named as in the document.
 
         Args:
           node: a `Part`, or as the document has it; what is no schema counts as the open one.
           depth: levels above it.
-          name: of the parameter in its document, where it has another here: is put before the
-            description.
+          name: of the parameter in its document, where it shares that with another one: is put
+            before the description.
           text: in place of its description.
 
         Raises:
@@ -135,7 +135,7 @@ class SchemaReader:
         return out
 
     def arguments(self, fields: list[Field], body: Demands | None = None) -> dict[str, Any]:
-        """Returns the schema of the arguments of a function.
+        """Returns the schema of the arguments of a function, all fields with valid names.
 
         Args:
           fields: the parameters, and the fields of the body.
@@ -151,6 +151,8 @@ class SchemaReader:
         groups = [self._alternatives(group, ["object"], 0) for group in found.groups]
         beside = self._fill_object(fields, found, out, 0, closes=not any(groups))
         _add(out, [*beside, *groups])
+        nodes = [node for _, node in subschemas(out)]
+        self.note(*rename_fields(nodes, self._limits.parameter_description))
         return out
 
     def fields(self, found: Demands, place: str = "") -> list[Field]:
@@ -177,11 +179,11 @@ class SchemaReader:
 
     def _description(self, written: list[str], name: str) -> str:
         text = " ".join([*map(_ended, written[:-1]), *written[-1:]])
-        first = f"{plain(name)[:MAX_LENGTH]}: " if name else ""
-        shown = cut(text, self._limits.parameter_description - len(first))
-        if shown != text:
+        longest = self._limits.parameter_description
+        shown = named(name, text, longest) if name else cut(text, longest)
+        if not shown.endswith(text):
             self.note(CUT)
-        return (first + shown).rstrip(": " if first else "")
+        return shown
 
     def _descends(self, depth: int) -> bool:
         if depth >= self._depth:
@@ -252,17 +254,21 @@ class SchemaReader:
         """
         keys = Keys(field.name for field in fields)
         known = {}
+        properties: dict[str, Any] = out.get("properties", {})
         for field in fields:
-            key = keys.claim(field.name, field.place)
+            key, shared = keys.claim(field.name, field.place), ""
+            if field.name in properties:
+                shared = field.name
+                self.note(RENAMED)
+            else:
+                key = field.name  # made valid at last, wherever it stands
             if field.place in ("", "body"):  # of which the conditions speak
                 known[field.name] = key
-            renamed_from = field.name if key != field.name else ""
-            if renamed_from:
-                self.note(RENAMED)
-            properties = out.setdefault("properties", {})
-            properties[key] = self.schema(field.part, depth, renamed_from, field.description)
+            properties[key] = self.schema(field.part, depth, shared, field.description)
             if field.required:
                 out.setdefault("required", []).append(key)
+        if properties:
+            out["properties"] = properties
         conditions = [renamed(condition, known) for condition in found.conditions]
         beside = [condition for condition in conditions if condition is not None]
         if len(beside) < len(conditions):
