@@ -1,6 +1,7 @@
 """What the schemas of a document mean: all parts hold, and what is left out is reported."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,33 @@ def test_all_parts_of_all_of_hold(tmp_path: Path) -> None:
 )
 def test_demands_of_several_parts_are_joined(parts: list[Any], expected: Any) -> None:
     assert field({"allOf": parts}) == (expected, {})
+
+
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v], lambda v: {"a": [v]}])
+def test_true_is_not_one_and_one_is_a_float(wrap: Callable[[Any], Any]) -> None:
+    one, whole, true = wrap(1), wrap(1.0), wrap(True)
+    for word in ("anyOf", "oneOf"):
+        variants = [{"const": one}, {"const": true}, {"const": whole}]
+        schema, changes = field({word: variants})
+        assert json.dumps(schema) == json.dumps({"enum": [one, true]})
+        assert list(changes) == ["oneOf taken as anyOf"] * (word == "oneOf")
+    assert field({"oneOf": [{"const": one}, {"const": true}]})[1] == {}
+    clash = {"demands that exclude each other: the first one kept": None}
+    for parts in ([{"enum": [one]}, {"enum": [true]}], [{"const": one}, {"const": true}]):
+        schema, changes = field({"allOf": parts})
+        assert json.dumps(schema) == json.dumps({"enum": [one]})
+        assert changes == clash
+        fields = [{"type": "object", "properties": {"x": part}} for part in parts]
+        schema, changes = field({"allOf": fields})
+        assert json.dumps(schema["properties"]["x"]) == json.dumps({"enum": [one]})
+        assert changes == clash
+        schema, _ = field({"anyOf": fields})
+        assert json.dumps(schema["properties"]["x"]) == json.dumps({"enum": [one, true]})
+    assert field({"const": one, "enum": [true]})[1] == clash
+    assert field({"const": one, "enum": [whole]})[1] == {}
+    defaults = [{"default": one}, {"default": true}]
+    assert field({"allOf": defaults})[1] == {"one of several defaults taken": None}
+    assert field({"allOf": [{"enum": [one]}, {"enum": [whole]}]})[1] == {}
 
 
 @pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])

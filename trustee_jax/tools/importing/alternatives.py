@@ -7,7 +7,7 @@ from typing import Any
 
 from trustee_jax.tools.importing.conditions import is_presence, or_null
 from trustee_jax.tools.importing.demands import INFERRED, Demands, Group, Part, overlap
-from trustee_jax.tools.importing.values import same
+from trustee_jax.tools.importing.equality import distinct, equal, is_among
 
 MERGED = "alternatives merged into one object"
 
@@ -85,8 +85,7 @@ def _merged(
         for v in variants
     ]
     if all(further):
-        distinct = [names for i, names in enumerate(further) if names not in further[:i]]
-        condition = {"anyOf": [{"required": names} for names in distinct]}
+        condition = {"anyOf": [{"required": names} for names in distinct(further)]}
         result.conditions = [*found.conditions, condition]
     return result
 
@@ -100,8 +99,12 @@ def _fields(found: Demands, variants: Sequence[Demands]) -> dict[str, Part]:
     result = dict(found.properties)
     for name in dict.fromkeys(name for v in variants for name in v.properties):
         parts = [v.properties[name] for v in variants if name in v.properties]
-        distinct = [p for i, p in enumerate(parts) if all(p.node != q.node for q in parts[:i])]
-        one_of_them = distinct[0] if len(distinct) == 1 else Part({"anyOf": distinct})
+        different = [
+            part
+            for i, part in enumerate(parts)
+            if not any(equal(part.node, other.node) for other in parts[:i])
+        ]
+        one_of_them = different[0] if len(different) == 1 else Part({"anyOf": different})
         if name not in result:
             result[name] = one_of_them
         elif len(parts) == len(variants):
@@ -116,7 +119,7 @@ def are_disjoint(schemas: Sequence[Mapping[str, Any]]) -> bool:
 
 def _are_disjoint(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if "enum" in one and "enum" in other:
-        return not any(same(a, b) for a in one["enum"] for b in other["enum"])
+        return not any(is_among(value, other["enum"]) for value in one["enum"])
     return "type" in one and "type" in other and not overlap(_types(one), _types(other))
 
 
@@ -126,15 +129,11 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
 
 def fused(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns distinct alternatives; those that are choices of one type as one choice."""
-    distinct = [s for i, s in enumerate(schemas) if s not in schemas[:i]]
-    shapes = {(str(s.get("type")), s.get("description"), *sorted(s)) for s in distinct}
-    if len(shapes) > 1 or not all({"enum"} <= s.keys() <= _CHOICE for s in distinct):
-        return distinct
-    values: list[Any] = []
-    for value in (value for s in distinct for value in s["enum"]):
-        if not any(same(value, v) for v in values):
-            values.append(value)
-    return [{**distinct[0], "enum": values}]
+    found = distinct(schemas)
+    shapes = {(str(s.get("type")), s.get("description"), *sorted(s)) for s in found}
+    if len(shapes) > 1 or not all({"enum"} <= s.keys() <= _CHOICE for s in found):
+        return found
+    return [{**found[0], "enum": distinct(value for s in found for value in s["enum"])}]
 
 
 _CHOICE = {"type", "description", "enum"}

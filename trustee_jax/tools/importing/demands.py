@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trustee_jax.tools.importing.conditions import or_null
-from trustee_jax.tools.importing.values import same
+from trustee_jax.tools.importing.equality import equal, is_among
 
 CONTRADICTION = "demands that exclude each other: the first one kept"
 INFERRED = "missing type inferred from what is said of it"
@@ -108,7 +108,7 @@ class Demands:
             traits=self.traits | other.traits,
             reasons=self.reasons | other.reasons,
         )
-        if self.default and other.default and self.default != other.default:
+        if self.default and other.default and not equal(self.default, other.default):
             result.note(SEVERAL_DEFAULTS)
         result.types = result._narrowed(_common_types(self.types, other.types), self.types)
         result.values = result._narrowed(_common_values(self.values, other.values), self.values)
@@ -188,7 +188,7 @@ def _common_types(one: list[str] | None, other: list[str] | None) -> list[str] |
 def _common_values(one: list[Any] | None, other: list[Any] | None) -> list[Any] | None:
     if one is None or other is None:
         return other if one is None else one
-    return [value for value in one if any(same(value, v) for v in other)]
+    return [value for value in one if is_among(value, other)]
 
 
 def _tightest(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,13 +204,13 @@ def _tightest(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any
 def _all_of(one: Mapping[str, Part], other: Mapping[str, Part]) -> dict[str, Part]:
     result = {**one, **other}
     for name in one.keys() & other.keys():
-        if one[name].node != other[name].node:
+        if not equal(one[name].node, other[name].node):
             result[name] = Part({"allOf": [one[name], other[name]]})
     return result
 
 
 def _both_parts(one: Part | None, other: Part | None) -> Part | None:
-    if one is None or other is None or one.node == other.node:
+    if one is None or other is None or equal(one.node, other.node):
         return other if one is None else one
     return Part({"allOf": [one, other]})
 

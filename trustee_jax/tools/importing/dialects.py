@@ -5,12 +5,12 @@ from typing import Any
 
 from trustee_jax.tools.importing.conditions import is_presence
 from trustee_jax.tools.importing.demands import CONTRADICTION, Demands, Group, Part
+from trustee_jax.tools.importing.equality import is_among
 from trustee_jax.tools.importing.text import plain
 from trustee_jax.tools.importing.values import (
     as_number,
     is_whole,
     json_types,
-    same,
     usable_pattern,
 )
 
@@ -100,7 +100,7 @@ def _values(node: Mapping[str, Any], found: Demands) -> list[Any] | None:
     values = listed if isinstance(listed, list) and listed else None
     if "const" in node:
         constant = node["const"]
-        if values is not None and not any(same(value, constant) for value in values):
+        if values is not None and not is_among(constant, values):
             found.note(CONTRADICTION)
         return [constant]
     if listed == []:

@@ -17,6 +17,7 @@ from typing import Any
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.demands import Demands, Part
 from trustee_jax.tools.importing.dialects import left_out
+from trustee_jax.tools.importing.equality import equal
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import SNAKE_CASE, snake_case
 from trustee_jax.tools.importing.parts import TooLarge, Unusable
@@ -159,7 +160,7 @@ class Operation:
             schema = _content(content)
             if schema is not None:
                 bodies.append(("body", schema, body))
-            if any(_mapping(m).get("schema", schema) != schema for m in content.values()):
+            if any(not equal(_mapping(m).get("schema", schema), schema) for m in content.values()):
                 reader.note(OTHER_BODIES)
         if len(bodies) > 1:
             reader.note(OTHER_BODIES)

@@ -16,6 +16,7 @@ from trustee_jax.tools.importing.alternatives import are_disjoint, fused, merged
 from trustee_jax.tools.importing.conditions import renamed
 from trustee_jax.tools.importing.demands import CONTRADICTION, Demands, Group, Part, overlap
 from trustee_jax.tools.importing.dialects import left_out
+from trustee_jax.tools.importing.equality import equal
 from trustee_jax.tools.importing.fields import CUT, RENAMED, named, rename_fields
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import Keys
@@ -307,7 +308,11 @@ class SchemaReader:
 def _add(out: dict[str, Any], beside: Iterable[dict[str, Any]]) -> None:
     """Adds further schemas that hold: their words where these are free, or else under `allOf`."""
     for schema in beside:
-        words = {word: value for word, value in schema.items() if out.get(word, ...) != value}
+        words = {
+            word: value
+            for word, value in schema.items()
+            if word not in out or not equal(out[word], value)
+        }
         if "description" in out:
             words.pop("description", None)
         if out.keys() & words.keys() or (_SCOPED & out.keys() and _SCOPED & words.keys()):
