@@ -56,3 +56,8 @@ def parse(text: str | bytes, source: str, *, is_yaml: bool = False) -> Mapping[s
 
 def _line(error: Exception) -> str:
     return plain(str(error))[:200] or type(error).__name__
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Returns a part of a document that is to be an object; an empty one for what is none."""
+    return value if isinstance(value, Mapping) else {}

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trustee_jax.tools.importing.candidates import Item, Refusal
-from trustee_jax.tools.importing.documents import load
+from trustee_jax.tools.importing.documents import load, mapping
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import snake_case
 from trustee_jax.tools.importing.operation import Operation
@@ -67,15 +67,15 @@ def operations(
       category: of all functions; "" takes the document's title in snake_case.
       provider: who offers them; "" takes `x-providerName`, the server's host, or the title.
     """
-    info = _mapping(document.get("info"))
+    info = mapping(document.get("info"))
     title = info.get("title") if isinstance(info.get("title"), str) else ""
     category = category or snake_case(str(title))
     provider = provider or _provider(document, info) or category
     hidden = _security_names(document)
     names: set[str] = set()
-    for route, path_item in _mapping(document.get("paths")).items():
+    for route, path_item in mapping(document.get("paths")).items():
         try:
-            entry = _mapping(SchemaReader(document, limits).resolve(path_item))
+            entry = mapping(SchemaReader(document, limits).resolve(path_item))
         except Unusable as error:
             yield Refusal(f"{place} {route}", str(error), error.detail)
             continue
@@ -97,10 +97,10 @@ def operations(
 
 def _security_names(document: Mapping[str, Any]) -> set[tuple[str, str]]:
     """(place, lower-case name) of the API keys that the document declares."""
-    components = _mapping(document.get("components"))
+    components = mapping(document.get("components"))
     schemes = {
-        **_mapping(document.get("securityDefinitions")),
-        **_mapping(components.get("securitySchemes")),
+        **mapping(document.get("securityDefinitions")),
+        **mapping(components.get("securitySchemes")),
     }
     return {
         (str(scheme.get("in")), str(scheme.get("name")).lower())
@@ -116,12 +116,8 @@ def _provider(document: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     if isinstance(document.get("host"), str):
         return str(document["host"])
     servers = document.get("servers")
-    first = _mapping(servers[0]) if isinstance(servers, list) and servers else {}
+    first = mapping(servers[0]) if isinstance(servers, list) and servers else {}
     try:
         return urlsplit(str(first.get("url", ""))).hostname or ""
     except ValueError:
         return ""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -17,6 +17,7 @@ from typing import Any
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.demands import Demands, Part
 from trustee_jax.tools.importing.dialects import left_out
+from trustee_jax.tools.importing.documents import mapping
 from trustee_jax.tools.importing.equality import equal
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.names import SNAKE_CASE, snake_case
@@ -155,12 +156,12 @@ class Operation:
             elif isinstance(name, str) and self._is_wanted(name, place, reader):
                 fields += _parameter(parameter, name, place, reader)
         if "requestBody" in self._operation:
-            body = _mapping(reader.resolve(self._operation["requestBody"]))
-            content = _mapping(body.get("content"))
+            body = mapping(reader.resolve(self._operation["requestBody"]))
+            content = mapping(body.get("content"))
             schema = _content(content)
             if schema is not None:
                 bodies.append(("body", schema, body))
-            if any(not equal(_mapping(m).get("schema", schema), schema) for m in content.values()):
+            if any(not equal(mapping(m).get("schema", schema), schema) for m in content.values()):
                 reader.note(OTHER_BODIES)
         if len(bodies) > 1:
             reader.note(OTHER_BODIES)
@@ -176,7 +177,7 @@ class Operation:
         for owner in (self._entry, self._operation):
             listed = owner.get("parameters")
             for entry in listed if isinstance(listed, list) else ():
-                parameter = _mapping(reader.resolve(entry))
+                parameter = mapping(reader.resolve(entry))
                 found[str(parameter.get("name")), str(parameter.get("in"))] = parameter
         return list(found.values())
 
@@ -242,7 +243,7 @@ def _parameter(
         return []
     node = parameter.get("schema")
     if node is None:
-        node = _content(_mapping(parameter.get("content")))
+        node = _content(mapping(parameter.get("content")))
     if node is None:  # Swagger 2 has the type beside the name
         node = {k: v for k, v in parameter.items() if k not in ("required", "in", "name")}
     part = Part(node)
@@ -273,7 +274,3 @@ def _content(content: Mapping[str, Any]) -> Any:
 def _size(schema: Any) -> int:
     """The bytes of a schema as `normalise` counts them."""
     return len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
