@@ -274,6 +274,58 @@ def test_parameters_of_the_operation_replace_those_of_the_path(tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [
+        ([{"name": 1, "in": "query"}], ["_1"]),
+        ([{"name": "a", "in": "Query"}, {"name": "b", "in": " PATH "}], ["a", "b"]),
+        ([{"name": "a", "in": "FORMDATA", "type": "string"}], ["a"]),
+        ([{"name": "x", "in": "Body", "schema": {"properties": {"a": {}}}}], ["a"]),
+    ],
+)
+def test_places_and_names_are_read_however_they_are_written(
+    tmp_path: Path, parameters: list[Any], names: list[str]
+) -> None:
+    tools, report = imported(document(tmp_path, {"parameters": parameters}))
+    assert list(tools["make"].parameters["properties"]) == names
+    assert "parameter that cannot be placed left out" not in report.changed
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        [{"name": "b"}],
+        [{"in": "query"}],
+        [{"name": "b", "in": None}],
+        [{"name": True, "in": "query"}],
+        [{"name": ["b"], "in": "query"}],
+        [{"name": "b", "in": "querystring", "content": {"application/json": {}}}],
+        ["b"],
+        [None],
+        {"b": {"in": "query"}},
+        "b",
+    ],
+)
+def test_parameters_that_cannot_be_placed_are_reported(tmp_path: Path, parameters: Any) -> None:
+    own = {"parameters": [query("a", {"type": "string"})]}
+    source = document(tmp_path, own)
+    written = json.loads(source.read_text())
+    written["paths"]["/things"]["parameters"] = parameters
+    source.write_text(json.dumps(written))
+    tools, report = imported(source)
+    assert list(tools["make"].parameters["properties"]) == ["a"]
+    assert report.changed == {"parameter that cannot be placed left out": 1}
+
+
+def test_a_parameter_that_is_listed_twice_is_reported_where_the_two_differ(tmp_path: Path) -> None:
+    first, other = query("a", {"enum": [1, 2]}), query("a", {"enum": [True, 2]})
+    tools, report = imported(document(tmp_path, {"parameters": [first, first, other]}))
+    assert tools["make"].parameters["properties"] == {"a": {"enum": [1, 2]}}
+    assert report.changed == {"parameter of the same name and place left out": 1}
+    _, report = imported(document(tmp_path, {"parameters": [first, first]}))
+    assert not report.changed
+
+
 def test_only_headers_that_a_caller_chooses_remain(tmp_path: Path) -> None:
     names = ("Authorization", "Accept-Language", "X-Request-Id", "If-Match", "X-Auth-Token", "Team")
     parameters = [query(name, {"type": "string"}, "header") for name in names]
@@ -284,7 +336,7 @@ def test_only_headers_that_a_caller_chooses_remain(tmp_path: Path) -> None:
 
 
 def test_declared_api_keys_are_left_out_by_their_name(tmp_path: Path) -> None:
-    scheme = {"key": {"type": "apiKey", "in": "query", "name": "Ticket"}}
+    scheme = {"key": {"type": "apiKey", "in": "Query", "name": "Ticket"}}
     parameters = [query("ticket", {"type": "string"}), query("q", {"type": "string"})]
     tool = one(tmp_path, {"parameters": parameters}, components={"securitySchemes": scheme})
     assert list(tool.parameters["properties"]) == ["q"]

@@ -103,7 +103,7 @@ def _security_names(document: Mapping[str, Any]) -> set[tuple[str, str]]:
         **mapping(components.get("securitySchemes")),
     }
     return {
-        (str(scheme.get("in")), str(scheme.get("name")).lower())
+        (str(scheme.get("in")).strip().lower(), str(scheme.get("name")).lower())
         for scheme in schemes.values()
         if isinstance(scheme, Mapping) and scheme.get("type") == "apiKey"
     }

@@ -29,6 +29,8 @@ CREDENTIALS = "credentials left out"
 TRANSPORT = "parameters of the transport left out"
 CONSTANT = "parameters with a single value left out"
 COOKIES = "cookies left out"
+UNPLACED = "parameter that cannot be placed left out"
+TWICE = "parameter of the same name and place left out"
 EMPTY_BODY = "body without content left out"
 OTHER_BODIES = "other forms of the body left out"
 NO_OBJECT = "body that is no object left out"
@@ -36,6 +38,7 @@ OPTIONAL_BODY = "fields of an optional body made optional"
 FROM_PATH = "named by method and path"
 ASSUMED_BODY = "body taken for required where nothing is said"
 
+_PLACES = ("path", "query", "header", "cookie", "formdata")
 _CREDENTIAL = re.compile(
     r"auth(?!or(?!iz))|api[-_.]?key|app[-_.]?key|(access|session|security|bearer|app)[-_.]?token|"
     r"^token$|secret|signature|subscription[-_]key|csrf|xsrf|credential|bearer|"
@@ -148,12 +151,10 @@ class Operation:
         reader = SchemaReader(self._document, self._limits, depth)
         fields: list[Field] = []
         bodies: list[tuple[str, Any, Mapping[str, Any]]] = []
-        for parameter in self._listed(reader):
-            name, place = parameter.get("name"), str(parameter.get("in"))
+        for (name, place), parameter in self._listed(reader).items():
             if place == "body":  # Swagger 2
-                named = name if isinstance(name, str) and name.strip() else "body"
-                bodies.append((named, parameter.get("schema"), parameter))
-            elif isinstance(name, str) and self._is_wanted(name, place, reader):
+                bodies.append((name, parameter.get("schema"), parameter))
+            elif self._is_wanted(name, place, reader):
                 fields += _parameter(parameter, name, place, reader)
         if "requestBody" in self._operation:
             body = mapping(reader.resolve(self._operation["requestBody"]))
@@ -171,20 +172,29 @@ class Operation:
             fields += of_body
         return reader.arguments(fields, found), reader.changes
 
-    def _listed(self, reader: SchemaReader) -> list[Mapping[str, Any]]:
-        """The parameters of the path, those of the operation in their place."""
+    def _listed(self, reader: SchemaReader) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """(name, place) -> parameter of the path, or of the operation in its place."""
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for owner in (self._entry, self._operation):
             listed = owner.get("parameters")
-            for entry in listed if isinstance(listed, list) else ():
+            own: dict[tuple[str, str], Mapping[str, Any]] = {}
+            if listed is not None and not isinstance(listed, list):
+                reader.note(UNPLACED)
+                continue
+            for entry in listed or ():
                 parameter = mapping(reader.resolve(entry))
-                found[str(parameter.get("name")), str(parameter.get("in"))] = parameter
-        return list(found.values())
+                key = _key(parameter)
+                if key is None:
+                    reader.note(UNPLACED)
+                    continue
+                if not equal(own.setdefault(key, parameter), parameter):
+                    reader.note(TWICE)
+            found |= own
+        return found
 
     def _is_wanted(self, name: str, place: str, reader: SchemaReader) -> bool:
         if place == "cookie":
             reader.note(COOKIES)
-        if place not in ("path", "query", "header", "formData"):
             return False
         credential = (place, name.lower()) in self._hidden or _CREDENTIAL.search(name)
         if credential and place in ("query", "header"):
@@ -231,6 +241,16 @@ class Operation:
             # Authors leave the body's own flag out far more often than they mean "optional".
             reader.note(ASSUMED_BODY)
         return wanted, found
+
+
+def _key(parameter: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(name, place) of a parameter, the place in small letters; None where one is not known."""
+    name, place = parameter.get("name"), str(parameter.get("in")).strip().lower()
+    if isinstance(name, int | float) and not isinstance(name, bool):
+        name = str(name)
+    if place == "body":  # whose name is no more than a label
+        return (name if isinstance(name, str) and name.strip() else "body"), place
+    return (name, place) if isinstance(name, str) and place in _PLACES else None
 
 
 def _parameter(
