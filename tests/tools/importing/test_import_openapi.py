@@ -342,6 +342,57 @@ def test_declared_api_keys_are_left_out_by_their_name(tmp_path: Path) -> None:
     assert list(tool.parameters["properties"]) == ["q"]
 
 
+OPEN = "content that has no schema left open"
+EXAMPLES = "examples left out"
+
+
+@pytest.mark.parametrize(
+    ("content", "schema", "reasons"),
+    [
+        ({"application/json": {}}, {}, {OPEN}),
+        ({"application/json": None}, {}, {OPEN}),
+        ({"application/json": {"example": {"a": 1}}}, {}, {OPEN, EXAMPLES}),
+        ({"application/json": {"schema": None}}, {}, {OPEN}),
+        ({"application/vnd.api+json; charset=utf-8": {}}, {}, {OPEN}),
+        ({"application/octet-stream": {}}, {}, {OPEN}),
+        ({"multipart/form-data": {}}, {}, {OPEN}),
+        ({"text/plain": {}}, {"type": "string"}, set()),
+        ({"text/csv; charset=utf-8": None}, {"type": "string"}, set()),
+        ({"application/xml": {"examples": {}}}, {"type": "string"}, {EXAMPLES}),
+        ({"text/json": {}}, {}, {OPEN}),
+        ({"text/plain": {}, "application/json": {}}, {}, {OPEN}),
+    ],
+)
+def test_content_without_a_schema_is_a_text_only_where_its_type_says_so(
+    tmp_path: Path, content: Any, schema: Any, reasons: set[str]
+) -> None:
+    make = {"requestBody": {"content": content, "required": True}}
+    tools, report = imported(document(tmp_path, make))
+    assert tools["make"].parameters["properties"] == {"body": schema}
+    assert tools["make"].parameters["required"] == ["body"]
+    assert set(report.changed) == reasons
+    tools, report = imported(document(tmp_path, {"requestBody": {"content": content}}))
+    assert tools["make"].parameters["properties"] == {"body": schema}
+    parameter = {"name": "a", "in": "query", "content": content}
+    tools, report = imported(document(tmp_path, {"parameters": [parameter]}))
+    assert tools["make"].parameters["properties"] == {"a": schema}
+    assert set(report.changed) == reasons
+
+
+@pytest.mark.parametrize("body", [5, None, {}, {"content": {}}, {"content": {"text/plain": 5}}])
+def test_a_body_of_nothing_is_reported(tmp_path: Path, body: Any) -> None:
+    tools, report = imported(document(tmp_path, {"requestBody": body}))
+    assert tools["make"].parameters["properties"] == {}
+    assert report.changed == {"body without content left out": 1}
+
+
+def test_examples_beside_a_schema_are_reported(tmp_path: Path) -> None:
+    parameter = query("a", {"type": "string"}, example="b")
+    tools, report = imported(document(tmp_path, {"parameters": [parameter]}))
+    assert tools["make"].parameters["properties"] == {"a": {"type": "string"}}
+    assert report.changed == {EXAMPLES: 1}
+
+
 def test_recursive_schemas_are_cut_off(tmp_path: Path) -> None:
     node = {
         "type": "object",

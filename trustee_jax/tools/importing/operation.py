@@ -31,6 +31,7 @@ CONSTANT = "parameters with a single value left out"
 COOKIES = "cookies left out"
 UNPLACED = "parameter that cannot be placed left out"
 TWICE = "parameter of the same name and place left out"
+UNDESCRIBED = "content that has no schema left open"
 EMPTY_BODY = "body without content left out"
 OTHER_BODIES = "other forms of the body left out"
 NO_OBJECT = "body that is no object left out"
@@ -60,6 +61,8 @@ _TRANSPORT = re.compile(
 )
 _JSON = re.compile(r"application/(.*\+)?json|text/json|\*/\*|", re.IGNORECASE)
 _FORM = re.compile(r"(application/x-www-form-urlencoded|multipart/.*)", re.IGNORECASE)
+_TEXT = re.compile(r"text/(?!json$).*|application/(.*\+)?xml", re.IGNORECASE)
+_EXAMPLES = frozenset(("example", "examples"))
 # In a body, a password may be what the operation is about (create a user); these never are.
 _BODY_CREDENTIAL = re.compile(
     r"(x-)?api[-_]?key|access[-_]?token|(client[-_]?)?secret|authorization", re.IGNORECASE
@@ -159,11 +162,15 @@ class Operation:
         if "requestBody" in self._operation:
             body = mapping(reader.resolve(self._operation["requestBody"]))
             content = mapping(body.get("content"))
-            schema = _content(content)
-            if schema is not None:
+            media = _media(content, reader)
+            if media is None:
+                reader.note(EMPTY_BODY)
+            else:
+                schema = media.get("schema")
                 bodies.append(("body", schema, body))
-            if any(not equal(mapping(m).get("schema", schema), schema) for m in content.values()):
-                reader.note(OTHER_BODIES)
+                others = [mapping(other).get("schema", schema) for other in content.values()]
+                if not all(equal(other, schema) for other in others):
+                    reader.note(OTHER_BODIES)
         if len(bodies) > 1:
             reader.note(OTHER_BODIES)
         found: Demands | None = None
@@ -211,9 +218,13 @@ class Operation:
         self, name: str, node: Any, body: Mapping[str, Any], reader: SchemaReader
     ) -> tuple[list[Field], Demands | None]:
         """Returns the fields of the body, and what is demanded of them as a whole."""
+        is_required = body.get("required")
+        if node is None:
+            reader.note(UNDESCRIBED)
+            text = plain(body.get("description"))
+            return [Field(name, Part({}), is_required is True, "body", text)], None
         found = reader.demands(node)
         types = found.told_types()
-        is_required = body.get("required")
         if not found.properties or (types is not None and "object" not in types):
             if is_required is not True and _is_empty(found):
                 reader.note(EMPTY_BODY)  # some documents give every operation one
@@ -262,10 +273,16 @@ def _parameter(
         reader.note(DEPRECATED)
         return []
     node = parameter.get("schema")
-    if node is None:
-        node = _content(mapping(parameter.get("content")))
-    if node is None:  # Swagger 2 has the type beside the name
+    media = _media(mapping(parameter.get("content")), reader) if node is None else None
+    if media is not None:
+        node = media.get("schema")
+        if node is None:
+            reader.note(UNDESCRIBED)
+            node = {}
+    elif node is None:  # Swagger 2 has the type beside the name
         node = {k: v for k, v in parameter.items() if k not in ("required", "in", "name")}
+    elif not _EXAMPLES.isdisjoint(parameter):
+        reader.note(left_out("examples"))
     part = Part(node)
     values = reader.demands(part).values
     if values is not None and len(values) == 1 and place in ("query", "header"):
@@ -280,14 +297,20 @@ def _is_empty(found: Demands) -> bool:
     return rest == Demands() and found.types in (None, ["object"])
 
 
-def _content(content: Mapping[str, Any]) -> Any:
-    """The schema of the media type to use: JSON, a form, or whatever stands first."""
+def _media(content: Mapping[str, Any], reader: SchemaReader) -> Mapping[str, Any] | None:
+    """The media type to use: JSON, a form, or whatever stands first; None if there is none.
+
+    What is a text needs no schema to be known for one.
+    """
     for pattern in (_JSON, _FORM, re.compile(".*")):
         for name, media in content.items():
             kind = str(name).partition(";")[0].strip()
-            if pattern.fullmatch(kind) and isinstance(media, Mapping):
-                schema = media.get("schema")
-                return schema if schema is not None else {"type": "string"}
+            if pattern.fullmatch(kind) and isinstance(media, Mapping | None):
+                media = media or {}
+                if not _EXAMPLES.isdisjoint(media):
+                    reader.note(left_out("examples"))
+                is_text = media.get("schema") is None and _TEXT.fullmatch(kind)
+                return {"schema": {"type": "string"}} if is_text else media
     return None
 
 

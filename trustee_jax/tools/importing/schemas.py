@@ -4,7 +4,8 @@ What comes out is Draft 2020-12 without references, and small: types, descriptio
 defaults, formats, limits, properties, items and `anyOf`. References are put in place and cut off
 where they recur, `allOf` is merged, alternatives of an object become one object, other ones
 `anyOf`, `nullable` becomes the type null. What is not taken over, or not as it is written, is noted
-by a reason of its own; only titles and what concerns XML and links go without a word.
+by a reason of its own; only titles, comments, extensions ("x-...") and what concerns XML, links and
+the spelling of values in a request go without a word.
 """
 
 import dataclasses
