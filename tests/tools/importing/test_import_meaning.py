@@ -445,3 +445,8 @@ def test_a_reference_is_cut_off_only_within_itself(tmp_path: Path) -> None:
     tool, changes = imported(tmp_path, schema, Person=person)
     assert tool.parameters["properties"]["boss"] == person
     assert not changes
+
+
+@pytest.mark.parametrize("word", ["contentEncoding", "contentMediaType", "contentSchema"])
+def test_what_a_text_holds_is_reported(word: str) -> None:
+    assert field({"type": "string", word: {}}) == ({"type": "string"}, {f"{word} left out": None})

@@ -38,6 +38,9 @@ _LEFT_OUT = (
     "$dynamicRef",
     "$recursiveRef",
     "discriminator",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
 )
 
 
