@@ -207,6 +207,23 @@ def test_import_overwrites_nothing(trustee, file, tmp_path):
         taken.unlink()
 
 
+@pytest.mark.parametrize("output", ["own.json/x/out.json", "own.json/out", "{}.json", "{}"])
+@pytest.mark.parametrize("command", ["import", "synthesize"])
+def test_where_nothing_can_be_written_is_said_first(trustee, file, monkeypatch, command, output):
+    monkeypatch.setattr(build, "build_simulator", lambda config: pytest.fail("too late"))
+    output = file.parent / output.format("x" * 250)
+    source = [file] if command == "import" else ["--domains=a", "--model=random:qwen2"]
+    status, _, err = trustee(command, *source, f"--output={output}")
+    assert status == 2 and f"--output={output}: cannot be written" in err, err
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("source", ["python server.py " + "x" * 300, "~no-such-user/x", "a\0b"])
+def test_a_command_line_needs_its_format(trustee, tmp_path, source):
+    status, _, err = trustee("import", source, f"--output={tmp_path / 'o.json'}")
+    assert status == 2 and "needs --format=mcp" in err
+
+
 @pytest.mark.parametrize("output", ["out.json", "out"])
 def test_import_of_nothing_says_why_and_writes_nothing(trustee, tmp_path, output):
     path = tmp_path / "theirs.json"

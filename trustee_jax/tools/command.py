@@ -237,9 +237,18 @@ def _define_output(values: flags.FlagValues) -> None:
 
 
 def _free_output(values: flags.FlagValues) -> pathlib.Path:
-    """The output, and that nothing stands there, before long work begins."""
+    """The output, where nothing stands and writing works, before long work begins."""
     output = path(values, "output")
-    taken = next((file for file in (output, _report_file(output)) if file.exists()), None)
+    report = _report_file(output)
+    try:
+        taken = next((file for file in (output, report) if file.exists()), None)
+        if taken is None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            report.touch()
+            report.unlink()
+    except OSError as error:
+        fix = "name one where files can be made"
+        raise InputError(f"--output={output}: cannot be written: {error.strerror}; {fix}") from None
     if taken is not None:
         raise InputError(f"{taken} exists already; name another output or remove it")
     return output

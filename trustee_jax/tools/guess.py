@@ -29,8 +29,8 @@ def guess_format(source: str) -> str:
     """
     if source.startswith(("http://", "https://")):
         return "mcp"
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = _place(source)
+    if path is None:
         fix = "the command line of an MCP server needs --format=mcp"
         raise InputError(f"{source}: no such file or folder; {fix}")
     if path.name.endswith(_ARCHIVES):
@@ -44,6 +44,15 @@ def guess_format(source: str) -> str:
             return found
         break
     raise InputError(f"{source}: its format cannot be told from its first file; give --format")
+
+
+def _place(source: str) -> Path | None:
+    """The file or folder that a source names, if there is one: a command line may be no name."""
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long; no such user; a zero byte
+        return None
 
 
 def _files(path: Path) -> Iterator[Path]:
