@@ -11,6 +11,8 @@ from trustee_jax.tools.tool import Tool, ToolError
 
 DEFAULT_CATEGORY = "user"
 SUFFIXES = (".json", ".jsonl")
+# What the schema of a function's arguments is called by OpenAI, MCP, Anthropic and Gemini.
+ARGUMENTS = ("parameters", "inputSchema", "input_schema", "parametersJsonSchema")
 _LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
 _WRAP = 'use {"type": "function", "function": {...}}'
 
@@ -160,7 +162,9 @@ def _listed(document: Any) -> Any:
     if not isinstance(document, dict):
         return document
     if isinstance(document.get("function", document.get("name")), dict | str):
-        return [document]
+        tools = tools_within(document)
+        if tools is None or not isinstance(document.get("category"), str):
+            return [document] if tools is None else tools
     if isinstance(document.get("category"), str):
         return document
     if isinstance(document.get("result"), dict):  # as a server of tools sends it
@@ -170,6 +174,15 @@ def _listed(document: Any) -> Any:
         if key in lists and (len(lists) == 1 or len(lists) < len(document)):
             return document[key]
     return document
+
+
+def tools_within(entry: Any) -> list[Any] | None:
+    """The tools of an entry that is none itself, such as the manifest of a server; None: it is."""
+    if not isinstance(entry, dict) or isinstance(entry.get("function"), dict):
+        return None
+    if any(word in entry for word in ARGUMENTS):
+        return None
+    return next((entry[key] for key in _LISTS if isinstance(entry.get(key), list)), None)
 
 
 def _json(text: str) -> Any:

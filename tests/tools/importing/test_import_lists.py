@@ -391,3 +391,24 @@ def test_odd_function_schemas_are_kept(tmp_path: Path) -> None:
         "give one schema for all items, or use prefixItems (`trustee tools import` mends it)",
         'add "type": "object" (`trustee tools import` mends it)',
     ]
+
+
+@pytest.mark.parametrize("form", [lambda m: m, lambda m: [m, m | {"tools": []}]])
+def test_the_manifest_of_a_server_is_no_tool(tmp_path: Path, form: Any) -> None:
+    tools = [{"name": name, "description": "Tells it.", "inputSchema": CITY} for name in "ab"]
+    manifest = {"name": "mine", "description": "A server", "version": "1.0", "tools": tools}
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps(form(manifest)))
+    found, report = imported("openai", file)
+    assert list(found) == ["a", "b"] and report.read == 2
+
+    tools = [{"name": "a", "description": "Tells it.", "parameters": CITY}]
+    file.write_text(json.dumps(manifest | {"tools": tools}))
+    assert [tool.name for tool in load_repository(str(file)).tools] == ["a"]
+
+
+def test_a_tool_may_have_a_field_of_that_name(tmp_path: Path) -> None:
+    file = tmp_path / "tool.json"
+    tool = {"name": "a", "description": "Tells it.", "parameters": CITY, "tools": ["hammer"]}
+    file.write_text(json.dumps(tool))
+    assert list(imported("openai", file)[0]) == ["a"]

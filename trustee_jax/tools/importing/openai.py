@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trustee_jax.tools.files import raw_tools
+from trustee_jax.tools.files import ARGUMENTS, raw_tools, tools_within
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
-
-# What it is called by OpenAI, MCP, Anthropic and Gemini.
-_SCHEMA = ("parameters", "inputSchema", "input_schema", "parametersJsonSchema")
 
 
 def read_openai(source: str, category: str) -> Iterator[Item]:
@@ -26,18 +23,11 @@ def read_openai(source: str, category: str) -> Iterator[Item]:
     file = Path(source).expanduser()
     problems: list[str] = []
     for place, entry, group in raw_tools(file, problems):
-        for function in _declared(entry):
+        within = tools_within(entry)  # Gemini has a list of functions in one tool
+        for function in [entry] if within is None else within:
             yield _item(function, category, group, f"{file.name} {place}", file.stem)
     for problem in problems:
         yield Refusal(f"{file.name} {problem}", "not valid JSON")
-
-
-def _declared(entry: Any) -> list[Any]:
-    """The functions of an entry: Gemini has a list of them in one tool."""
-    for word in ("functionDeclarations", "function_declarations"):
-        if isinstance(entry, dict) and isinstance(entry.get(word), list):
-            return list(entry[word])
-    return [entry]
 
 
 def _item(entry: Any, category: str, group: str, place: str, provider: str) -> Item:
@@ -47,7 +37,7 @@ def _item(entry: Any, category: str, group: str, place: str, provider: str) -> I
     kind = entry.get("type", "function")
     if not isinstance(function, dict) or not function:
         return Refusal(place, "not a function", type(function).__name__)
-    schemas = [function[word] for word in _SCHEMA if function.get(word) is not None]
+    schemas = [function[word] for word in ARGUMENTS if function.get(word) is not None]
     if kind != "function" and not schemas:
         return Refusal(place, "not a function", f"type {kind!r}")
     named = entry.get("category", function.get("category", group))
