@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from trustee_jax.tools.files import unique_keys
+
 _SPACE = re.compile(r"\s*")
 _NEXT = re.compile(r"^[\[{]", re.MULTILINE)
 
@@ -12,9 +14,10 @@ _NEXT = re.compile(r"^[\[{]", re.MULTILINE)
 def json_values(text: str) -> Iterator[tuple[int, Any, str]]:
     """Yields (line, value, "") of each value; (line, None, what is wrong) where there is none.
 
+    An object that has a key twice is none: one of the two values would be lost.
     After something broken it goes on with the next line that begins with "{" or "[".
     """
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
     position, line, counted = _SPACE.match(text).end(), 1, 0  # type: ignore[union-attr]
     while position < len(text):
         line, counted = line + text.count("\n", counted, position), position

@@ -412,3 +412,18 @@ def test_a_tool_may_have_a_field_of_that_name(tmp_path: Path) -> None:
     tool = {"name": "a", "description": "Tells it.", "parameters": CITY, "tools": ["hammer"]}
     file.write_text(json.dumps(tool))
     assert list(imported("openai", file)[0]) == ["a"]
+
+
+def test_a_key_that_stands_twice_loses_nothing_unseen(tmp_path: Path) -> None:
+    good = json.dumps({"name": "good", "description": "Tells it.", "parameters": CITY})
+    twice = '{"name": "bad", "description": "Tells it.", "description": "Does it."}'
+    file = tmp_path / "mine.json"
+    file.write_text(f"{twice}\n{good}\n")
+    tools, report = imported("bfcl", file)
+    assert list(tools) == ["good"] and report.dropped == {"not valid JSON": 1}
+    assert "'description' stands twice" in report.text()
+
+    file.write_text('{"tool_name": "a", "api_list": [{"name": "x"}], "api_list": []}')
+    tools, report = imported("toolbench", tmp_path)
+    assert not tools and report.dropped == {"file that is no toolset": 1}
+    assert "'api_list' stands twice" in report.text()

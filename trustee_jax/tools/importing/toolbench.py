@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trustee_jax.tools.files import unique_keys
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.demands import Part
 from trustee_jax.tools.importing.limits import Limits
@@ -43,7 +44,8 @@ def read_toolbench(source: str, category: str, limits: Limits) -> Iterator[Item]
     for file in files:
         place = str(file.relative_to(root))
         try:
-            toolset = json.loads(file.read_text(encoding="utf-8-sig"))
+            text = file.read_text(encoding="utf-8-sig")
+            toolset = json.loads(text, object_pairs_hook=unique_keys)
         except (OSError, ValueError, RecursionError) as error:
             yield Refusal(place, "file that is no toolset", str(error))
             continue
