@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 from trustee_jax.tools.importing.fields import rename_fields
 from trustee_jax.tools.importing.references import NAMES, at, with_plain_references
-from trustee_jax.tools.importing.values import JSON_TYPES
+from trustee_jax.tools.importing.values import JSON_TYPES, SLASHES, without_slashes
 from trustee_jax.tools.patterns import is_fast, is_key_pattern, python_text
 from trustee_jax.tools.remedies import OF_OBJECTS
 from trustee_jax.tools.schema import Path, subschemas
 
 TYPE = 'type "object" added'
+NULLABLE = "nullable written as a type that may be null"
 LETTERS = "types put in small letters"
 TUPLE = "items of an older draft written as prefixItems"
 DEPENDENCIES = "dependencies of an older draft written as dependentRequired or dependentSchemas"
@@ -43,6 +44,10 @@ _BESIDE_REF = frozenset(
         *("definitions", "$defs", "readOnly", "writeOnly", "deprecated"),
     )
 )
+
+# Null may break what these say; notes hold for it as well.
+_WHOLE = frozenset(("$ref", "allOf", "oneOf", "not", "if", "const"))
+_NOTES = _BESIDE_REF - {"$ref"}
 
 # A schema with a reference, and what it leads to.
 _Target = tuple[dict[str, Any], Any]
@@ -76,6 +81,8 @@ def modern(schema: Any) -> tuple[Any, list[str]]:
             reasons[BESIDE] = None
         for rewrite in _REWRITES:
             reasons |= dict.fromkeys(rewrite(node))
+        if node is not schema:  # arguments are never null
+            reasons |= dict.fromkeys(_nullable(node, targets))
     reasons |= dict.fromkeys(rename_fields([node for _, node in subschemas(schema)]))
     schema = _as_object(schema, targets, reasons)
     _follow(schema, targets)
@@ -188,17 +195,24 @@ def _letters(node: dict[str, Any]) -> list[str]:
 
 
 def _patterns(node: dict[str, Any]) -> list[str]:
-    if not isinstance(pattern := node.get("pattern"), str) or is_fast(pattern):
+    if not isinstance(written := node.get("pattern"), str):
         return []
-    del node["pattern"]
-    return [PATTERN]
+    pattern = without_slashes(written)
+    if pattern is None or not is_fast(pattern):
+        del node["pattern"]
+        return [PATTERN]
+    node["pattern"] = pattern
+    return [SLASHES] if pattern != written else []
 
 
 def _key_patterns(node: dict[str, Any]) -> list[str]:
     written = node.get("patternProperties")
-    if not isinstance(written, dict) or all(map(is_key_pattern, written)):
+    if not isinstance(written, dict):
         return []
-    readable = {python_text(pattern): child for pattern, child in written.items()}
+    plain = {without_slashes(pattern): child for pattern, child in written.items()}
+    if plain == written and all(map(is_key_pattern, written)):
+        return []
+    readable = {python_text(p): child for p, child in plain.items() if p is not None}
     kept = {pattern: child for pattern, child in readable.items() if is_key_pattern(pattern)}
     node["patternProperties"] = kept
     if len(kept) == len(written):
@@ -206,6 +220,26 @@ def _key_patterns(node: dict[str, Any]) -> list[str]:
     # Names that only the lost pattern allowed would be unknown ones otherwise.
     node["additionalProperties"] = True
     return [KEYS]
+
+
+def _nullable(node: dict[str, Any], targets: list[_Target]) -> list[str]:
+    """`nullable`, as OpenAPI 3.0 and Gemini have it."""
+    if node.get("nullable") is not True:
+        return []
+    del node["nullable"]
+    if not node.keys().isdisjoint(_WHOLE):
+        inner = {word: node.pop(word) for word in list(node) if word not in _NOTES}
+        node["anyOf"] = [inner, {"type": "null"}]
+        targets[:] = [(inner if owner is node else owner, target) for owner, target in targets]
+        return [NULLABLE]
+    if isinstance(listed := node.get("anyOf"), list) and {"type": "null"} not in listed:
+        listed.append({"type": "null"})
+    types = node.get("type", "null")
+    if types != "null" and "null" not in (types if isinstance(types, list) else ()):
+        node["type"] = [*(types if isinstance(types, list) else [types]), "null"]
+    if isinstance(listed := node.get("enum"), list) and None not in listed:
+        listed.append(None)
+    return [NULLABLE]
 
 
 _REWRITES = (

@@ -132,6 +132,14 @@ def is_whole(value: Any) -> bool:
     return fits(value, ("integer",)) or (isinstance(value, float) and value.is_integer())
 
 
+def without_slashes(pattern: str) -> str | None:
+    """Returns a pattern that may stand in JavaScript's slashes; None where flags change it."""
+    literal = _LITERAL.fullmatch(pattern)
+    if not literal:
+        return pattern
+    return None if literal[2] else literal[1]
+
+
 def usable_pattern(value: Any) -> tuple[str, str]:
     """Returns (a pattern that calls can be held to, why it was changed or left out).
 
@@ -141,11 +149,10 @@ def usable_pattern(value: Any) -> tuple[str, str]:
         return "", NO_PATTERN
     if not value:
         return "", ""  # every text matches it
-    reason = ""
-    if literal := _LITERAL.fullmatch(value):
-        if literal[2]:
-            return "", NO_PATTERN
-        value, reason = literal[1], SLASHES
+    written, value = value, without_slashes(value)
+    reason = SLASHES if value != written else ""
+    if value is None:
+        return "", NO_PATTERN
     if len(value) > _LONGEST_PATTERN:
         return "", LONG_PATTERN
     if not is_pattern(value):
