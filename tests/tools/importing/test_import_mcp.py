@@ -262,6 +262,28 @@ def test_schemas_that_other_clients_know_are_kept(serve: Any) -> None:
     }
 
 
+def test_a_lone_surrogate_takes_no_server_down(tmp_path: Path, capfd: Any) -> None:
+    """Nor does a greeting on stdout, which is no message; neither prints a traceback."""
+    program, data = tmp_path / "bare.py", tmp_path / "pages.json"
+    program.write_text(BARE.replace("for line in sys", "print('Server ready!')\nfor line in sys"))
+    pages = [{"tools": [entry("cut", description="Cuts \ud800 here."), entry("greet")]}]
+    data.write_text(json.dumps(pages))
+    started = time.monotonic()
+    tools, _ = imported(f"{sys.executable} {program} {data}")
+    assert {name: tool.description for name, tool in tools.items()} == {
+        "cut": "Cuts \ufffd here.",
+        "greet": "Does greet.",
+    }
+    assert time.monotonic() - started < 50
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_what_is_no_message_is_told_where_no_server_answers() -> None:
+    source = f"""{sys.executable} -uc 'import time; print("ready"); time.sleep(600)'"""
+    with pytest.raises(ToolError, match="TimeoutError; it wrote 'ready', which is no message"):
+        list(read_mcp(source, "", seconds=2.0))
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import logging
 import re
 import shlex
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +16,7 @@ from trustee_jax.tools.tool import ToolError
 SECONDS = 60.0
 # A server that always names a next page would never end.
 _MOST_PAGES = 1000
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterator[Item]:
@@ -55,9 +58,11 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
         named = words[0]
 
     tools: list[Any] = []
+    unread: list[str] = []
 
     async def listed() -> str:
-        transport = _tapped(streamable_http_client if is_url else stdio_client, server, tools)
+        connect = streamable_http_client if is_url else stdio_client
+        transport = _tapped(connect, server, tools, unread)
         client = Client(transport, read_timeout_seconds=seconds)
         async with asyncio.timeout(seconds), client:
             cursor: str | None = None
@@ -69,9 +74,11 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
             return client.server_info.name if client.server_info else named
 
     try:
-        provider = asyncio.run(listed())
+        with _without_tracebacks():
+            provider = asyncio.run(listed())
     except Exception as error:  # the client raises what its transports do, in groups
-        problem = f"no MCP server answers: {_cause(error)}; check the command or URL"
+        wrote = f"; it wrote {unread[-1][:80]!r}, which is no message" if unread else ""
+        problem = f"no MCP server answers: {_cause(error)}{wrote}; check the command or URL"
         raise ToolError(source, [problem]) from error
     for index, tool in enumerate(tools):
         name = tool.get("name") if isinstance(tool, dict) else None
@@ -79,26 +86,45 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
         yield _item(tool, place, category or provider, provider)
 
 
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """The client logs one for every line that is no message: many servers greet on stdout."""
+    logger = logging.getLogger("mcp.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 @contextlib.asynccontextmanager
-async def _tapped(connect: Any, server: Any, tools: list[Any]) -> AsyncIterator[Any]:
+async def _tapped(
+    connect: Any, server: Any, tools: list[Any], unread: list[str]
+) -> AsyncIterator[Any]:
     """A transport of the client that takes the tools out of every answer, unchecked.
 
     The client holds a page of tools against the protocol as a whole, and would refuse all of them
     for one that has a field of another type, be it one of no use here.
     """
     async with connect(server) as (reader, writer):
-        yield _Tap(reader, tools), writer
+        yield _Tap(reader, tools, unread), writer
 
 
 class _Tap:
     """The stream of a server's messages."""
 
-    def __init__(self, stream: Any, tools: list[Any]):
+    def __init__(self, stream: Any, tools: list[Any], unread: list[str]):
         self._stream = stream
         self._tools = tools
+        self._unread = unread
 
     async def receive(self) -> Any:
         item = await self._stream.receive()
+        if isinstance(item, Exception) and (line := _line(item)):
+            message = _message(line)
+            item = message or item
+            self._unread += [] if message else [line]
         result = getattr(getattr(item, "message", None), "result", None)
         if isinstance(result, dict) and isinstance(result.get("tools"), list):
             self._tools += result["tools"]
@@ -125,6 +151,27 @@ class _Tap:
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _line(error: Exception) -> str:
+    """What the client could not read as a message, if that is known."""
+    from pydantic import ValidationError
+
+    line = error.errors()[0]["input"] if isinstance(error, ValidationError) else ""
+    return line if isinstance(line, str) else json.dumps(line)
+
+
+def _message(line: str) -> Any:
+    """The message in a line with lone surrogates, which the client refuses, or None."""
+    from mcp import types
+    from mcp.shared.message import SessionMessage
+
+    try:
+        text = json.dumps(json.loads(line), ensure_ascii=False)
+        clean = _LONE_SURROGATE.sub("\ufffd", text)
+        return SessionMessage(types.jsonrpc_message_adapter.validate_json(clean, by_name=False))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _item(tool: Any, place: str, category: str, provider: str) -> Item:
