@@ -11,6 +11,8 @@ REQUIRES = [
     "array_record>=0.8",
     "flax>=0.12",
     "gguf>=0.17",
+    # Matches patterns in linear time.
+    "google-re2>=1.1.20251105",
     "huggingface_hub>=1.0",
     "jax>=0.10",
     "jinja2>=3.1",

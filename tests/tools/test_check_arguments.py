@@ -217,11 +217,23 @@ def test_the_tool_is_not_changed():
 @pytest.mark.parametrize(
     "pattern", [r"^(\w+\s?)*$", r"^(a|a)*$", r"(x+x+)+y", r"^([a-z]{2,5}-?)+$", r"^(?:(?:a?)+)+$"]
 )
-def test_patterns_that_can_hang_are_not_enforced(pattern):
+def test_patterns_that_can_hang_hold_nothing_up(pattern):
     schema = {"type": "object", "properties": {"p": {"type": "string", "pattern": pattern}}}
     tool = Tool("f", "F.", schema)
+    for text in ("a" * 40 + "!", "x" * 40 + "!", "ab " * 300 + "!"):
+        assert "must match the pattern" in check_arguments(tool, {"p": text})[0]
+    tool = Tool("f", "F.", {"type": "object", "properties": {"p": {"pattern": f"(?!#){pattern}"}}})
     for text in ("a" * 40 + "!", "x" * 40, "ab" * 400, "a-" * 3000 + "!"):
         assert check_arguments(tool, {"p": text}) == []
+
+
+def test_no_name_holds_a_run_up():
+    tool = Tool("f", "F.", {"type": "object", "patternProperties": {"^a.*b": {"type": "string"}}})
+    assert check_arguments(tool, {"a" * 500 + "b": "x"}) == []
+    for arguments in ({"a" * 1001: "x"}, {"ab": "x", "c": [{"a" * 100_000: 1}]}):
+        assert check_arguments(tool, arguments) == [
+            "arguments hold a name of more than 1,000 characters"
+        ]
 
 
 @pytest.mark.parametrize(

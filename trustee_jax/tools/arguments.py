@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
-from trustee_jax.tools.patterns import is_fast, matches
+from trustee_jax.tools.patterns import MATCHED_TEXT, is_fast, matches
 from trustee_jax.tools.schema import resolver_of
 from trustee_jax.tools.tool import Tool
 from trustee_jax.tools.unknown import UnknownFields, is_listed
@@ -57,8 +57,8 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
     Besides what the schema demands, an object at any depth whose schemas list properties takes no
     others (unless one of them says so itself), and the formats date, date-time, time, email, uri,
     uuid, ipv4 and ipv6 are enforced; a date-time without an offset is a local time and accepted. A
-    `pattern` is enforced on texts of up to 1,000 characters, unless it repeats a repetition or a
-    choice, which some texts match in exponential time only.
+    `pattern` is enforced on texts of up to 1,000 characters, unless it has what RE2 has not (say,
+    look-arounds) and some text would take long. Names of more than 1,000 characters are refused.
 
     Args:
       tool: a tool of a loaded repository.
@@ -72,6 +72,8 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
     token = _CHECKED.set({})
     try:
         json.dumps(arguments, allow_nan=False)  # Python's parser lets through what JSON forbids
+        if any(len(name) > MATCHED_TEXT for name in _names(arguments)):
+            return [f"arguments hold a name of more than {MATCHED_TEXT:,} characters"]
         errors = list(validator.iter_errors(arguments))
         paths = list(unknown.of(tool.parameters, arguments))
     except (ValueError, OverflowError, RecursionError):
@@ -81,6 +83,14 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
     messages = [message for error in errors for message in _messages(error)]
     messages += [f"unknown parameter {_dotted(path)!r}" for path in paths]
     return list(dict.fromkeys(messages))
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    if isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _names(child)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,8 +1,9 @@
 r"""Regular expressions of schemas: JavaScript's spelling read by Python, and none that can hang.
 
-JSON Schema's patterns are ECMA 262's. Most are the same in Python, whose `re` matches them here;
-`regex` matches what only it knows of the rest, e.g. `\p{L}`. `\d` and `\w` are ASCII's, as there
-and in the engine that decodes under schemas; `\s` is any space of Unicode.
+JSON Schema's patterns are ECMA 262's. Most are the same in Python. RE2 matches them here, which
+never backtracks. What it does not know, such as look-arounds, references and `\p{Emoji}`, `re` or
+`regex` matches where that takes few steps for every text. `\d` and `\w` are ASCII's, as there and
+in the engine that decodes under schemas; `\s` is any space of Unicode.
 """
 
 import functools
@@ -12,7 +13,14 @@ from typing import Any
 
 import regex
 
+from trustee_jax.tools.linear_patterns import is_found, linear
+from trustee_jax.tools.pattern_cost import most_steps, unrolled_size
+
 MATCHED_TEXT = 1000
+# About a quarter of a second. No clock decides: a run that is resumed must find the same.
+_MOST_STEPS = 10_000_000
+_LONGEST = 10_000
+_LARGEST = 100_000  # items, of which `regex` takes 300 bytes each
 # What JavaScript writes otherwise, and what must be told apart from it.
 _TOKEN = re.compile(
     r"""\\u[dD](?P<high>[89abAB][0-9a-fA-F]{2})\\u[dD](?P<low>[c-fC-F][0-9a-fA-F]{2})
@@ -29,40 +37,40 @@ _CHOICE = re.compile(r"(?P<other>\\.|\[(?:\\.|[^\]\\])*\])|\|", re.DOTALL)
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a pattern that `is_usable` is found in a text; longer ones than 1,000 all pass."""
+    """Whether a pattern that `is_fast` is found in a text; longer ones than 1,000 all pass."""
+    if len(text) > MATCHED_TEXT:
+        return True
+    if (fast := _linear(pattern)) is not None:
+        return is_found(fast, text)
     compiled = _compiled(pattern)
-    return compiled is None or len(text) > MATCHED_TEXT or compiled.search(text) is not None
+    return compiled is None or compiled.search(text) is not None
 
 
 def is_pattern(pattern: object) -> bool:
-    """Whether a pattern can be compiled here."""
+    """Whether a pattern can be compiled here; those of more than 10,000 characters are not."""
     return not isinstance(pattern, str) or _compiled(pattern) is not None
 
 
 @functools.lru_cache(maxsize=4096)
 def is_fast(pattern: str) -> bool:
-    """Whether no repetition holds another one, or a choice: no text then takes exponential time."""
-    text, compiled = python_text(pattern), _compiled(pattern)
-    if compiled is None:
+    """Whether a pattern is found, or not, in every text of up to 1,000 characters in short time.
+
+    So it is where RE2 reads it, and where backtracking takes few steps at worst.
+    """
+    if _compiled(pattern) is None:
         return False
-    if not isinstance(compiled, re.Pattern):
-        # Python's parser has no classes like \p{L}, for which any will do here, and joins choices
-        # that `regex` tries one by one.
-        text = _CHOICE.sub(lambda found: found["other"] or "|(?=)", _CLASS.sub(r"\\w", text))
-    try:
-        parsed = re._parser.parse(text)  # type: ignore[attr-defined]
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return not _branches_in_repeat(parsed, False)
+    return _linear(pattern) is not None or _has_few_steps(python_text(pattern))
 
 
 def is_key_pattern(pattern: str) -> bool:
     """Whether a pattern of names can be left to `jsonschema`, which uses `re`."""
+    if len(pattern) > _LONGEST:
+        return False
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError):
         return False
-    return is_fast(pattern)
+    return _has_few_steps(pattern)
 
 
 def python_text(pattern: str) -> str:
@@ -77,17 +85,43 @@ def python_text(pattern: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> Any:
-    return _compiled_text(python_text(pattern))
+    return _compiled_text(python_text(pattern)) if len(pattern) <= _LONGEST else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _linear(pattern: str) -> Any:
+    return linear(python_text(pattern))
+
+
+def _parsed(text: str) -> Any:
+    # Python's parser has no classes like \p{L}, for which any will do here, and joins choices that
+    # `regex` tries one by one.
+    text = _CHOICE.sub(lambda found: found["other"] or "|(?=)", _CLASS.sub(r"\\w", text))
+    try:
+        return re._parser.parse(text)  # type: ignore[attr-defined]
+    except (re.error, RecursionError, OverflowError):
+        return None
+
+
+def _has_few_steps(text: str) -> bool:
+    parsed = _parsed(text)
+    return parsed is not None and most_steps(parsed, MATCHED_TEXT) <= _MOST_STEPS
 
 
 def _compiled_text(text: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)  # "[a--b]": another set in a later Python
         for engine in (re, regex):
+            if engine is regex:  # which writes counted repetitions out
+                parsed = _parsed(text)
+                if parsed is None or unrolled_size(parsed) > _LARGEST:
+                    return None
             try:
                 return engine.compile(text)
             except (re.error, regex.error, RecursionError, OverflowError, FutureWarning):
                 continue
+            except MemoryError:
+                return None
     return None
 
 
@@ -134,16 +168,3 @@ def _translated(pattern: str, empty_sets: bool) -> str:
                 text = f"[{'^' if text[1].isupper() else ''}{_ASCII[text[1].lower()]}]"
             found.append(r"\Z" if text == "$" else text)
     return "".join(found)
-
-
-def _branches_in_repeat(node: Any, repeated: bool) -> bool:
-    if isinstance(node, tuple) and len(node) == 2 and str(node[0]).endswith("REPEAT"):
-        _, (least, most, inner) = node
-        if repeated and least != most:
-            return True
-        return _branches_in_repeat(inner, repeated or most > 1)
-    if isinstance(node, tuple) and len(node) == 2 and str(node[0]) == "BRANCH" and repeated:
-        return True
-    is_parsed = hasattr(node, "data")
-    children = node.data if is_parsed else node if isinstance(node, tuple | list) else ()
-    return any(_branches_in_repeat(child, repeated) for child in children)

@@ -53,7 +53,7 @@ def field(**schema: Any) -> dict[str, Any]:
         (field(type="STRING"), field(type="string"), drafts.LETTERS),
         (field(type=["Array", "null"]), field(type=["array", "null"]), drafts.LETTERS),
         (field(pattern="(?y)a"), field(), drafts.PATTERN),
-        (field(pattern="^(a+)+$"), field(), drafts.PATTERN),
+        (field(pattern="^(?!x)(a+)+$"), field(), drafts.PATTERN),
         (
             field(patternProperties={r"^\p{L}$": {}, "^x": {}}, additionalProperties=False),
             field(patternProperties={"^x": {}}, additionalProperties=True),

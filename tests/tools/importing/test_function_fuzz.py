@@ -137,7 +137,20 @@ WORDS = (
 )
 SCALARS = (
     *("#", "#/$defs/a", "#/properties/a", "#a", "x.json", "http://[", "#/%zz", "object", "ARRAY"),
-    *("string", "^a", "(", r"^\p{L}(?:a|a)*$", "date-time", None, True, False, 0, 1, -1.5, 10**30),
+    *(
+        "string",
+        "^a",
+        "(",
+        r"^(?!x)\p{L}(?:a|a)*$",
+        "date-time",
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1.5,
+        10**30,
+    ),
 )
 
 

@@ -312,9 +312,9 @@ def test_an_optional_body_and_one_of_which_nothing_is_said(tmp_path: Path) -> No
             "pattern that cannot be compiled left out",
         ),
         (
-            {"type": "string", "pattern": "^(a+)+$"},
+            {"type": "string", "pattern": "^(?!x)(a+)+$"},
             {"type": "string"},
-            "pattern that can take exponential time left out",
+            "pattern that can take too long left out",
         ),
         (
             {"type": "string", "pattern": "a" * 201},

@@ -485,7 +485,7 @@ def test_values_take_the_type_of_their_parameter(tmp_path: Path) -> None:
         query("sort", {"type": "string", "enum": ["up"], "default": "down"}, required=True),
         query("share", {"type": "float", "exclusiveMinimum": True, "minimum": 0}),
         query("code", {"type": "string", "pattern": "(?<x)", "minLength": "3"}),
-        query("slow", {"type": "string", "pattern": "^(a+)+$"}),
+        query("slow", {"type": "string", "pattern": "^(?!x)(a+)+$"}),
     ]
     properties = one(tmp_path, {"parameters": parameters}).parameters["properties"]
     assert properties == {

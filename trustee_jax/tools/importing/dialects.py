@@ -48,8 +48,7 @@ def own_demands(node: Mapping[str, Any], above: tuple[str, ...]) -> Demands:
     """Returns what a schema says itself, without its `$ref`, `allOf` and `nullable`.
 
     Left out are limits of the wrong type, patterns that cannot be compiled or could take
-    exponential time, and fractional `multipleOf` (19.99 is no multiple of 0.01 in binary floating
-    point).
+    too long, and fractional `multipleOf` (19.99 is no multiple of 0.01 in binary floating point).
 
     Args:
       node: as the document has it.
