@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from random_documents import NAMES
-from reference_schemas import FORMATS, Reference
+from reference_schemas import FORMATS, Reference, with_python_patterns
 
 from trustee_jax.tools import Tool, check_arguments
 
@@ -78,7 +78,9 @@ class Comparison:
 
     def __post_init__(self) -> None:
         self.left_out = self.reference.given_by_server()
-        self.validator = Draft202012Validator(self.tool.parameters, format_checker=FORMATS)
+        self.validator = Draft202012Validator(
+            with_python_patterns(self.tool.parameters), format_checker=FORMATS
+        )
 
     def differences(self, call: dict[str, Any]) -> Iterator[str]:
         """Yields what is wrong with the tool, in the light of one call."""

@@ -201,6 +201,22 @@ class Reference:
         return result
 
 
+def with_python_patterns(schema: Any) -> Any:
+    """A schema whose patterns `jsonschema` can read."""
+    if isinstance(schema, list):
+        return [with_python_patterns(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        word: _python(value)
+        if word == "pattern" and isinstance(value, str)
+        else {_python(name): with_python_patterns(part) for name, part in value.items()}
+        if word == "patternProperties"
+        else with_python_patterns(value)
+        for word, value in schema.items()
+    }
+
+
 def _python(pattern: str) -> str:
     """A pattern of JavaScript, the only class of it that occurs here, in Python's words."""
     return pattern.replace(r"\p{L}", r"[^\W\d_]")

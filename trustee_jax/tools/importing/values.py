@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trustee_jax.tools.importing.equality import equal, is_among
 from trustee_jax.tools.patterns import is_fast, is_pattern
 
 JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
@@ -160,11 +161,6 @@ def usable_pattern(value: Any) -> tuple[str, str]:
     return (value, reason) if is_fast(value) else ("", SLOW_PATTERN)
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are one: 1 and 1.0 are, true and 1 are not."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
 def values_of(
     listed: list[Any] | None, default: list[Any], types: list[str] | None
 ) -> tuple[dict[str, Any], dict[str, None]]:
@@ -180,13 +176,13 @@ def values_of(
     choices: list[Any] = []
     for value in listed or ():
         usable = _usable(value, types, reasons)
-        if usable and not any(same(usable[0], v) for v in choices):
+        if usable and not is_among(usable[0], choices):
             choices += usable
     if choices:
         out["enum"] = choices
     for value in default:
         usable = _usable(value, types, reasons)
-        if usable and choices and not any(same(usable[0], v) for v in choices):
+        if usable and choices and not is_among(usable[0], choices):
             reasons[NO_CHOICE] = None
         elif usable and len(repr(usable[0])) > _LONGEST_DEFAULT:
             reasons[LONG_DEFAULT] = None
@@ -206,7 +202,7 @@ def _usable(value: Any, types: list[str] | None, reasons: dict[str, None]) -> li
     if usable is None:
         reasons[VALUES] = None
         return []
-    if not same(usable, value):
+    if not equal(usable, value):
         reasons[BROUGHT] = None
     return [usable]
 
