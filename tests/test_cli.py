@@ -191,3 +191,9 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     reading.stdout.close()
     assert reading.stderr.read() == b""
     assert reading.wait() == 141
+
+
+def test_the_folder_of_an_unknown_user_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["tools", "check"], ["tools", "list"], ["report"]):
+        assert cli.main([*command, "~no-such-user/file.json"]) == 2
+        assert "~no-such-user/file.json" in capsys.readouterr().err

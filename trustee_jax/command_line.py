@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import flags
 
 from trustee_jax import config_flag
+from trustee_jax.paths import user_path
 
 _HELP = ("--help", "-help", "-h")
 _WIDTH = 88
@@ -235,7 +236,7 @@ def path(values: flags.FlagValues, name: str) -> pathlib.Path:
 
 def absolute(text: str) -> pathlib.Path:
     """A path that a user wrote, made absolute."""
-    return pathlib.Path(text).expanduser().absolute()
+    return user_path(text).absolute()
 
 
 def _before_dashes(arguments: Sequence[str]) -> Sequence[str]:

@@ -26,6 +26,7 @@ from trustee_jax.evaluation.judging import (
 from trustee_jax.evaluation.recorded import AuditError, Recorded
 from trustee_jax.evaluation.show import progress, show, standard_output
 from trustee_jax.evaluation.summary import ModeSummary, summarize
+from trustee_jax.paths import user_path
 from trustee_jax.simulation import (
     CRITERIA,
     SimulationConfig,
@@ -278,7 +279,7 @@ def _context(config: Config) -> dict[str, Any]:
     """What every verdict depends on besides its question."""
     folders = [Path(prompts.__file__).with_name("prompts")]
     if config.simulation.prompts is not None:
-        folders.insert(0, Path(config.simulation.prompts).expanduser())
+        folders.insert(0, user_path(config.simulation.prompts))
     template = next(file for f in folders if (file := f / "verifier.jinja").is_file())
     return {
         "source": config.model.simulator or config.model.source,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jinja2
 
 from trustee_jax.errors import ConfigError
+from trustee_jax.paths import user_path
 from trustee_jax.simulation.transcript import compact_json
 
 SimulatorRole = Literal["task", "world", "user", "tool", "verifier"]
@@ -96,7 +97,7 @@ class Prompts:
         names = [*_SAMPLE_FIELDS, *POLICY_PROMPTS]
         self._folders = [_OWN_FOLDER]
         if folder is not None:
-            own = Path(folder).expanduser()
+            own = user_path(folder)
             if not own.is_dir():
                 raise ConfigError("prompts", folder, "give an existing folder, or None")
             for file in sorted(own.glob("*.jinja*")):

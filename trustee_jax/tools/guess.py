@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trustee_jax.errors import InputError
+from trustee_jax.paths import user_path
 from trustee_jax.tools.schema import subschemas
 
 RULE = """\
@@ -49,9 +50,9 @@ def guess_format(source: str) -> str:
 def _place(source: str) -> Path | None:
     """The file or folder that a source names, if there is one: a command line may be no name."""
     try:
-        path = Path(source).expanduser()
+        path = user_path(source)
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long; no such user; a zero byte
+    except (OSError, ValueError):  # too long; a zero byte
         return None
 
 

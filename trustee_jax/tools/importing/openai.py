@@ -1,9 +1,9 @@
 """Lists of functions in the OpenAI format, or in that of MCP, Anthropic or Gemini."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from trustee_jax.paths import user_path
 from trustee_jax.tools.files import ARGUMENTS, raw_tools, tools_within
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 
@@ -20,7 +20,7 @@ def read_openai(source: str, category: str) -> Iterator[Item]:
     Raises:
       ToolError: the file cannot be read, or holds no list of tools.
     """
-    file = Path(source).expanduser()
+    file = user_path(source)
     problems: list[str] = []
     for place, entry, group in raw_tools(file, problems):
         within = tools_within(entry)  # Gemini has a list of functions in one tool

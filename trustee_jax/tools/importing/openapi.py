@@ -4,10 +4,10 @@ What becomes of an operation's parts is in `operation.py`.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from trustee_jax.paths import user_path
 from trustee_jax.tools.importing.candidates import Item, Refusal
 from trustee_jax.tools.importing.documents import load, mapping
 from trustee_jax.tools.importing.limits import Limits
@@ -33,7 +33,7 @@ def read_openapi(source: str, category: str, limits: Limits) -> Iterator[Item]:
     Raises:
       ToolError: the file cannot be read or is no OpenAPI document; the folder has none.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if not path.is_dir():
         yield from operations(load(path), path.name, limits, category=category)
         return

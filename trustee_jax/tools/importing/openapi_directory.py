@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from trustee_jax.paths import user_path
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.categories import category_of
 from trustee_jax.tools.importing.documents import parse
@@ -44,7 +45,7 @@ def read_directory(
     Raises:
       ToolError: the source is no such package, or is damaged.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     documents = _unpacked(path) if path.is_dir() else _packed(path)
     total = _count(path)
     if not total:

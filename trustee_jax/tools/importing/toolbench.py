@@ -6,9 +6,9 @@ queries are a test over the same endpoints: leave out of training the toolsets i
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from trustee_jax.paths import user_path
 from trustee_jax.tools.files import unique_keys
 from trustee_jax.tools.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.tools.importing.demands import Part
@@ -35,7 +35,7 @@ def read_toolbench(source: str, category: str, limits: Limits) -> Iterator[Item]
     Raises:
       ToolError: the folder cannot be read, or holds no toolset.
     """
-    root = Path(source).expanduser()
+    root = user_path(source)
     files = sorted(root.rglob("*.json"))
     if not files:
         raise ToolError(
