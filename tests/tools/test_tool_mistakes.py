@@ -174,3 +174,10 @@ def test_a_broken_line_hides_no_other(tmp_path):
     with pytest.raises(ToolError) as caught:
         load_repository(str(file))
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["line 2", "line 3 ''"]
+
+
+def test_a_reference_that_is_no_text_is_one_more_mistake():
+    field = {"type": "array", "additionalItems": {"$ref": False}}
+    parameters = {"type": "object", "properties": {"a": field}}
+    (problem,) = function_problems({"name": "x", "description": "d", "parameters": parameters})
+    assert problem.startswith("parameters.properties.a.additionalItems.$ref: False leads nowhere")

@@ -135,7 +135,9 @@ def _schema_problems(schema: dict[str, Any]) -> list[str]:
         for path, node in subschemas(root, root_path):
             if "$ref" not in node:
                 continue
-            target = _target(resolver, node["$ref"])
+            # JSON Schema does not look at schemas where it knows no keyword.
+            written = isinstance(node["$ref"], str)
+            target = _target(resolver, node["$ref"]) if written else None
             if target is None:
                 problems.append(
                     f"{_dotted((*path, '$ref'))}: {node['$ref']!r} leads nowhere; put the schema "
