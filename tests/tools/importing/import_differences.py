@@ -165,7 +165,7 @@ class Comparison:
         """Whether the tool has nothing to say where the document has."""
         found = self.schemas_at(path)
         if reason == "too many alternatives left open":
-            return word in ("anyOf", "oneOf") and not any("anyOf" in schema for schema in found)
+            return word in ("anyOf", "oneOf") and any("anyOf" not in schema for schema in found)
         structural = {"properties", "items", "prefixItems", "anyOf", "allOf", "patternProperties"}
         cut = [s for s in found if structural.isdisjoint(s) and s.get("type") != "string"]
         if reason == "recursive schema cut off":

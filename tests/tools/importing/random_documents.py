@@ -12,7 +12,7 @@ NAMES = (
     *("письмо", "письма", "é", "e", "a b", "a_b", "日" * 70, "long" * 20),
 )
 TEXTS = ("", "x", "yy", "ab1", "x" * 9, "010", "1_000", "10:15:30", "yes", "no", "1.10", "1e3")
-PATTERNS = (r"^[a-z]+$", r"\d", "^x", r"^\p{L}+$", "/^x/", "^(a+)+$", "^(?!x)(a+)+$", "y$")
+PATTERNS = (r"^[a-z]+$", r"\d", "^x", "^x", "y$", r"^.\w$", r"^\p{L}+$", "/^x/", "^(a+)+$", "^(?!x)(a+)+$", "y$")
 DIALECTS = ("2.0", "3.0.3", "3.1.0")
 
 
@@ -23,17 +23,23 @@ class Documents:
         self.rng = rng
         self.dialect = dialect
         self.is_modern = dialect.startswith("3.1")
+        self.targets = ""  # of references
         self.place = "definitions" if dialect == "2.0" else "components/schemas"
 
     def maybe(self, probability: float) -> bool:
         return self.rng.random() < probability
 
     def document(self) -> dict[str, Any]:
-        schemas = {name: self.schema(2) for name in "ABC"}
+        schemas = {}
+        for name, others in (("C", "C"), ("B", "BC"), ("A", "ABC")):
+            # Mostly to others: what is a part of itself, `jsonschema` cannot check.
+            self.targets = others if self.maybe(0.1) else others.replace(name, "")
+            schemas[name] = self.schema(2)
+        self.targets = "ABC"
         names = self.rng.sample(NAMES, 4)
         listed = [self.parameter(name) for name in names[: self.rng.randrange(4)]]
         operation: dict[str, Any] = {"operationId": "doIt", "summary": "Does it"}
-        body = self.schema(3) if self.maybe(0.3) else self.object(3)
+        body = self.schema(2) if self.maybe(0.3) else self.object(2)
         required = {} if self.maybe(0.2) else {"required": self.maybe(0.8)}
         if self.dialect == "2.0":
             if self.maybe(0.8):
@@ -79,8 +85,10 @@ class Documents:
         elif kind < 0.58:
             result = self.array(depth)
         elif kind < 0.72:
-            result = {"$ref": f"#/{self.place}/{self.rng.choice('ABC')}"}
-            if self.maybe(0.4):
+            if not self.targets:
+                return self.scalar()
+            result = {"$ref": f"#/{self.place}/{self.rng.choice(self.targets)}"}
+            if self.maybe(0.5):
                 result |= self.refinement(depth)
         elif kind < 0.86:
             result = self.all_of(depth)
@@ -137,7 +145,7 @@ class Documents:
             result["minLength"] = self.rng.randrange(3)
         if self.maybe(0.3):
             result["maxLength"] = self.rng.randrange(1, 6)
-        if self.maybe(0.2):
+        if self.maybe(0.3):
             result["pattern"] = self.rng.choice(PATTERNS)
         if self.maybe(0.1):
             result["format"] = self.rng.choice(("date", "password"))
@@ -159,7 +167,7 @@ class Documents:
 
     def object(self, depth: int) -> dict[str, Any]:
         rng = self.rng
-        names = rng.sample(NAMES, rng.randrange(1, 6))
+        names = rng.sample(NAMES, rng.choice((1, 2, 2, 3, 3, 5)))
         result: dict[str, Any] = {"type": "object"}
         if self.maybe(0.92):
             result["properties"] = {name: self.schema(depth - 1) for name in names}
@@ -175,7 +183,7 @@ class Documents:
             result |= self.condition(names)
         if self.maybe(0.1):
             del result["type"]
-        if self.is_modern and self.maybe(0.2):
+        if self.is_modern and self.maybe(0.35):
             result |= rng.choice(
                 (
                     {"patternProperties": {"^x": self.scalar()}},
@@ -214,7 +222,7 @@ class Documents:
             result["prefixItems"] = [self.scalar(), self.scalar()][: self.rng.randrange(1, 3)]
             if self.maybe(0.3):
                 result["items"] = False
-        if self.is_modern and self.maybe(0.1):
+        if self.is_modern and self.maybe(0.2):
             result["contains"] = self.scalar()
         return result
 
@@ -227,7 +235,7 @@ class Documents:
             self.number_limits(),
             {"enum": rng.sample((*TEXTS, 1, 2), 4)},
             {"default": rng.choice(("x", 1))},
-            {"required": [name]},
+            {"required": [name, self.rng.choice(NAMES)]},
             {"properties": {name: self.schema(depth - 1)}},
             {"type": "object", "properties": {name: self.scalar()}, "required": [name]},
             {"type": rng.choice(("string", "integer", "object"))},
@@ -238,6 +246,8 @@ class Documents:
         return rng.choice(choices)
 
     def all_of(self, depth: int) -> dict[str, Any]:
+        if self.maybe(0.5):
+            return self.refined_scalar()
         base = self.rng.choice((self.object, self.schema, self.schema))(depth - 1)
         parts = [base, *(self.refinement(depth - 1) for _ in range(self.rng.randrange(3)))]
         if "properties" in base and self.maybe(0.5):
@@ -249,6 +259,22 @@ class Documents:
             parts.append(self.schema(depth - 1))
         self.rng.shuffle(parts)
         beside = self.refinement(depth - 1) if self.maybe(0.3) else {}
+        return {"allOf": parts, **beside}
+
+    def refined_scalar(self) -> dict[str, Any]:
+        """A text or a number, and further limits of it."""
+        rng = self.rng
+        kind = rng.choice(("string", "integer"))
+        limits = self.text_limits if kind == "string" else self.number_limits
+        values = TEXTS if kind == "string" else (0, 1, 2, 3, 4, 5)
+        parts: list[dict[str, Any]] = [{"type": kind, **limits()}]
+        for _ in range(rng.randrange(1, 4)):
+            choices = {"enum": rng.sample(values, len(values) // 2)}
+            parts.append(choices if self.maybe(0.5) else limits())
+        if self.maybe(0.2):
+            parts = [parts[0], {"allOf": parts[1:]}]
+        beside = limits() if self.maybe(0.3) else {}
+        rng.shuffle(parts)
         return {"allOf": parts, **beside}
 
     def alternatives(self, depth: int) -> dict[str, Any]:

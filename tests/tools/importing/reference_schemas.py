@@ -16,6 +16,7 @@ _SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "contains", "propertyNames")
 # Below these, a schema is one of another value, so that a list of fields is complete there.
 _INNER = ("properties", "patternProperties", "prefixItems", "items", "additionalProperties")
+_NULLS = ({"type": "null"}, {"enum": [None]}, {"const": None})
 
 
 class Reference:
@@ -132,7 +133,7 @@ class Reference:
         elif reference:  # what stands for a schema within itself
             return bool(self.target(reference).get(trait))
         for word in ("anyOf", "oneOf"):
-            others = [v for v in node.get(word, ()) if v != {"type": "null"}]
+            others = [v for v in node.get(word, ()) if v not in _NULLS]
             parts += others if len(others) == 1 else []
         return bool(node.get(trait)) or any(self.has_trait(p, trait, seen) for p in parts)
 

@@ -18,7 +18,9 @@ def is_null(node: Any) -> bool:
     """Whether a schema, as it is written, is that of null alone."""
     if not isinstance(node, Mapping) or not {"$ref", "allOf"}.isdisjoint(node):
         return False
-    return node.get("type") in ("null", ["null"]) or node.get("enum") == [None]
+    return node.get("type") in ("null", ["null"]) or node.get("enum", [node.get("const", ...)]) == [
+        None
+    ]
 
 
 def possible(group: Group) -> list[Part]:

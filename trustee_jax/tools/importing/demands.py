@@ -160,6 +160,8 @@ class Demands:
         inferred = None
         if self.properties or self.by_pattern or self.extra is not None:
             inferred = "object"
+        elif self.groups:  # which say it, each for itself
+            return None
         elif self.items is not None or self.prefix:
             inferred = "array"
         elif self.patterns or set(self.formats) & set(_TELLING_FORMATS):

@@ -9,7 +9,7 @@ the spelling of values in a request go without a word.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,8 @@ class SchemaReader:
         groups = [self._alternatives(group, types, depth) for group in found.groups]
         if types is None or "object" in types:
             beside += self._add_object(found, out, depth, closes=not any(groups))
+        elif found.conditions:
+            self.note(CONDITION)
         _add(out, [*beside, *groups])
         return out
 
@@ -255,7 +257,8 @@ class SchemaReader:
           closes: whether it takes no other fields than its own where nothing is said of others.
         """
         keys = Keys(field.name for field in fields)
-        known = {}
+        known = {}  # the fields of which the other demands speak
+        others = []
         properties: dict[str, Any] = out.get("properties", {})
         for field in fields:
             key, shared = keys.claim(field.name, field.place), ""
@@ -264,8 +267,10 @@ class SchemaReader:
                 self.note(RENAMED)
             else:
                 key = field.name  # made valid at last, wherever it stands
-            if field.place in ("", "body"):  # of which the conditions speak
+            if field.place in ("", "body"):
                 known[field.name] = key
+            else:
+                others.append(key)
             properties[key] = self.schema(field.part, depth, shared, field.description)
             if field.required:
                 out.setdefault("required", []).append(key)
@@ -275,7 +280,7 @@ class SchemaReader:
         beside = [condition for condition in conditions if condition is not None]
         if len(beside) < len(conditions):
             self.note(CONDITION)
-        extra = self._add_by_pattern(found, out, depth)
+        extra = self._add_by_pattern(found, out, depth, known, others)
         if isinstance(extra, Part):
             out["additionalProperties"] = self.schema(extra, depth) or True
         elif extra is not None:
@@ -286,12 +291,25 @@ class SchemaReader:
         return beside
 
     def _add_by_pattern(
-        self, found: Demands, out: dict[str, Any], depth: int
+        self,
+        found: Demands,
+        out: dict[str, Any],
+        depth: int,
+        known: Mapping[str, str],
+        others: Iterable[str],
     ) -> Part | bool | None:
-        """Adds patternProperties; returns what holds of the fields that nothing else speaks of."""
+        """Adds patternProperties; returns what holds of the fields that nothing else speaks of.
+
+        Args:
+          found: of the object.
+          out: is added to.
+          depth: of the fields.
+          known: name of a field -> its name here.
+          others: names that the patterns do not speak of.
+        """
         extra = found.extra
         for pattern, part in found.by_pattern.items():
-            if usable_pattern(pattern) == (pattern, "") and is_key_pattern(pattern):
+            if usable_pattern(pattern) == (pattern, "") and _tells(pattern, known, others):
                 schema = self.schema(part, depth) if part.node is not False else False
                 out.setdefault("patternProperties", {})[pattern] = schema
             else:
@@ -320,6 +338,14 @@ def _add(out: dict[str, Any], beside: Iterable[dict[str, Any]]) -> None:
             out.setdefault("allOf", []).append(schema)
         else:
             out |= words
+
+
+def _tells(pattern: str, known: Mapping[str, str], others: Iterable[str]) -> bool:
+    """Whether names can be held to a pattern, and it means the same fields by their names here."""
+    if not is_key_pattern(pattern):
+        return False
+    same = all(matches(pattern, name) == matches(pattern, key) for name, key in known.items())
+    return same and not any(matches(pattern, name) for name in others)
 
 
 def _other(found: Demands, name: str) -> Part:
