@@ -16,7 +16,6 @@ _SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "contains", "propertyNames")
 # Below these, a schema is one of another value, so that a list of fields is complete there.
 _INNER = ("properties", "patternProperties", "prefixItems", "items", "additionalProperties")
-_NULLS = ({"type": "null"}, {"enum": [None]}, {"const": None})
 
 
 class Reference:
@@ -133,7 +132,7 @@ class Reference:
         elif reference:  # what stands for a schema within itself
             return bool(self.target(reference).get(trait))
         for word in ("anyOf", "oneOf"):
-            others = [v for v in node.get(word, ()) if v not in _NULLS]
+            others = [v for v in node.get(word, ()) if not _is_null(v)]
             parts += others if len(others) == 1 else []
         return bool(node.get(trait)) or any(self.has_trait(p, trait, seen) for p in parts)
 
@@ -216,6 +215,11 @@ def with_python_patterns(schema: Any) -> Any:
         else with_python_patterns(value)
         for word, value in schema.items()
     }
+
+
+def _is_null(node: dict[str, Any]) -> bool:
+    values = node.get("enum", [node.get("const", ...)])
+    return node.get("type") == "null" or values == [None]
 
 
 def _python(pattern: str) -> str:
