@@ -181,3 +181,9 @@ def test_a_reference_that_is_no_text_is_one_more_mistake():
     parameters = {"type": "object", "properties": {"a": field}}
     (problem,) = function_problems({"name": "x", "description": "d", "parameters": parameters})
     assert problem.startswith("parameters.properties.a.additionalItems.$ref: False leads nowhere")
+
+
+def test_a_document_that_is_no_json_is_sent_to_the_import(tmp_path):
+    (tmp_path / "api.json").write_text("openapi: 3.0.3\npaths: {}\n")
+    with pytest.raises(ToolError, match="`trustee tools import` reads YAML"):
+        load_repository(str(tmp_path / "api.json"))

@@ -204,6 +204,8 @@ def _syntax(error: Exception, text: str) -> str:
             fix = "drop the comment, JSON has none"
         elif error.msg == "Extra data":
             fix = "put all tools into one list, or name a file of JSON lines .jsonl"
+        elif text.strip() and text.lstrip()[0] not in "[{":
+            fix = "`trustee tools import` reads YAML, and documents of other formats"
         elif not after:
             fix = "it ends too early, complete it" if before else "it is empty, write the tools"
     return f"not valid JSON: {error}; {fix}"

@@ -249,7 +249,8 @@ def _mesh(config: Config) -> Mesh:
         return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     except ValueError:
         sizes, count = dataclasses.asdict(config.mesh), jax.device_count()
-        fix = f"make the sizes multiply to {count}, the number of devices, or set one to -1"
+        fix = f"make the sizes multiply to {count}, the number of devices"
+        fix += "" if -1 in sizes.values() else ", or set one to -1"
         raise ConfigError("mesh", sizes, fix) from None
 
 

@@ -201,7 +201,8 @@ def _read_json(layout: Layout) -> dict[str, Any]:
         return json.loads(layout.config.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WorkdirError(
-            f"{layout.root} holds no run (no {layout.config.name}); name the workdir of a training"
+            f"{layout.root} holds no run (no {layout.config.name}); name the workdir of a training "
+            "that has completed its first step"
         ) from None
     except ValueError as error:
         raise WorkdirError(f"{layout.config} is not JSON ({error}); restore or delete it") from None
