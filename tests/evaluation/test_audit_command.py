@@ -72,7 +72,7 @@ def test_a_whole_audit_of_a_tiny_model(capsys, tmp_path):
     )
     assert main(arguments) == 0
     report = json.loads(output.read_text())
-    assert report["model"] == "random:qwen3"
+    assert report["model"] == "random:qwen3+calls"
     fault = report["modes"]["logprobs"]["faults"]["dropped_call"]
     assert fault["model"]["of"] == 1
     assert fault["with_vetoes"]["count"] == 1
