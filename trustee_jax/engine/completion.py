@@ -51,6 +51,7 @@ class _Bytes:
         return list(text.encode() if isinstance(text, str) else text)
 
 
+@functools.cache
 def byte_tokenizer() -> LLTokenizer:
     """A tokenizer whose tokens are the bytes, to make matchers of bytes with."""
     return LLTokenizer(llguidance.TokenizerWrapper(_Bytes()), slices=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Schemas that name an episode's records are used a few times each.
 _KEPT_SCHEMAS = 512
+# Such schemas have most of their names, values and patterns in common.
+_KEPT_PARTS = 4096
 # Tokens that are tried one by one when little room is left. Of more, those of a single byte are; of
 # more such, none but the shortest end is allowed.
 _MOST_TRIED = 12
@@ -31,6 +34,29 @@ _MOST_TRIED = 12
 
 def _grammar(schema: str) -> str:
     return LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
+
+
+def _check_patterns(root: Node) -> None:
+    for node in reachable(root):
+        if isinstance(node, Text) and node.patterns:
+            _check_text(node.patterns, node.least, node.most)
+        elif isinstance(node, Object):
+            for pattern in node.patterns:
+                _check_text((pattern,), 0, None)
+
+
+@functools.lru_cache(_KEPT_PARTS)
+def _check_text(patterns: tuple[str, ...], least: int, most: int | None) -> None:
+    """Refuses patterns whose shortest match here is none to llguidance."""
+    limits = {"minLength": least} | ({} if most is None else {"maxLength": most})
+    parts = [{"pattern": pattern} for pattern in patterns]
+    schema = {"type": "string", "allOf": parts, **limits}
+    shortest = string_automaton(patterns, least, most).rest("")
+    matcher = LLMatcher(byte_tokenizer(), _grammar(json.dumps(schema)))
+    matcher.consume_tokens(list(b'"' + quoted(shortest or "") + b'"'))
+    if not matcher.is_accepting():
+        named = " and ".join(map(repr, patterns))
+        raise RequestError(f"schema: pattern {named} is read in two ways; simplify it")
 
 
 @dataclasses.dataclass(eq=False)
@@ -56,7 +82,6 @@ class ConstraintCompiler:
         """
         self.vocab_size = vocab_size
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocab_size)
-        self._byte_tokenizer = byte_tokenizer()
         self.token_bytes = [self._tokenizer.decode_bytes([i]) for i in range(vocab_size)]
         self.lengths = np.array([len(text) for text in self.token_bytes])
         self.quote = self._bitmask(lambda text: text == b'"')
@@ -66,6 +91,7 @@ class ConstraintCompiler:
         self._texts = {text: i for i, text in enumerate(self.token_bytes) if not special(i)}
         self._longest = max(map(len, self._texts))
         self.most_opened = max(t.count(b"[") + t.count(b"{") for t in self._texts)
+        self._most_tokens = functools.lru_cache(_KEPT_PARTS)(self._count_most_tokens)
         self._compiled: dict[str, _Compiled] = {}
 
     def _bitmask(self, accept: Any) -> np.ndarray:
@@ -109,7 +135,7 @@ class ConstraintCompiler:
         try:
             matcher, of_bytes = (
                 LLMatcher(tokenizer, _grammar(text))
-                for tokenizer in (self._tokenizer, self._byte_tokenizer)
+                for tokenizer in (self._tokenizer, byte_tokenizer())
             )
         except ValueError as error:
             fix = "it must be JSON, nested less than a hundred deep"
@@ -120,7 +146,7 @@ class ConstraintCompiler:
         try:
             root = schema_node(schema)
             lengths = Lengths(root, self._most_tokens)
-            self._check_patterns(root)
+            _check_patterns(root)
         except RequestError:
             raise
         except RecursionError:
@@ -129,23 +155,6 @@ class ConstraintCompiler:
             # llguidance passes over what it has no use for, whatever it is.
             raise RequestError(f"schema: {error}; write it as JSON Schema defines it") from None
         return _Compiled(matcher, of_bytes, root, lengths)
-
-    def _check_patterns(self, root: Node) -> None:
-        """Refuses patterns whose shortest match here is none to llguidance."""
-        for node in reachable(root):
-            texts = [node] if isinstance(node, Text) and node.patterns else []
-            if isinstance(node, Object):
-                texts = [Text((pattern,)) for pattern in node.patterns]
-            for text in texts:
-                patterns = [{"pattern": pattern} for pattern in text.patterns]
-                most = {} if text.most is None else {"maxLength": text.most}
-                schema = {"type": "string", "allOf": patterns, "minLength": text.least, **most}
-                shortest = string_automaton(text.patterns, text.least, text.most).rest("")
-                matcher = LLMatcher(self._byte_tokenizer, _grammar(json.dumps(schema)))
-                matcher.consume_tokens(list(b'"' + quoted(shortest or "") + b'"'))
-                if not matcher.is_accepting():
-                    named = " and ".join(map(repr, text.patterns))
-                    raise RequestError(f"schema: pattern {named} is read in two ways; simplify it")
 
     def _prove(self, compiled: _Compiled) -> None:
         if not compiled.proven:
@@ -156,7 +165,7 @@ class ConstraintCompiler:
                 raise RequestError("schema: no shortest answer to it is known; simplify it")
             compiled.proven = True
 
-    def _most_tokens(self, text: bytes) -> int:
+    def _count_most_tokens(self, text: bytes) -> int:
         """Tokens of whichever end of a text takes most, and of its usual spelling."""
         return max(*self._counts(text)[:-1], len(self._tokenizer.tokenize_bytes(text)))
 
