@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pathlib
 import resource
@@ -88,18 +89,24 @@ def test_a_record_cannot_say_another_step(tmp_path: pathlib.Path) -> None:
     assert list(read_episodes(tmp_path / "episodes.jsonl")) == [{"step": 2, "reward": 1.0}]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """The system writes what fits into 4096 bytes of a file, and refuses the rest."""
+    """The system writes what fits into 4096 bytes of a file, and refuses the rest.
+
+    It says so of every file of the process, pytest's own output among them: no fixture, which
+    would still hold while pytest writes the test's result.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_of_a_line_without_room_nothing_stays(tmp_path: pathlib.Path, small_files: None) -> None:
+def test_of_a_line_without_room_nothing_stays(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "episodes.jsonl"
-    with EpisodeLog(path) as log:
+    with EpisodeLog(path) as log, small_files():
         log.append(1, {"text": "x" * 4000})
         whole = path.read_bytes()
         for _ in range(2):
