@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -38,3 +40,18 @@ class ConfigError(InputError):
     def __str__(self) -> str:
         """One line: the field, its value and the remedy."""
         return f"{self.field} = {self.value!r}: {self.fix}."
+
+
+@contextlib.contextmanager
+def raises_recursion_error() -> Iterator[None]:
+    """A block in which `jsonschema` looks at what may be nested deeply.
+
+    It looks things up by `rpds`. Where Python's recursion ends within a comparison, that panics
+    with what is no `Exception`: here it is the RecursionError again.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RecursionError(str(error)) from None

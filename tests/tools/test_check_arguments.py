@@ -1,5 +1,7 @@
 """Arguments of calls: right ones pass, wrong ones get the message of a real API."""
 
+from typing import Any
+
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -261,3 +263,28 @@ def test_many_items_are_compared_in_no_time():
     for one, other in (({"a": 1, "b": 2}, {"b": 2, "a": 1.0}), (1, 1.0), ([1], [1.0])):
         assert check_arguments(tool, {"l": [one, other]}) == ["parameter 'l' must not repeat items"]
     assert check_arguments(tool, {"l": [1, True, "1", [1], None, 0, False]}) == []
+
+
+def problems_below(frames: int, tool: Tool, arguments: dict[str, Any]) -> list[str]:
+    if frames:
+        return problems_below(frames - 1, tool, arguments)
+    return check_arguments(tool, arguments)
+
+
+def test_nesting_to_where_the_recursion_ends_is_a_problem_like_others() -> None:
+    """At some depths it ends in a comparison of rpds, which panics."""
+    node = {"if": {"type": "object"}, "then": {"properties": {"c": {"$ref": "#/$defs/n"}}}}
+    parameters = {
+        "type": "object",
+        "properties": {"p": {"$ref": "#/$defs/n"}},
+        "$defs": {"n": node},
+    }
+    tool = Tool("nest", "Nests.", parameters)
+    seen = set()
+    value: Any = None
+    for depth in range(240):
+        value = {"c": value}
+        if depth > 100 and depth % 5 == 0:
+            for frames in range(10):
+                seen.update(problems_below(frames, tool, {"p": value}) or ["fine"])
+    assert seen == {"fine", "arguments hold a number out of range, or are nested too deeply"}

@@ -17,7 +17,7 @@ def test_a_signal_asks_to_stop_and_stays(
     before = signal.getsignal(number)
     with Stopper() as stop:
         assert not stop()
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert stop()
         assert stop()
     assert signal.getsignal(number) is before
@@ -26,10 +26,10 @@ def test_a_signal_asks_to_stop_and_stays(
 
 def test_the_second_ctrl_c_interrupts() -> None:
     with Stopper() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop()
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 _WORKER = textwrap.dedent(

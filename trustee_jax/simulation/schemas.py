@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 
+from trustee_jax.errors import raises_recursion_error
 from trustee_jax.simulation.prompts import CRITERIA
 
 Schema = dict[str, Any]
@@ -146,8 +147,12 @@ def verdict_schema(criteria: int, text_limit: int) -> Schema:
 
 
 def matches(value: Any, schema: Schema) -> bool:
-    """Whether a decoded answer fits its schema."""
-    return _Validator(schema).is_valid(value)
+    """Whether a decoded answer fits its schema; what is nested too deeply to tell does not."""
+    try:
+        with raises_recursion_error():
+            return bool(_Validator(schema).is_valid(value))
+    except RecursionError:
+        return False
 
 
 def _task(call: Schema, calls: int, text_limit: int) -> Schema:

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
+from trustee_jax.errors import raises_recursion_error
 from trustee_jax.tools.patterns import MATCHED_TEXT, is_fast, matches
 from trustee_jax.tools.schema import resolver_of
 from trustee_jax.tools.tool import Tool
@@ -74,8 +75,9 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
         json.dumps(arguments, allow_nan=False)  # Python's parser lets through what JSON forbids
         if any(len(name) > MATCHED_TEXT for name in _names(arguments)):
             return [f"arguments hold a name of more than {MATCHED_TEXT:,} characters"]
-        errors = list(validator.iter_errors(arguments))
-        paths = list(unknown.of(tool.parameters, arguments))
+        with raises_recursion_error():
+            errors = list(validator.iter_errors(arguments))
+            paths = list(unknown.of(tool.parameters, arguments))
     except (ValueError, OverflowError, RecursionError):
         return ["arguments hold a number out of range, or are nested too deeply"]
     finally:

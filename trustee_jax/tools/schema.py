@@ -10,6 +10,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from trustee_jax.errors import raises_recursion_error
 from trustee_jax.tools.patterns import is_key_pattern, is_pattern
 from trustee_jax.tools.remedies import (
     MENDS,
@@ -112,7 +113,8 @@ def _parameter_problems(schema: Any) -> list[str]:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         return [f"parameters: {not_an_object(schema)}"]
     try:
-        return _schema_problems(schema)
+        with raises_recursion_error():
+            return _schema_problems(schema)
     except RecursionError:
         return ["parameters: nested too deeply; simplify them"]
 
