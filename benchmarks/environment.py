@@ -27,25 +27,25 @@ from absl import flags
 from ml_collections import config_flags
 
 from trustee_jax import streams
+from trustee_jax.build import build_simulator
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine import Completion, Request
-from trustee_jax.simulation import (
+from trustee_jax.environment import (
     INVALID_CAUSES,
     REJECTIONS,
     Episode,
-    Failure,
     RecentTasks,
     Task,
     generate_task,
     run,
     run_episode,
 )
-from trustee_jax.simulation.transcript import is_error
+from trustee_jax.simulator import Failure
+from trustee_jax.simulator.transcript import is_error
 from trustee_jax.streams import Purpose
-from trustee_jax.tools import load_repository
-from trustee_jax.training.build import build_simulator
+from trustee_jax.toolsets import load_repository
 
 
 class ExpectedPolicy:

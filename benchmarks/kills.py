@@ -89,7 +89,7 @@ class Command:
     """`trustee train` with a config, in processes of its own, with a cache of compiled programs."""
 
     def __init__(self, root: pathlib.Path, options: Sequence[str]) -> None:
-        start = "import sys; from trustee_jax.cli import main; sys.exit(main())"
+        start = "import sys; from trustee_jax.commands.main import main; sys.exit(main())"
         config = f"--config={ROOT / 'configs' / 'debug.py'}"
         self._words = [sys.executable, "-c", start, "train", config, *options]
         self._environment = {

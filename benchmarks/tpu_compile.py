@@ -43,15 +43,15 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from trustee_jax import learner
+from trustee_jax import rl
+from trustee_jax.build import abstract_frozen, abstract_policy
 from trustee_jax.config import Config, parse
 from trustee_jax.engine.programs import Programs as EnginePrograms
 from trustee_jax.engine.programs import Rows
-from trustee_jax.learner.programs import Programs as LearnerPrograms
-from trustee_jax.learner.programs import divide
 from trustee_jax.models import MeshRules, ModelConfig, Transformer, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
-from trustee_jax.training.build import abstract_frozen, abstract_policy
+from trustee_jax.rl.programs import Programs as LearnerPrograms
+from trustee_jax.rl.programs import divide
 from trustee_jax.weights import open_checkpoint
 
 GIB = 2**30
@@ -186,7 +186,7 @@ class Plan:
         self.rows = programs.rows
         self.resident["trained parameters"] = chip_bytes(state.params)
         self.resident["optimizer"] = chip_bytes(state.optimizer)
-        rows = learner.PackedBatch.empty(programs.rows, config.row_length)
+        rows = rl.PackedBatch.empty(programs.rows, config.row_length)
         batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(
                 (1, *x.shape), x.dtype, sharding=programs.batch_sharding(1)

@@ -4,7 +4,7 @@ import runpy
 import pytest
 from absl import flags
 
-from trustee_jax import cli
+from trustee_jax.commands import main as cli
 from trustee_jax.config import REFERENCE, Config, default, flatten, override, parse, reference
 from trustee_jax.curriculum import PROBED
 from trustee_jax.errors import ConfigError

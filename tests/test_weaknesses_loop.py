@@ -11,8 +11,8 @@ import pytest
 
 from trustee_jax.config import default, parse, reference
 from trustee_jax.curriculum import Curriculum, CurriculumConfig, Outcome
-from trustee_jax.simulation import CRITERIA
-from trustee_jax.simulation.verdict import reward_of
+from trustee_jax.environment.verdict import reward_of
+from trustee_jax.simulator import CRITERIA
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 NEEDED = {0: 1, 1: 3, 2: 5}  # assistant turns, by level: one or two, several, many

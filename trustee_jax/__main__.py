@@ -2,7 +2,7 @@
 
 import sys
 
-from trustee_jax.cli import main
+from trustee_jax.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main(program="python -m trustee_jax"))

@@ -19,10 +19,10 @@ from ml_collections import config_dict
 
 from trustee_jax.curriculum import CurriculumConfig
 from trustee_jax.engine.config import EngineConfig
+from trustee_jax.environment.config import SimulationConfig
 from trustee_jax.errors import ConfigError
-from trustee_jax.learner.config import LearnerConfig
 from trustee_jax.models.layers import PROJECTIONS
-from trustee_jax.simulation.config import SimulationConfig
+from trustee_jax.rl.config import LearnerConfig
 from trustee_jax.training.config import TrainingConfig
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}

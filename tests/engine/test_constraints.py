@@ -10,7 +10,7 @@ import pytest
 from trustee_jax.engine import Engine, EngineConfig, Request, RequestError, Sampling
 from trustee_jax.engine.constraints import ConstraintCompiler
 from trustee_jax.models import Transformer
-from trustee_jax.simulation import schemas
+from trustee_jax.simulator import schemas
 from trustee_jax.weights import open_checkpoint
 
 CONFIG = EngineConfig(

@@ -12,16 +12,16 @@ import synthetic_run
 from absl import flags
 from rich.console import Console
 
+from trustee_jax.commands.report import REPORT
 from trustee_jax.curriculum import Aspects
+from trustee_jax.environment import Change, Episode, Part, Task, Verdict, Veto
 from trustee_jax.report import accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
-from trustee_jax.report.command import REPORT
 from trustee_jax.report.episodes import normalise
 from trustee_jax.report.run import ReportError, open_run
 from trustee_jax.report.write import write_report
-from trustee_jax.simulation import Change, Episode, Part, Task, Verdict, Veto
-from trustee_jax.simulation.transcript import transcript
-from trustee_jax.tools import Tool
+from trustee_jax.simulator.transcript import transcript
+from trustee_jax.toolsets import Tool
 
 
 def unpack(text: str) -> Any:

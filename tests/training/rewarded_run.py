@@ -19,7 +19,8 @@ import time
 
 import numpy as np
 
-from trustee_jax.simulation import CRITERIA, Part, Verdict
+from trustee_jax.environment import Part, Verdict
+from trustee_jax.simulator import CRITERIA
 from trustee_jax.training import collect, loop
 
 
@@ -70,7 +71,7 @@ class Rewarded:
 
 
 if __name__ == "__main__":
-    from trustee_jax.cli import main
+    from trustee_jax.commands.main import main
 
     Rewarded(pathlib.Path(sys.argv[1]), sys.argv[2]).install()
     sys.exit(main(sys.argv[3:]))

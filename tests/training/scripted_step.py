@@ -10,10 +10,11 @@ import numpy as np
 
 from trustee_jax.config import default, override, parse
 from trustee_jax.engine.engine import EngineStats
-from trustee_jax.learner import TrainState
-from trustee_jax.simulation import Episode, Failure, Task, Verdict
-from trustee_jax.simulation.verdict import Part
-from trustee_jax.tools import ToolRepository, load_repository
+from trustee_jax.environment import Episode, Task, Verdict
+from trustee_jax.environment.verdict import Part
+from trustee_jax.rl import TrainState
+from trustee_jax.simulator import Failure
+from trustee_jax.toolsets import ToolRepository, load_repository
 from trustee_jax.training import collect, loop
 from trustee_jax.training.progress import Progress
 

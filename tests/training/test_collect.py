@@ -6,7 +6,7 @@ import pytest
 from scripted_step import Script, different
 
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.simulation import RecentTasks, Stopped
+from trustee_jax.environment import RecentTasks, Stopped
 from trustee_jax.training import collect
 
 MIXED = (1.0, 0.0, -1.0, 1.0)

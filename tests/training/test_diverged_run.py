@@ -10,9 +10,9 @@ import orbax.checkpoint as ocp
 import pytest
 import rewarded_run
 
-from trustee_jax import cli
-from trustee_jax.learner import Learner
-from trustee_jax.training import build as building
+from trustee_jax import build as building
+from trustee_jax.commands import main as cli
+from trustee_jax.rl import Learner
 from trustee_jax.training import loop
 
 pytestmark = pytest.mark.slow

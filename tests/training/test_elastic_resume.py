@@ -14,7 +14,7 @@ import rewarded_run
 from scripted_step import Script
 
 from trustee_jax.chat import Sequence
-from trustee_jax.learner import Learner, LearnerConfig, Sample, pack
+from trustee_jax.rl import Learner, LearnerConfig, Sample, pack
 from trustee_jax.training.checkpoint import Checkpointer
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -23,12 +23,13 @@ import rewarded_run
 from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from trustee_jax import cli
+from trustee_jax import build as building
+from trustee_jax.commands import main as cli
 from trustee_jax.config import Config
 from trustee_jax.engine import Request
-from trustee_jax.simulation import CRITERIA, INVALID_CAUSES
-from trustee_jax.tools import load_repository
-from trustee_jax.training import build as building
+from trustee_jax.environment import INVALID_CAUSES
+from trustee_jax.simulator import CRITERIA
+from trustee_jax.toolsets import load_repository
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.progress import Progress

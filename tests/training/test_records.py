@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trustee_jax.training.jsonl import LogError
+from trustee_jax.jsonl import LogError
 from trustee_jax.training.records import EpisodeLog, read_episodes
 
 

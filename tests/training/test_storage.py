@@ -8,12 +8,12 @@ import pathlib
 import pytest
 from scripted_step import Script
 
-from trustee_jax.simulation import Stopped
+from trustee_jax.environment import Stopped
+from trustee_jax.storage import StorageError, storage_errors
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import RestoreError
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.records import EpisodeLog
-from trustee_jax.training.storage import StorageError, storage_errors
 from trustee_jax.training.workdir import Workdir
 
 TENSORSTORE = ValueError(

@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 from scripted_step import Script
 
-from trustee_jax.simulation import INVALID_CAUSES, REJECTIONS, Counts, End
-from trustee_jax.simulation.simulator import Problem
+from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End
+from trustee_jax.simulator.simulator import Problem
 from trustee_jax.training.summary import describe, episode_scalars
 
 

@@ -10,8 +10,9 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trustee_jax import jsonl
 from trustee_jax.errors import InputError
-from trustee_jax.training import jsonl, records
+from trustee_jax.training import records
 from trustee_jax.training.workdir import Layout
 
 

@@ -20,7 +20,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from trustee_jax.errors import InputError, NonFiniteError
-from trustee_jax.learner import all_finite
+from trustee_jax.rl import all_finite
 
 _HOST = "host"
 _METRIC = "score"

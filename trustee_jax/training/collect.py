@@ -11,23 +11,17 @@ from typing import TypeVar
 import numpy as np
 
 from trustee_jax import streams
+from trustee_jax.build import System
 from trustee_jax.config import Config
 from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
+from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
+from trustee_jax.environment import run as drive
 from trustee_jax.errors import ConfigError
-from trustee_jax.learner import Fate, group_fate
-from trustee_jax.simulation import (
-    Episode,
-    Failure,
-    RecentTasks,
-    Task,
-    generate_task,
-    run_episode,
-)
-from trustee_jax.simulation import run as drive
+from trustee_jax.rl import Fate, group_fate
+from trustee_jax.simulator import Failure
 from trustee_jax.streams import Purpose
-from trustee_jax.tools import ToolRepository
-from trustee_jax.training.build import System
+from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training.progress import Progress
 
 T = TypeVar("T")

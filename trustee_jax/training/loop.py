@@ -12,21 +12,21 @@ from typing import Any
 
 import jax
 
+from trustee_jax.build import System, build
 from trustee_jax.config import Config, flatten
 from trustee_jax.curriculum import Curriculum
+from trustee_jax.environment import Episode, RecentTasks, Stopped
 from trustee_jax.errors import NonFiniteError
-from trustee_jax.learner import Sample, group_advantages, pack
-from trustee_jax.simulation import Episode, RecentTasks, Stopped
-from trustee_jax.tools import ToolRepository, load_repository
+from trustee_jax.rl import Sample, group_advantages, pack
+from trustee_jax.storage import storage_errors
+from trustee_jax.toolsets import ToolRepository, load_repository
 from trustee_jax.training import summary
-from trustee_jax.training.build import System, build
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.collect import Collection, Collector, Group
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.progress import Progress
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.stopping import Stopper
-from trustee_jax.training.storage import storage_errors
 from trustee_jax.training.workdir import Workdir
 
 Scalars = dict[str, float]

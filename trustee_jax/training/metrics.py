@@ -15,7 +15,7 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
-from trustee_jax.training.jsonl import JsonLines
+from trustee_jax.jsonl import JsonLines
 
 
 class _EventFile:

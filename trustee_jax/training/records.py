@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from trustee_jax.training import jsonl
+from trustee_jax import jsonl
 
 
 class EpisodeLog:

@@ -7,10 +7,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
-from trustee_jax.learner import Fate
-from trustee_jax.simulation import CRITERIA, INVALID_CAUSES, REJECTIONS, Counts, End, Episode
-from trustee_jax.simulation.simulator import Problem
-from trustee_jax.simulation.transcript import transcript
+from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode
+from trustee_jax.rl import Fate
+from trustee_jax.simulator import CRITERIA
+from trustee_jax.simulator.simulator import Problem
+from trustee_jax.simulator.transcript import transcript
 from trustee_jax.training.collect import Collection
 
 TASK_CAUSES = tuple(

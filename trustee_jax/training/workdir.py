@@ -13,7 +13,7 @@ from typing import Any, Self
 from trustee_jax.config import Config, flatten, parse
 from trustee_jax.errors import InputError
 from trustee_jax.paths import user_path
-from trustee_jax.training.storage import write_text
+from trustee_jax.storage import write_text
 
 # Options that a resumed run may change. The first say how far and how safely it runs: it goes on
 # bit for bit. The others say on how many devices, and how much at once, so that it can go on with

@@ -1,0 +1,78 @@
+import dataclasses
+import pathlib
+
+import pytest
+
+from trustee_jax.chat import ChatFormat
+from trustee_jax.curriculum import Aspects
+from trustee_jax.environment import SimulationConfig, Task
+from trustee_jax.simulator import Simulator
+from trustee_jax.toolsets import Tool
+from trustee_jax.weights import open_checkpoint
+
+
+@pytest.fixture(scope="session")
+def chat_format() -> ChatFormat:
+    return ChatFormat(open_checkpoint("random:qwen2").tokenizer())
+
+
+@pytest.fixture(scope="session")
+def thinking_format() -> ChatFormat:
+    """Of a model that thinks, with Qwen3's way of dropping old thoughts."""
+    tokenizer = open_checkpoint("random:qwen3").tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    template = pathlib.Path(__file__).parents[1] / "chat" / "templates" / "qwen3_like.jinja"
+    tokenizer.chat_template = template.read_text()
+    return ChatFormat(tokenizer)
+
+
+@pytest.fixture
+def make_simulator(chat_format):
+    def make(max_length: int = 30_000, **options) -> Simulator:
+        return Simulator(chat_format, SimulationConfig(**options), max_length)
+
+    return make
+
+
+def tool(name: str, **parameters: dict) -> Tool:
+    schema = {"type": "object", "properties": parameters, "required": list(parameters)}
+    return Tool(name, f"Does {name}.", schema, "travel")
+
+
+@pytest.fixture
+def tools() -> tuple[Tool, ...]:
+    city = {"type": "string", "description": "City."}
+    return (tool("find_hotels", city=city), tool("book", hotel=city, nights={"type": "integer"}))
+
+
+@pytest.fixture
+def aspects() -> Aspects:
+    return Aspects(
+        difficulty=100.0,
+        tools=2,
+        calls=2,
+        persona=1,
+        ambiguity=1,
+        turns=2,
+        criteria=5,
+        system_prompt=0,
+        user_turns=3,
+        assistant_turns=6,
+        tool_turns=3,
+    )
+
+
+@pytest.fixture
+def make_task(tools, aspects):
+    def make(world=None, **changes) -> Task:
+        return Task(
+            tools=tools,
+            aspects=dataclasses.replace(aspects, **changes),
+            persona="Ada, a baker.",
+            intent="Two nights in Lyon at the cheapest hotel.",
+            expected_calls=("find_hotels", "book"),
+            query="I need a place to sleep.",
+            world=world,
+        )
+
+    return make

@@ -1,0 +1,145 @@
+"""An argument in other words is not called wrong; another number, name or code is."""
+
+import dataclasses
+import json
+
+import pytest
+
+from trustee_jax.environment.judges.contradictions import contradicts
+from trustee_jax.environment.judges.rules import find_vetoes
+from trustee_jax.environment.solvability import plain_words
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ("4", 4),
+        ("4", 4.0),
+        ("12.50", 12.5),
+        ("-5", -5),
+        ("20", "20"),
+        # In another unit, or the other half of the day.
+        ("2", 120),
+        ("1", 7),
+        ("2", 14),
+        ("15", 0.15),
+        ("1.2", 1_200_000),
+        ("50", 5000),
+        ("7", 19),
+        ("7", "19"),
+        ("0", 5),
+        ("7:30", "19:30"),
+        ("2026-06-03T09:00", "2026-06-03T14:00"),
+        ("7:30 pm", "19:30"),
+        ("730", "19:30"),
+        ("50%", "0.5"),
+        ("1/2", "0.5"),
+        ("1\u00bd", "1.5"),
+        ("-20%", -20),
+        # Dates and telephone numbers.
+        ("tomorrow", "2026-11-25"),
+        ("18 April 2026", "2026-04-18"),
+        ("2026-04-18", "18/04/26"),
+        ("05/12/2026", "12/05/2026"),
+        ("12/05/2026", "20260512"),
+        ("2026-5-2", "2026-05-02"),
+        ("26", 2026),
+        ("07911 123456", "+447911123456"),
+        ("555-0123", "+1 555 0123"),
+        # Names.
+        ("Bergen", "Bergen, Norway"),
+        ("Munich", "M\u00fcnchen"),
+        ("Los Angeles", "LAX"),
+        ("Apple", "AAPL"),
+        ("euros", "EUR"),
+        ("Living Room", "Lounge"),
+        ("Room 12", "ROOM  12"),
+        ("\u0661\u0662", "\u0661\u0662"),
+        ("", "r-31"),
+        ("", 4),
+        ("Lyon", None),
+        ("5", ["6"]),
+        ("5", {"a": 6}),
+        ("1", True),
+        ("4", ""),
+        ("5", float("inf")),
+        ("5", float("nan")),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_the_same_in_other_words(expected, given):
+    assert not contradicts(expected, given, set())
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ("4", 5),
+        ("4", "7"),
+        ("250", 520),
+        ("250", 520.0),
+        ("20.5", 21.5),
+        ("2026-04-18", "2026-04-26"),
+        ("2026-04-18", "2027-04-18"),
+        ("18 April", "19 april"),
+        ("7 pm", "8 pm"),
+        ("BK-2041", "bk-2042"),
+        ("Room 12", "room 13"),
+        ("555-0123", "555-0124"),
+        ("58213", "58231"),
+        ("1" + "9" * 5000, "2" + "9" * 5000),
+    ],
+)
+def test_another_value(expected, given):
+    assert contradicts(expected, given, {"other", "words"})
+    # Had it been said before, plans might have changed.
+    assert not contradicts(expected, given, set(plain_words(str(given))))
+
+
+def booking(call_id: str, nights: int, answer: str = '{"ok":true}') -> list[dict]:
+    arguments = json.dumps({"hotel": "Ibis", "nights": nights})
+    call = {"id": call_id, "function": {"name": "book", "arguments": arguments}}
+    return [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call_id, "name": "book", "content": answer},
+    ]
+
+
+ONE, ALL = {"calls_correct"}, {"calls_correct", "intent_met"}
+
+
+@pytest.mark.parametrize(
+    ("calls", "vetoed"),
+    [
+        (booking("a", 2), set()),
+        (booking("a", 7), ALL),
+        (booking("a", 7) + booking("b", 2), set()),  # mended
+        (booking("a", 7) + booking("b", 2, '{"error":"full"}'), ALL),
+        (booking("a", 9, '{"error":"only 7 nights"}') + booking("b", 7), set()),
+        # What a tool repeats of a call was not said by anybody.
+        (booking("a", 7, '{"nights":7}') + booking("b", 7, '{"nights":7}'), ALL),
+        (booking("a", 7, '{"error":false,"nights":7}'), ALL),
+    ],
+)
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_call_with_another_value_is_vetoed(make_task, calls, vetoed, searched):
+    """Of one call all that was wanted is wrong; beside a right one, only that call."""
+    expected, values = ("book",), ({"hotel": "", "nights": "2"},)
+    messages = [{"role": "user", "content": "A room in Lyon, please."}]
+    if searched:
+        expected, values = ("find_hotels", *expected), ({"city": "Lyon"}, *values)
+        call = {"id": "s", "function": {"name": "find_hotels", "arguments": '{"city":"Lyon"}'}}
+        messages += [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "s", "name": "find_hotels", "content": '{"ok":true}'},
+        ]
+        vetoed = vetoed & ONE
+    task = dataclasses.replace(make_task(), expected_calls=expected, expected_values=values)
+    messages += calls
+
+    def found(**options) -> set[str]:
+        vetoes = find_vetoes(task, messages, **options)
+        return {veto.criterion for veto in vetoes if veto.check == "wrong_value"}
+
+    assert found() == vetoed
+    assert found(expected_calls=False) == set()

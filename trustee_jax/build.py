@@ -1,0 +1,268 @@
+"""From a config to the objects of a run: models on their mesh, engines, learner, simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from trustee_jax import streams
+from trustee_jax.chat import ChatFormat
+from trustee_jax.config import Config, ModelOptions
+from trustee_jax.engine import Engine, Role
+from trustee_jax.errors import ConfigError
+from trustee_jax.models import (
+    LoRAConfig,
+    LoRAParam,
+    MeshRules,
+    ModelConfig,
+    Transformer,
+    make_mesh,
+    param_shardings,
+)
+from trustee_jax.models.sharding import LEARNER_RULES
+from trustee_jax.rl import Learner
+from trustee_jax.simulator import Simulator
+from trustee_jax.simulator.prompts import SimulatorRole
+from trustee_jax.streams import Purpose
+from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
+
+
+def lora_config(options: ModelOptions) -> LoRAConfig | None:
+    """The adapters that the options ask for; None for full fine-tuning."""
+    if not options.lora_rank:
+        return None
+    return LoRAConfig(options.lora_rank, options.lora_alpha, options.lora_targets)
+
+
+def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
+    """The policy as the learner holds it, with shapes instead of arrays.
+
+    Base parameters that are trained in full are float32: small updates must not be rounded away.
+    """
+    lora = lora_config(options)
+    return Transformer(
+        config,
+        rngs=None,
+        dtype=options.dtype,
+        param_dtype=options.dtype if lora else "float32",
+        scan_layers=options.scan_layers,
+        remat=options.remat,
+        lora=lora,
+    )
+
+
+def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
+    """A model that only generates, with shapes instead of arrays."""
+    return Transformer(config, rngs=None, dtype=options.dtype, scan_layers=options.scan_layers)
+
+
+def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:
+    """Fills in the checkpoint's parameters, and fresh LoRA factors where the model has them."""
+    rules = MeshRules.create(mesh, LEARNER_RULES)
+    graphdef, *states = nnx.split(abstract, LoRAParam, ...)
+    lora, base = states
+    dtype = abstract.embed.embedding.get_value().dtype
+    base = load_params(checkpoint, base, param_shardings(base, rules), dtype)
+    if jax.tree.leaves(lora):
+        lora = _init_lora(lora, rules, seed)
+    return nnx.merge(graphdef, lora, base)
+
+
+def _init_lora(lora: nnx.State, rules: MeshRules, seed: int) -> nnx.State:
+    """A from N(0, 1/in), B zero (arXiv 2106.09685, section 4.1), the same on every mesh."""
+    shardings = dict(nnx.to_flat_state(param_shardings(lora, rules)))
+    drawn = {}
+    for i, (path, variable) in enumerate(nnx.to_flat_state(lora)):
+        shape = variable.get_value().shape
+        if path[-1] == "lora_a":
+            # On the host: hundreds of small random programs would take longer to compile.
+            factor = streams.generator(Purpose.ADAPTER, seed, i).standard_normal(shape, np.float32)
+            factor *= shape[-2] ** -0.5
+        else:
+            factor = np.zeros(shape, np.float32)
+        drawn[path] = variable.replace(jax.device_put(factor, shardings[path].get_value()))
+    return nnx.from_flat_state(drawn)
+
+
+@dataclasses.dataclass(eq=False)
+class System:
+    """Everything that computes in a run.
+
+    Attributes:
+      learner: Holds what is trained.
+      engines: By role; one engine serves both where the simulator is the policy's base.
+      simulator: The frozen model's roles.
+      policy_format: Chat format of the policy.
+      engine_dtype: Of trained parameters where they generate.
+    """
+
+    learner: Learner
+    engines: Mapping[Role, Engine]
+    simulator: Simulator
+    policy_format: ChatFormat
+    engine_dtype: jnp.dtype
+
+    def forget(self) -> None:
+        """Gives all engines empty caches: what follows does not depend on what was before."""
+        for engine in {id(engine): engine for engine in self.engines.values()}.values():
+            engine.reset()
+
+    def refresh_policy(self) -> None:
+        """Gives the policy's engine the trained parameters, and all engines empty caches."""
+        # A copy, because the next update donates the learner's arrays.
+        params = jax.tree.map(
+            lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
+        )
+        self.engines["policy"].update(params)
+        self.forget()
+
+
+def build(config: Config) -> System:
+    """Loads the models and creates engines, simulator and learner.
+
+    Raises:
+      ConfigError: Options do not fit each other, the models or the devices.
+      CheckpointError: A checkpoint cannot be read.
+    """
+    options = config.model
+    mesh = _mesh(config)
+    checkpoint = open_checkpoint(options.source)
+    _check_max_length(config, checkpoint.config, "model.source")
+    shared = options.simulator is None and options.lora_rank > 0
+    simulator_checkpoint = checkpoint
+    if options.simulator not in (None, options.source):
+        simulator_checkpoint = open_checkpoint(options.simulator)
+        _check_max_length(config, simulator_checkpoint.config, "model.simulator")
+    tokenizer = checkpoint.tokenizer()
+    policy_format = ChatFormat(tokenizer)
+    # Options and prompts are checked before the first weight is read.
+    if simulator_checkpoint is checkpoint:
+        simulator_tokenizer, simulator_format = tokenizer, policy_format
+    else:
+        simulator_tokenizer = simulator_checkpoint.tokenizer()
+        simulator_format = ChatFormat(simulator_tokenizer)
+    simulator = _simulator(config, simulator_format)
+
+    policy = load(checkpoint, abstract_policy(checkpoint.config, options), mesh, config.seed)
+    frozen = None
+    if not shared:
+        abstract = abstract_frozen(simulator_checkpoint.config, options)
+        frozen = load(simulator_checkpoint, abstract, mesh, config.seed)
+    reference = None
+    if not options.lora_rank and config.learner.kl_coef:
+        initial = frozen
+        if simulator_checkpoint is not checkpoint or initial is None:
+            abstract = abstract_frozen(checkpoint.config, options)
+            initial = load(checkpoint, abstract, mesh, config.seed)
+        _, reference = nnx.split(initial)
+
+    learner = Learner(
+        policy,
+        mesh,
+        config.learner,
+        temperature=config.simulation.policy.sampling.temperature,
+        reference=reference,
+    )
+    generator, engine_dtype = policy, jnp.dtype(jnp.float32)
+    if not options.lora_rank:
+        # The engine's own copy, in the dtype of the computation.
+        engine_dtype = jnp.dtype(options.dtype)
+        generator = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
+    policy_engine = Engine(generator, mesh, config.engine, tokenizer, config.seed)
+    engines: dict[Role, Engine] = {"policy": policy_engine, "simulator": policy_engine}
+    if frozen is not None:
+        engines["simulator"] = Engine(frozen, mesh, config.engine, simulator_tokenizer, config.seed)
+    return System(learner, engines, simulator, policy_format, engine_dtype)
+
+
+def build_simulator(config: Config) -> tuple[Simulator, Engine]:
+    """Loads the frozen simulator alone, for what trains nothing.
+
+    Raises:
+      ConfigError: Options do not fit each other, the model or the devices.
+      CheckpointError: The checkpoint cannot be read.
+    """
+    options = config.model
+    mesh = _mesh(config)
+    checkpoint = open_checkpoint(options.simulator or options.source)
+    field = "model.simulator" if options.simulator else "model.source"
+    _check_max_length(config, checkpoint.config, field)
+    tokenizer = checkpoint.tokenizer()
+    simulator = _simulator(config, ChatFormat(tokenizer))
+    frozen = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
+    return simulator, Engine(frozen, mesh, config.engine, tokenizer, config.seed)
+
+
+def plain_config(source: str) -> Config:
+    """The options for a model that no run is named for.
+
+    They are the defaults, with thoughts that leave room in the context; on a CPU with float32,
+    unrolled layers and a smaller batch and context.
+
+    Args:
+      source: The model's checkpoint.
+
+    Raises:
+      CheckpointError: It cannot be read.
+    """
+    config = Config()
+    model = dataclasses.replace(config.model, source=source)
+    longest = open_checkpoint(source).config.max_position
+    length = min(config.engine.max_length, longest)
+    engine = dataclasses.replace(
+        config.engine,
+        max_length=length,
+        min_cache_length=min(config.engine.min_cache_length, length),
+    )
+    if jax.default_backend() == "cpu":
+        model = dataclasses.replace(model, dtype="float32", scan_layers=False)
+        length = min(4096, longest)
+        engine = dataclasses.replace(
+            engine,
+            slots=8,
+            max_length=length,
+            min_cache_length=min(2048, length),
+            prefill_rows=1,
+            prefill_chunks=(64, 256),
+        )
+    simulation = config.simulation
+    for role in get_args(SimulatorRole):
+        options = getattr(simulation, role)
+        options = dataclasses.replace(
+            options,
+            max_tokens=min(options.max_tokens, length // 4),
+            think_budget=min(options.think_budget, length // 4),
+        )
+        simulation = dataclasses.replace(simulation, **{role: options})
+    return dataclasses.replace(config, model=model, engine=engine, simulation=simulation)
+
+
+def _mesh(config: Config) -> Mesh:
+    try:
+        return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    except ValueError:
+        sizes, count = dataclasses.asdict(config.mesh), jax.device_count()
+        fix = f"make the sizes multiply to {count}, the number of devices"
+        fix += "" if -1 in sizes.values() else ", or set one to -1"
+        raise ConfigError("mesh", sizes, fix) from None
+
+
+def _simulator(config: Config, format: ChatFormat) -> Simulator:
+    try:
+        return Simulator(format, config.simulation, config.engine.max_length)
+    except ConfigError as error:
+        # It names its options from its own section.
+        raise ConfigError(f"simulation.{error.field}", error.value, error.fix) from None
+
+
+def _check_max_length(config: Config, model: ModelConfig, source: str) -> None:
+    if config.engine.max_length > model.max_position:
+        fix = f"{source} was trained for at most {model.max_position} tokens; lower it to that"
+        raise ConfigError("engine.max_length", config.engine.max_length, fix)

@@ -1,0 +1,315 @@
+"""One episode as a coroutine: policy, user and tools take turns, then the verifier judges.
+
+Whose fault an ending is decides whether it counts. What the policy does wrong (a message cut by
+its length, a context that is full, an empty message, a limit overrun) ends the dialogue, which is
+graded as it stands. What the simulator does wrong makes the episode invalid, with a cause; an
+invalid episode has no reward.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from trustee_jax.chat import (
+    AssistantTurn,
+    ChatFormat,
+    Conversation,
+    Sequence,
+    ToolCall,
+    unmarked_calls,
+)
+from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.environment.config import SimulationConfig
+from trustee_jax.environment.judges.model import Evidence, verify
+from trustee_jax.environment.records import Counts, End, Episode
+from trustee_jax.environment.task import Task
+from trustee_jax.environment.verdict import Verdict
+from trustee_jax.environment.world import ImpossibleChange, World, apply_changes
+from trustee_jax.simulator.schemas import changing_result_schema, result_schema, user_schema
+from trustee_jax.simulator.simulator import (
+    Key,
+    Simulator,
+    SimulatorError,
+    Usage,
+    tool_fields,
+)
+from trustee_jax.simulator.transcript import call_text, compact_json, is_error
+from trustee_jax.streams import Purpose
+from trustee_jax.toolsets import check_arguments
+
+
+class _Broken(Exception):
+    """The policy could not be asked; carries cause and detail."""
+
+
+def run_episode(
+    simulator: Simulator, task: Task, policy_format: ChatFormat, key: Key, max_length: int
+) -> Generator[Request, Completion, Episode]:
+    """Coroutine that plays and grades one episode.
+
+    Args:
+      simulator: the frozen model; its config holds the policy's options too.
+      task: the task.
+      policy_format: the chat format of the policy.
+      key: (step, task, episode); no two episodes of a run share it.
+      max_length: longest context, in tokens, that the policy's engine takes.
+    """
+    return (yield from _Play(simulator, task, policy_format, key, max_length).run())
+
+
+class _Play:
+    """The state of a running episode."""
+
+    def __init__(
+        self, simulator: Simulator, task: Task, format: ChatFormat, key: Key, max_length: int
+    ):
+        self.simulator, self.task, self.format = simulator, task, format
+        self.config: SimulationConfig = simulator.config
+        self.key, self.max_length = key, max_length
+        self.counts, self.usage = Counts(), Usage()
+        self.tools = {tool.name: tool for tool in task.tools}
+        self.tool_fields = tool_fields(task.tools)
+        self.world = None if task.world is None else World(task.world)
+        self.messages: list[dict[str, Any]] = [
+            {"role": "system", "content": simulator.prompts.policy(task.aspects.system_prompt)},
+            {"role": "user", "content": task.query},
+        ]
+        self.conversation = Conversation(
+            format,
+            self.messages,
+            tools=[tool.openai() for tool in task.tools],
+            thinking=self.config.policy.thinking and format.thinks,
+            history=self.config.policy.history,
+        )
+
+    def run(self) -> Generator[Request, Completion, Episode]:
+        ended: End | None = None
+        verdict, reward, cause, detail = None, None, None, ""
+        try:
+            ended = yield from self._dialogue()
+            if self._has_called():
+                verdict = yield from self._verify(ended)
+                reward = verdict.reward
+            else:
+                reward = -1.0
+        except SimulatorError as error:
+            cause, detail = error.failure.cause, error.failure.detail
+        except _Broken as error:
+            cause, detail = error.args
+        sequences = self.conversation.sequences()
+        self.counts.policy_tokens = sum(int(np.sum(part.sampled)) for part in sequences)
+        self.counts.context_tokens = len(self.conversation.context)
+        self.counts.changes = len(self.world.changes) if self.world else 0
+        self.counts.simulator_tokens = self.usage.tokens
+        self.counts.simulator_requests = self.usage.requests
+        self.counts.simulator_retries = self.usage.retries
+        return Episode(
+            task=self.task,
+            key=self.key,
+            messages=tuple(self.messages),
+            sequences=sequences,
+            ended=ended,
+            verdict=verdict,
+            reward=reward,
+            cause=cause,
+            detail=detail,
+            counts=self.counts,
+            world=self.world.records if self.world else None,
+            changes=tuple(self.world.changes) if self.world else (),
+            segments=tuple(_segments(self.format, part) for part in sequences),
+        )
+
+    def _has_called(self) -> bool:
+        """Whether there is anything to judge; what code refuses is no use of a tool."""
+        return bool(self.counts.valid_calls if self.config.check_calls else self.counts.calls)
+
+    def _dialogue(self) -> Generator[Request, Completion, End]:
+        counts, limits = self.counts, self.task.aspects
+        while True:
+            room = self.max_length - len(self.conversation.context)
+            if room < 1:
+                if not counts.assistant_turns:
+                    raise _Broken("prompt_too_long", f"{-room} tokens above {self.max_length}")
+                return "context"
+            completion = yield from self._ask_policy(room)
+            turn = self._add_turn(completion)
+            if completion.finish == "length":
+                return "length" if room >= self.config.policy.max_tokens else "context"
+            attempts = len(turn.attempts)
+            if not attempts and not turn.content.strip():
+                return "empty"
+            if counts.assistant_turns >= limits.assistant_turns:
+                counts.unanswered_calls += attempts
+                return "assistant_turns"
+            if attempts:
+                if counts.tool_turns >= limits.tool_turns:
+                    counts.unanswered_calls += attempts
+                    return "tool_turns"
+                new = yield from self._answer_calls(turn)
+                counts.tool_turns += 1
+            else:
+                if counts.user_turns >= limits.user_turns:
+                    return "user_turns"
+                text = yield from self._ask_user()
+                if not text:
+                    return "user"
+                new = [{"role": "user", "content": text}]
+                self.messages += new
+                counts.user_turns += 1
+            self.conversation.add_messages(new)
+
+    def _ask_policy(self, room: int) -> Generator[Request, Completion, Completion]:
+        options = self.config.policy
+        try:
+            return (
+                yield Request(
+                    tokens=self.conversation.context,
+                    max_new_tokens=min(options.max_tokens, room),
+                    key=(Purpose.POLICY, *self.key, self.counts.assistant_turns, 0),
+                    role="policy",
+                    sampling=options.sampling,
+                    stop_ids=self.format.stop_ids,
+                )
+            )
+        except RequestError as error:
+            raise _Broken("policy_refused", str(error)) from None
+
+    def _add_turn(self, completion: Completion) -> AssistantTurn:
+        turn = self.conversation.add_sampled(completion.tokens, completion.logprobs)
+        first = self.counts.calls + self.counts.malformed_calls
+        message = turn.message([f"call_{first + i}" for i in range(len(turn.attempts))])
+        if unmarked := unmarked_calls(turn.content, self.tools):
+            message["unmarked_calls"] = list(unmarked)
+        self.messages.append(message)
+        self.counts.assistant_turns += 1
+        self.counts.calls += len(turn.calls)
+        self.counts.malformed_calls += len(turn.malformed)
+        self.counts.unmarked_calls += len(unmarked)
+        self.counts.valid_calls += sum(self._problem(call) is None for call in turn.calls)
+        return turn
+
+    def _problem(self, call: ToolCall) -> str | None:
+        """What a real API would say of a call that never gets to its tool."""
+        tool = self.tools.get(call.name)
+        if tool is None:
+            return f"unknown tool {call.name!r}; available: {', '.join(self.tools)}"
+        if problems := check_arguments(tool, call.arguments):
+            return f"invalid arguments: {'; '.join(problems)}"
+        return None
+
+    def _answer_calls(
+        self, turn: AssistantTurn
+    ) -> Generator[Request, Completion, list[dict[str, Any]]]:
+        """Answers the calls of a turn in order, each with those before it in sight."""
+        most = self.config.max_parallel_calls
+        past_limit = f"not executed: at most {most} calls are answered in one turn"
+        answers = []
+        first = self.counts.calls + self.counts.malformed_calls - len(turn.attempts)
+        for index, call in enumerate(turn.attempts):
+            if index >= most:
+                self.counts.unanswered_calls += 1
+                answer = {"error": past_limit}
+            elif not isinstance(call, ToolCall):
+                answer = {"error": f"the call could not be read: {call.problem}"}
+            elif self.config.check_calls and (problem := self._problem(call)):
+                answer = {"error": problem}
+            else:
+                answer = yield from self._ask_tool(call)
+            message = {
+                "role": "tool",
+                "tool_call_id": f"call_{first + index}",
+                "name": call.name if isinstance(call, ToolCall) else "",
+                "content": compact_json(answer)[: self.config.tool_result_limit],
+            }
+            self.messages.append(message)
+            answers.append(message)
+        return answers
+
+    def _ask_tool(self, call: ToolCall) -> Generator[Request, Completion, dict[str, Any]]:
+        number = self.counts.executed_calls
+        world = self.world
+        self.counts.executed_calls += 1
+        if world is not None and (known := world.recall(call.name, call.arguments)) is not None:
+            self.counts.repeated_reads += 1
+            return known
+        text = call_text(call.name, call.arguments)
+        options = self.config.world
+        schema = result_schema(self.config.tool_result_limit)
+        if world is not None:
+            ids = {name: [row["id"] for row in rows] for name, rows in world.records.items()}
+            schema = changing_result_schema(
+                self.config.tool_result_limit, ids, options.changes, options.fields
+            )
+        answer = yield from self.simulator.ask(
+            "tool",
+            {
+                "tools": self.tool_fields,
+                "intent": self.task.intent if self.config.show_intent else None,
+                "world": world.lines() if world is not None else None,
+                "call": text,
+            },
+            schema,
+            (Purpose.TOOL, *self.key, number),
+            messages=self.messages,
+            check=self._impossible,
+            usage=self.usage,
+        )
+        if world is None:
+            return answer
+        result: dict[str, Any] = answer["result"]
+        before = len(world.changes)
+        world.change(answer["changes"], text)
+        if len(world.changes) == before:
+            world.remember(call.name, call.arguments, result)
+        return result
+
+    def _impossible(self, answer: dict[str, Any]) -> str | None:
+        """Why the world does not allow the changes of a tool's answer."""
+        if self.world is None:
+            return None
+        if is_error(answer["result"]) and answer["changes"]:
+            return "a failed call changes nothing"
+        try:
+            apply_changes(self.world.records, answer["changes"])
+        except ImpossibleChange as error:
+            return str(error)
+        return None
+
+    def _ask_user(self) -> Generator[Request, Completion, str]:
+        answer = yield from self.simulator.ask(
+            "user",
+            {
+                "tools": self.tool_fields,
+                "persona": self.task.persona if self.config.show_persona else None,
+                "intent": self.task.intent if self.config.show_intent else None,
+                "query": self.task.query,
+            },
+            user_schema(self.config.text_limit),
+            (Purpose.USER, *self.key, self.counts.user_turns),
+            messages=self.messages,
+            usage=self.usage,
+        )
+        text: str = answer["message"].strip()
+        return text
+
+    def _verify(self, ended: End) -> Generator[Request, Completion, Verdict]:
+        evidence = Evidence(
+            task=self.task,
+            messages=self.messages,
+            ended=ended,
+            world=self.world.records if self.world else None,
+            changes=self.world.changes if self.world else (),
+        )
+        key = (Purpose.VERIFIER, *self.key)
+        return (yield from verify(self.simulator, evidence, key, self.usage))
+
+
+def _segments(format: ChatFormat, sequence: Sequence) -> tuple[tuple[int, str | None], ...]:
+    """Runs of context and of sampled tokens, the latter with their text."""
+    bounds = np.flatnonzero(np.diff(sequence.sampled)) + 1
+    runs = []
+    for run in np.split(np.arange(len(sequence.tokens)), bounds):
+        sampled = len(run) > 0 and bool(sequence.sampled[run[0]])
+        runs.append((len(run), format.decode(sequence.tokens[run]) if sampled else None))
+    return tuple(runs)

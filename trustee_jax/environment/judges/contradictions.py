@@ -1,0 +1,46 @@
+"""Whether an argument is certainly another one than the value that a task was written with.
+
+Code can tell only where both have the same form: the same letters and signs around other digits.
+Anything else may be the same value in other words (tomorrow and 2026-11-25, Apple and AAPL, 2 hours
+and 120, 07911 123456 and +447911123456), and is left to the verifier.
+"""
+
+import re
+from collections.abc import Set as AbstractSet
+
+from trustee_jax.environment.solvability import plain_words
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_HALF_DAY = 12
+
+
+def contradicts(expected: str, given: object, known: AbstractSet[str]) -> bool:
+    """Whether an argument contradicts a value: 4 and 5, BK-2041 and BK-2042, 18 May and 19 May.
+
+    Not judged are times of day, which have two spellings and zones; the same numbers in another
+    order, as in dates; and a number that is a multiple of the other, as in other units.
+
+    Args:
+      expected: the value as the task's intent has it; "" if it was to come from a result.
+      given: the argument.
+      known: words (`plain_words`) that the policy was told before the call: what the argument
+        takes from them is not called wrong, since plans may change.
+    """
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        return False
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
+    one, other = (" ".join(str(value).casefold().split()) for value in (expected, given))
+    if one == other or _form(one) != _form(other) or ":" in one:
+        return False
+    if set(plain_words(other)) <= known:
+        return False
+    if _NUMBER.fullmatch(one) and _NUMBER.fullmatch(other):
+        small, large = sorted((float(one), float(other)))
+        # 7 o'clock may be 19, and 2 weeks 14 days.
+        return small > 0 and large % small != 0 and large - small != _HALF_DAY
+    return sorted(re.findall(r"\d+", one)) != sorted(re.findall(r"\d+", other))
+
+
+def _form(text: str) -> str:
+    return re.sub(r"\d", "0", text)

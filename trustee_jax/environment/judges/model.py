@@ -1,0 +1,172 @@
+"""The verifier: a finished dialogue -> a verdict by parts.
+
+Every part is a question of its own, asked after the same beginning, which the engine therefore
+computes once. The answer names the line that decides and says true or false; what counts is not
+the sampled word but the probability that the model gives to "true" at that place.
+"""
+
+import dataclasses
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trustee_jax.engine.types import Completion, Request, Sampling
+from trustee_jax.environment.config import VerifierConfig
+from trustee_jax.environment.judges.rules import find_vetoes
+from trustee_jax.environment.records import End
+from trustee_jax.environment.task import Task
+from trustee_jax.environment.verdict import Part, Verdict
+from trustee_jax.environment.world import Change, Records, change_lines, record_lines
+from trustee_jax.simulator.prompts import CRITERIA
+from trustee_jax.simulator.schemas import part_schema, verdict_schema
+from trustee_jax.simulator.simulator import Key, Simulator, Usage, tool_fields
+from trustee_jax.simulator.transcript import transcript
+
+# Tokens of a part without reasons: names of the fields, a line number, a boolean.
+_SHORT_ANSWER = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the verifier may know of an episode; private reasoning is not part of it.
+
+    Attributes:
+      task: the task.
+      messages: the dialogue in the OpenAI form; `reasoning_content` is not shown.
+      ended: how the dialogue ended.
+      world: the records at the end; None where the episode had none.
+      changes: what the calls changed.
+    """
+
+    task: Task
+    messages: Sequence[Mapping[str, Any]]
+    ended: End
+    world: Records | None = None
+    changes: Sequence[Change] = ()
+
+
+def verify(
+    simulator: Simulator, evidence: Evidence, key: Key, usage: Usage | None = None
+) -> Generator[Request, Completion, Verdict]:
+    """Coroutine that judges the first `aspects.criteria` criteria.
+
+    Args:
+      simulator: the frozen model; its config says how the verdict is had and what is shown.
+      evidence: what is judged.
+      key: what the samples depend on; a second opinion needs another one.
+      usage: is added to.
+
+    Raises:
+      SimulatorError: no verdict could be had.
+    """
+    config = simulator.config
+    options = config.verifier
+    names = CRITERIA[: evidence.task.aspects.criteria]
+    fields = _fields(simulator, evidence)
+    if options.mode == "joint":
+        parts = yield from _joint(simulator, evidence, fields, names, key, usage)
+    else:
+        parts = []
+        for index, name in enumerate(names):
+            part = yield from _part(simulator, evidence, fields, name, (*key, index), usage)
+            parts.append(part)
+    vetoes = []
+    if config.vetoes:
+        found = find_vetoes(
+            evidence.task, evidence.messages, expected_calls=config.show_expected_calls
+        )
+        vetoes = [veto for veto in found if veto.criterion in names]
+    return Verdict(options.mode, tuple(parts), tuple(vetoes))
+
+
+def _fields(simulator: Simulator, evidence: Evidence) -> dict[str, Any]:
+    config, task = simulator.config, evidence.task
+    world = evidence.world
+    return {
+        "tools": tool_fields(task.tools),
+        "persona": task.persona if config.show_persona else None,
+        "intent": task.intent if config.show_intent else None,
+        "query": task.query,
+        "expected_calls": task.expected_calls if config.show_expected_calls else None,
+        "ended": evidence.ended,
+        "world": None if world is None else record_lines(world),
+        "changes": change_lines(evidence.changes),
+    }
+
+
+def _part(
+    simulator: Simulator,
+    evidence: Evidence,
+    fields: Mapping[str, Any],
+    criterion: str,
+    key: Key,
+    usage: Usage | None,
+) -> Generator[Request, Completion, Part]:
+    options = simulator.config.verifier
+    reasoned = options.mode == "reasoned"
+    true, false = simulator.boolean_starts
+    answer, completion = yield from simulator.ask_completion(
+        "verifier",
+        {**fields, "criteria": (criterion,), "mode": options.mode},
+        part_schema(
+            max(1, len(transcript(evidence.messages))),
+            simulator.config.text_limit if reasoned else None,
+        ),
+        key,
+        messages=evidence.messages,
+        usage=usage,
+        options=options if reasoned else short_options(options),
+        choices=(*true, *false),
+    )
+    probability = _probability(simulator, completion, len(true))
+    met = answer["met"] if probability is None else probability >= options.threshold
+    reasoning = answer.get("reasoning", "").strip()
+    return Part(criterion, met, probability, answer["line"], reasoning)
+
+
+def _joint(
+    simulator: Simulator,
+    evidence: Evidence,
+    fields: Mapping[str, Any],
+    names: Sequence[str],
+    key: Key,
+    usage: Usage | None,
+) -> Generator[Request, Completion, list[Part]]:
+    answer = yield from simulator.ask(
+        "verifier",
+        {**fields, "criteria": tuple(names), "mode": "joint"},
+        verdict_schema(len(names), simulator.config.text_limit),
+        (*key, 0),
+        messages=evidence.messages,
+        usage=usage,
+    )
+    reasoning = answer["reasoning"].strip()
+    return [Part(name, answer[name], reasoning=reasoning) for name in names]
+
+
+def short_options(options: VerifierConfig) -> VerifierConfig:
+    """The options of an answer without reasons: nothing is drawn, nothing thought."""
+    return dataclasses.replace(
+        options,
+        max_tokens=min(options.max_tokens, _SHORT_ANSWER),
+        think_budget=0,
+        sampling=Sampling(temperature=0.0),
+    )
+
+
+def _probability(simulator: Simulator, completion: Completion, trues: int) -> float | None:
+    """Probability of true against false where the answer's boolean begins.
+
+    None if a token that began before the boolean already decided it, or there is no such number.
+    """
+    place = simulator.boolean_place(completion.tokens)
+    if place is None:
+        return None
+    logits = completion.choice_logits[place].astype(np.float64)
+    if not math.isfinite(greatest := float(logits.max())):
+        return None
+    weights = np.exp(logits - greatest)
+    return float(weights[:trues].sum() / weights.sum())

@@ -1,0 +1,280 @@
+"""What code can tell about an episode without asking a model. It can only take a criterion away."""
+
+import dataclasses
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from trustee_jax.environment.judges.contradictions import contradicts
+from trustee_jax.environment.solvability import plain_words
+from trustee_jax.environment.task import Task
+from trustee_jax.environment.verdict import Veto
+from trustee_jax.simulator.transcript import is_error
+from trustee_jax.toolsets import check_arguments
+
+# "3 flights", "step 2", the day of a date: too small to tell an invention from a count.
+_SMALL = 31
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_AMOUNT = re.compile(r"\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+# A word of letters and digits with at least five of them: a code, not a unit or an ordinal.
+_CODE = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9][\w-]{4,}")
+# Such a word may still be a number and its unit, of which the number counts: 5-star, 250ml, 1990s.
+_QUANTITY = re.compile(r"(?:[a-z]+-)*\d+[A-Za-z]*(?:-[A-Za-z]+)*")
+_FIELD = re.compile(r'"([^"]{1,32})":(\d+(?:\.\d+)?)')
+# Sums and products of more numbers than these youngest would cover nearly everything.
+_OPERANDS = 40
+_COLUMN = 12
+# Percent, minutes of an hour, metres of a kilometre; days of a year.
+_UNITS = (60.0, 100.0, 1000.0)
+_KNOWN = (100.0, 365.0)
+_LARGE = 1e12
+# More decimals tell nothing, and more values are no use to a reader.
+_DECIMALS = 6
+_REPORTED = 10
+_REASON = 160
+
+
+def find_vetoes(
+    task: Task, messages: Sequence[Mapping[str, Any]], *, expected_calls: bool = True
+) -> list[Veto]:
+    """Checks a dialogue.
+
+    expected_call: an expected tool never answered without an error: "calls_correct". wrong_value:
+    each call of an expected tool that succeeded contradicts a value of the task (see
+    `contradicts`): "calls_correct". Where all expected calls are missing, or missing or wrong:
+    "intent_met". unknown_tool: a call of a tool that does not exist: "no_hallucination".
+    repeated_call: a call repeated although nothing had changed; failed_call: one that is malformed
+    or does not fit its tool: "no_waste". invented_value: a number or a code in a message of the
+    assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
+    arithmetic, or from three of one field by addition: "no_hallucination".
+
+    Args:
+      task: the task.
+      messages: the dialogue in the OpenAI form.
+      expected_calls: whether the expected calls may be held against the policy.
+    """
+    vetoes: list[Veto] = []
+    calls = list(_calls(task, messages))
+    if expected_calls:
+        vetoes += _expected(task, messages, calls)
+    names = {tool.name for tool in task.tools}
+    for name in dict.fromkeys(call.name for call in calls if call.name not in names):
+        vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
+    vetoes += _waste(messages, calls)
+    vetoes += [
+        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value}")
+        for value in invented_values(messages, _descriptions(task))
+    ]
+    return list(_brief(vetoes))
+
+
+def _brief(vetoes: Iterable[Veto]) -> Iterator[Veto]:
+    """As many of each kind, and as much of their reasons, as a reader wants."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for veto in dict.fromkeys(vetoes):
+        seen[kind := (veto.criterion, veto.check)] += 1
+        if seen[kind] <= _REPORTED:
+            yield dataclasses.replace(veto, reason=veto.reason[:_REASON])
+
+
+def invented_values(
+    messages: Sequence[Mapping[str, Any]], known_before: Iterable[str] = ()
+) -> list[str]:
+    """Numbers and codes that the assistant states, but that no earlier message gives.
+
+    What the assistant wrote itself, arguments included, is no source.
+
+    Args:
+      messages: the dialogue in the OpenAI form.
+      known_before: further texts that the assistant may take values from.
+    """
+    sources = _Sources()
+    for text in known_before:
+        sources.add(text)
+    invented: dict[str, None] = {}
+    for message in messages:
+        text = message.get("content") or ""
+        if message["role"] != "assistant":
+            sources.add(text)
+            continue
+        for code in _CODE.findall(text):
+            if not _QUANTITY.fullmatch(code) and not sources.mention(code):
+                invented[code] = None
+        for number in _NUMBER.findall(_CODE.sub(_quantity, text)):
+            # 24.11.2026 is no number, but three.
+            groups = [number] if _AMOUNT.fullmatch(number) else re.split("[.,]", number)
+            if not all(map(sources.give, groups)):
+                invented[number] = None
+    return list(invented)
+
+
+def _quantity(word: re.Match[str]) -> str:
+    return word[0] if _QUANTITY.fullmatch(word[0]) else " "
+
+
+class _Sources:
+    """What the assistant could know."""
+
+    def __init__(self) -> None:
+        self._text = self._unhyphened = ""
+        self._numbers: dict[float, None] = {}
+        self._columns: dict[str, dict[float, None]] = {}
+        self._rounded: dict[int, set[float]] = {}
+
+    def add(self, text: str) -> None:
+        self._text += "\n" + text.casefold()
+        self._unhyphened += "\n" + text.casefold().replace("-", "")
+        for match in _NUMBER.findall(text):
+            # 19:30, 2026-05-12 and 1,250 are all read as their groups, too.
+            for number in (match, *re.split("[.,]", match)):
+                self._numbers[_value(number)] = None
+        for field, number in _FIELD.findall(text):
+            self._columns.setdefault(field, {})[_value(number)] = None
+        self._rounded.clear()
+
+    def mention(self, code: str) -> bool:
+        return code.casefold().replace("-", "") in self._unhyphened
+
+    def give(self, number: str) -> bool:
+        """Whether a number is small, mentioned, or follows from two that are."""
+        value = _value(number)
+        if (value <= _SMALL and value == int(value)) or value in _KNOWN or number in self._text:
+            return True
+        if number.replace(".", ":") in self._text:  # 19.30 for 19:30
+            return True
+        decimals = min(_DECIMALS, len(number.rpartition(".")[2])) if "." in number else 0
+        if decimals not in self._rounded:
+            numbers = itertools.chain(self._numbers, self._derived())
+            self._rounded[decimals] = {round(n, decimals) for n in numbers}
+        return round(value, decimals) in self._rounded[decimals]
+
+    def _derived(self) -> Iterator[float]:
+        known = sorted([n for n in self._numbers if n < _LARGE][-_OPERANDS:])
+        for one, other in itertools.combinations_with_replacement(known, 2):
+            yield from (one + other, other - one)
+        for one, other in itertools.product((*known, *_UNITS), repeat=2):
+            if other:
+                yield from (one / other, one * other)
+        for column in self._columns.values():
+            values = list(column)[:_COLUMN]
+            yield sum(values)
+            yield from map(sum, itertools.combinations(values, 3))
+
+
+def _descriptions(task: Task) -> Iterator[str]:
+    for tool in task.tools:
+        yield f"{tool.description} {json.dumps(tool.parameters)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A call of the dialogue.
+
+    Attributes:
+      message: index of the message that makes it.
+      name: of the tool.
+      arguments: decoded; None if they are no object.
+      answer: what came back; None if nothing did.
+      fits: whether there is such a tool and the arguments fit it.
+    """
+
+    message: int
+    name: str
+    arguments: dict[str, Any] | None
+    answer: str | None
+    fits: bool
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the tool answered, and not with an error."""
+        return self.fits and self.answer is not None and not is_error(self.answer)
+
+
+def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]:
+    tools = {tool.name: tool for tool in task.tools}
+    answers = {m.get("tool_call_id"): m["content"] for m in messages if m["role"] == "tool"}
+    for index, message in enumerate(messages):
+        for call in message.get("tool_calls") or ():
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            if isinstance(arguments, str):
+                try:
+                    arguments = json.loads(arguments)
+                except (ValueError, RecursionError):
+                    arguments = None
+            if not isinstance(arguments, dict):
+                arguments = None
+            tool, fits = tools.get(name), False
+            if tool is not None and arguments is not None:
+                fits = not check_arguments(tool, arguments)
+            yield _Call(index, name, arguments, answers.get(call["id"]), fits)
+
+
+def _expected(
+    task: Task, messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]
+) -> Iterator[Veto]:
+    done = Counter(call.name for call in calls if call.succeeded)
+    for name in Counter(task.expected_calls) - done:
+        yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
+    right = False
+    for name, values in zip(task.expected_calls, task.expected_values, strict=False):
+        wrong = [
+            _wrong_value(call, values, messages)
+            for call in calls
+            if call.name == name and call.succeeded
+        ]
+        right |= None in wrong
+        if wrong and None not in wrong:
+            yield Veto("calls_correct", "wrong_value", f"{name} was called with {wrong[0]}")
+    if task.expected_calls and not any(done[name] for name in task.expected_calls):
+        yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
+    elif task.expected_values and not right:
+        yield Veto("intent_met", "wrong_value", "no expected call had the right values")
+
+
+def _wrong_value(
+    call: _Call, values: Mapping[str, str], messages: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """The first argument that contradicts what was wanted, for a reader."""
+    known: set[str] = set()
+    own: set[str] = set()
+    for message in messages[: call.message]:
+        words = plain_words(message.get("content") or "")
+        if message["role"] == "user":
+            known.update(words)
+        elif message["role"] == "tool":
+            # A tool that repeats its arguments does not make them right.
+            known.update(word for word in words if word not in own)
+        for earlier in message.get("tool_calls") or ():
+            own.update(plain_words(str(earlier["function"]["arguments"])))
+    for parameter, expected in values.items():
+        given = (call.arguments or {}).get(parameter)
+        if contradicts(expected, given, known):
+            return f"{parameter} {given!r} instead of {expected!r}"
+    return None
+
+
+def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]) -> Iterator[Veto]:
+    seen: dict[tuple[str, str], str | None] = {}
+    for call in calls:
+        key = (call.name, json.dumps(call.arguments, sort_keys=True))
+        # The same answer twice: nothing had changed, and nothing was learnt.
+        if key in seen and seen[key] == call.answer:
+            yield Veto("no_waste", "repeated_call", f"{call.name} was called twice alike")
+        seen[key] = call.answer
+        if not call.fits:
+            yield Veto("no_waste", "failed_call", f"a call of {call.name} does not fit a tool")
+    if any(message.get("malformed_calls") for message in messages):
+        yield Veto("no_waste", "failed_call", "a call could not be read")
+
+
+def _value(text: str) -> float:
+    # A comma before exactly three digits groups thousands; another one is a decimal comma.
+    plain = re.sub(r",(?=\d{3}(?:\D|$))", "", text).replace(",", ".")
+    head, *rest = plain.split(".")
+    try:
+        return float(".".join([head, "".join(rest)]) if rest else head)
+    except (ValueError, OverflowError):
+        return float("inf")

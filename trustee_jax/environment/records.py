@@ -1,0 +1,136 @@
+"""What an episode leaves behind."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from trustee_jax.chat import Sequence
+from trustee_jax.environment.task import Task
+from trustee_jax.environment.verdict import Verdict
+from trustee_jax.environment.world import Change, Records
+from trustee_jax.simulator.simulator import Problem
+
+End = Literal["user", "user_turns", "assistant_turns", "tool_turns", "length", "context", "empty"]
+"""How a dialogue came to its end; all of these are graded.
+
+user: the user had nothing more to say. user_turns, assistant_turns, tool_turns: the policy's last
+message would have needed one turn more than allowed; its calls, if any, were not executed. length:
+the policy's message was cut at its limit. context: the policy's context was full. empty: the
+policy wrote neither text nor call.
+"""
+
+INVALID_CAUSES = (
+    "prompt_too_long",
+    "policy_refused",
+    *(
+        f"{role}_{problem}"
+        for role in ("user", "tool", "verifier")
+        for problem in get_args(Problem)
+    ),
+)
+"""Why an episode says nothing about the policy: prompt_too_long, the opening alone fills the
+context; policy_refused, the engine refused a request of the policy; else a simulator's role and
+`Failure.problem`."""
+
+
+@dataclass
+class Counts:
+    """Numbers of one episode.
+
+    Attributes:
+      assistant_turns: messages of the policy.
+      user_turns: messages of the user after the first query.
+      tool_turns: turns in which tools answered.
+      calls: well-formed calls, executed or not.
+      valid_calls: those of an offered tool with arguments that fit its schema.
+      malformed_calls: attempts that were no calls.
+      unmarked_calls: calls of an offered tool written as mere text, which nothing answers.
+      executed_calls: calls that the tool simulator answered.
+      repeated_reads: executed calls among them whose earlier result was repeated verbatim.
+      changes: records that calls added, updated or removed.
+      unanswered_calls: well-formed or not, past the limit of parallel calls or of turns.
+      policy_tokens: tokens that the policy sampled.
+      context_tokens: length of the policy's context at the end.
+      simulator_tokens: tokens that the simulator sampled.
+      simulator_requests: requests to the simulator.
+      simulator_retries: requests among them that repeated an unusable answer.
+    """
+
+    assistant_turns: int = 0
+    user_turns: int = 0
+    tool_turns: int = 0
+    calls: int = 0
+    valid_calls: int = 0
+    malformed_calls: int = 0
+    unmarked_calls: int = 0
+    executed_calls: int = 0
+    repeated_reads: int = 0
+    changes: int = 0
+    unanswered_calls: int = 0
+    policy_tokens: int = 0
+    context_tokens: int = 0
+    simulator_tokens: int = 0
+    simulator_requests: int = 0
+    simulator_retries: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One finished episode.
+
+    Attributes:
+      task: the task.
+      key: what its samples depended on.
+      messages: the dialogue in the OpenAI form, for display and the verifier's transcript;
+        `reasoning_content` holds private thoughts, `malformed_calls` attempts that were no calls
+        (see `AssistantTurn.message`), `unmarked_calls` the tools that the text calls without the
+        form of a call.
+      sequences: the tokens to train on.
+      ended: how the dialogue ended; None if the episode was broken off.
+      verdict: by parts; None if invalid, or if no tool was called, which needs no verdict.
+      reward: -1, 0 or 1; None if invalid.
+      cause: why it is invalid, one of `INVALID_CAUSES`; None if valid.
+      detail: what exactly went wrong, for a reader.
+      counts: the numbers.
+      world: the records at the end; None where there were none.
+      changes: what calls changed.
+      segments: per sequence, (tokens, text) of each run of tokens; text is what the policy sampled
+        and is trained on, None for context.
+    """
+
+    task: Task
+    key: tuple[int, ...]
+    messages: tuple[dict[str, Any], ...]
+    sequences: tuple[Sequence, ...]
+    ended: End | None
+    verdict: Verdict | None
+    reward: float | None
+    cause: str | None = None
+    detail: str = ""
+    counts: Counts = field(default_factory=Counts)
+    world: Records | None = None
+    changes: tuple[Change, ...] = ()
+    segments: tuple[tuple[tuple[int, str | None], ...], ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        """Whether the reward says something about the policy."""
+        return self.cause is None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns all but the token ids as plain JSON values, for the file of episodes."""
+        return {
+            "key": list(self.key),
+            "reward": self.reward,
+            "valid": self.valid,
+            "cause": self.cause,
+            "detail": self.detail,
+            "ended": self.ended,
+            "verdict": self.verdict.to_json() if self.verdict else None,
+            "task": self.task.to_json(),
+            "messages": list(self.messages),
+            "world": self.world,
+            "changes": [change.to_json() for change in self.changes],
+            "segments": [[list(run) for run in sequence] for sequence in self.segments],
+            "counts": dataclasses.asdict(self.counts),
+        }

@@ -1,0 +1,74 @@
+"""The trained policy as a Hugging Face folder."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import jax
+from flax import nnx
+
+from trustee_jax.build import abstract_policy, load, lora_config
+from trustee_jax.chat import ChatFormat
+from trustee_jax.models import MeshRules, make_mesh, param_shardings
+from trustee_jax.models.sharding import LEARNER_RULES
+from trustee_jax.rl import divide
+from trustee_jax.training.checkpoint import Checkpointer
+from trustee_jax.training.loop import named_leaves
+from trustee_jax.training.workdir import Layout, read_config
+from trustee_jax.weights import export_hf, open_checkpoint
+
+
+def export(
+    workdir: str | os.PathLike[str], output: str | os.PathLike[str], *, step: int | None = None
+) -> pathlib.Path:
+    """Writes a checkpoint of a run, LoRA merged, with tokenizer and chat template.
+
+    Args:
+      workdir: Of the run.
+      output: Must not exist yet, or be empty.
+      step: Which checkpoint; None is the newest.
+
+    Returns:
+      The folder.
+
+    Raises:
+      WorkdirError: There is no run in `workdir`.
+      RestoreError: It has no such checkpoint.
+      CheckpointError: The base model cannot be read, or `output` is not empty.
+    """
+    config = read_config(workdir)
+    checkpoint = open_checkpoint(config.model.source)
+    abstract = abstract_policy(checkpoint.config, config.model)
+    mesh = make_mesh()
+    graphdef, trained, frozen = divide(abstract)
+    shardings = param_shardings(trained, MeshRules.create(mesh, LEARNER_RULES))
+    wanted = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        for (name, leaf), sharding in zip(
+            named_leaves(trained).items(), jax.tree.leaves(shardings), strict=True
+        )
+    }
+    checkpoints = Layout(pathlib.Path(workdir)).checkpoints
+    # The run may be saving right now.
+    with Checkpointer(checkpoints, read_only=True) as checkpointer:
+        restored = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
+    trained = jax.tree.unflatten(jax.tree.structure(trained), [restored[name] for name in wanted])
+    if jax.tree.leaves(frozen):
+        _, _, frozen = divide(load(checkpoint, abstract, mesh, config.seed))
+    _, state = nnx.split(nnx.merge(graphdef, trained, frozen))
+
+    tokenizer = checkpoint.tokenizer()
+    chat = ChatFormat(tokenizer)
+    # What the policy was trained with, which need not be what came with the base.
+    tokenizer.chat_template = chat.template
+    lora = lora_config(config.model)
+    return export_hf(
+        output,
+        checkpoint.config,
+        state,
+        tokenizer,
+        config.model.dtype,
+        lora_scale=lora.scale if lora else None,
+        stop_ids=chat.stop_ids,
+    )
