@@ -24,9 +24,8 @@ from trustee_jax.build import abstract_frozen, load
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import ModelOptions
 from trustee_jax.engine import Engine, EngineConfig, Request, Sampling
-from trustee_jax.environment import SimulationConfig
 from trustee_jax.models import make_mesh
-from trustee_jax.simulator import CRITERIA, Simulator, schemas
+from trustee_jax.simulator import CRITERIA, Simulator, SimulatorConfig, schemas
 from trustee_jax.simulator.simulator import tool_fields
 from trustee_jax.toolsets import load_repository
 from trustee_jax.weights import open_checkpoint
@@ -77,7 +76,7 @@ def main() -> None:
     )
     engine = Engine(model, mesh, config, tokenizer)
     format = ChatFormat(tokenizer)
-    simulator = Simulator(format, SimulationConfig(), 4096)
+    simulator = Simulator(format, SimulatorConfig(), 4096)
     prompts = _prompts(simulator, arguments.answers)
 
     def requests(held: bool, some: int) -> list[Request]:

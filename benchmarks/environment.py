@@ -35,6 +35,7 @@ from trustee_jax.engine import Completion, Request
 from trustee_jax.environment import (
     INVALID_CAUSES,
     REJECTIONS,
+    Environment,
     Episode,
     RecentTasks,
     Task,
@@ -101,17 +102,19 @@ def _expected_call(task: Task, index: int) -> dict[str, Any]:
     return {"name": name, "arguments": arguments}
 
 
-class Environment:
+class Game:
     """Engine, simulator and tools of a config, without anything that is trained."""
 
     def __init__(self, config: Config):
         self.config = config
-        self.simulator, self.engine = build_simulator(config)
-        self.format = self.simulator.format
+        options = config.environment
+        simulator, self.engine = build_simulator(config, options.roles)
+        self.environment = Environment(
+            options, simulator, simulator.format, config.engine.max_length
+        )
         self.repository = load_repository(config.tools)
         self.curriculum = Curriculum(config.curriculum)
-        simulation = config.simulation
-        self.recent = RecentTasks(simulation.recent_tasks, simulation.near_copy)
+        self.recent = RecentTasks(options.recent_tasks, options.near_copy)
         self.written = 0
         self.rejections: collections.Counter[str] = collections.Counter()
         self.failures: collections.Counter[str] = collections.Counter()
@@ -134,13 +137,13 @@ class Environment:
         """Up to `count` tasks; those that could not be had are missing."""
 
         def generate(index: int) -> Generator[Request, Completion, Task | None]:
-            for draw in range(self.config.training.task_draws):
+            for draw in range(self.config.training.max_task_attempts):
                 seed, place = self.config.seed, (1, index, draw)
                 aspects = self.curriculum.aspects(streams.generator(Purpose.ASPECTS, seed, *place))
                 rng = streams.generator(Purpose.TOOLS, seed, *place)
                 tools = self.repository.sample(rng, aspects.tools)
                 task = yield from generate_task(
-                    self.simulator,
+                    self.environment,
                     tools,
                     aspects,
                     place,
@@ -197,29 +200,27 @@ def main() -> None:
     values(words)
     config = parse(values["config"].value)
 
-    environment = Environment(config)
+    game = Game(config)
     start = time.perf_counter()
-    tasks = environment.tasks(-(-arguments.episodes // arguments.group))
+    tasks = game.tasks(-(-arguments.episodes // arguments.group))
     task_seconds = time.perf_counter() - start
     coroutines = [
-        run_episode(
-            environment.simulator,
-            task,
-            environment.format,
-            (1000, index, episode),
-            config.engine.max_length,
-        )
+        run_episode(game.environment, task, (1000, index, episode))
         for index, task in enumerate(tasks)
         for episode in range(arguments.group)
     ][: arguments.episodes]
     start = time.perf_counter()
-    policy = ExpectedPolicy(environment.format, tasks) if arguments.policy == "expected" else None
-    episodes: list[Episode] = environment.drive(coroutines, "episodes", policy)
+    policy = (
+        ExpectedPolicy(game.environment.policy_format, tasks)
+        if arguments.policy == "expected"
+        else None
+    )
+    episodes: list[Episode] = game.drive(coroutines, "episodes", policy)
     seconds = time.perf_counter() - start
 
     repeats, same = repeated_reads(episodes)
     causes = collections.Counter(episode.cause for episode in episodes)
-    written = environment.written + environment.rejections.total()
+    written = game.written + game.rejections.total()
     summary = {
         "source": config.model.source,
         "policy": arguments.policy,
@@ -227,10 +228,10 @@ def main() -> None:
         "jax": jax.__version__,
         "python": platform.python_version(),
         "tasks_written": written,
-        "tasks_accepted": environment.written,
-        "tasks_accepted_share": round(environment.written / max(1, written), 3),
-        "tasks_rejected": {name: environment.rejections[name] for name in REJECTIONS},
-        "tasks_failed": dict(environment.failures),
+        "tasks_accepted": game.written,
+        "tasks_accepted_share": round(game.written / max(1, written), 3),
+        "tasks_rejected": {name: game.rejections[name] for name in REJECTIONS},
+        "tasks_failed": dict(game.failures),
         "seconds_per_accepted_task": round(task_seconds / max(1, len(tasks)), 2),
         "episodes": len(episodes),
         "valid": sum(episode.valid for episode in episodes),

@@ -180,7 +180,7 @@ class Plan:
 
     def _plan_learner(self, policy: Transformer, frozen: nnx.State) -> None:
         config, options = self._config.learner, self._config.model
-        temperature = self._config.simulation.policy.sampling.temperature
+        temperature = self._config.environment.policy.sampling.temperature
         programs = LearnerPrograms(policy, self._mesh, config, temperature)
         state = programs.abstract_state()
         self.rows = programs.rows

@@ -30,23 +30,23 @@ def get_config() -> ConfigDict:
     config.learner.learning_rate = 1e-3
 
     config.tools = str(pathlib.Path(__file__).with_name("debug_tools.json"))
-    config.simulation.policy.max_tokens = 64
-    config.simulation.policy.thinking = False
+    config.environment.policy.max_tokens = 64
+    config.environment.policy.thinking = False
     for role in ("task", "world", "user", "tool", "verifier"):
-        config.simulation[role].max_tokens = 256
-        config.simulation[role].think_budget = 0
-    config.simulation.world.collections = 1
-    config.simulation.world.records = 2
-    config.simulation.world.fields = 1
-    config.simulation.check_tasks = False  # a random model's wishes lack whatever they need
+        config.simulator[role].max_tokens = 256
+        config.simulator[role].think_budget = 0
+    config.environment.world.collections = 1
+    config.environment.world.records = 2
+    config.environment.world.fields = 1
+    config.environment.check_tasks = False  # a random model's wishes lack whatever they need
     # Every criterion is a throw of a coin that may be bent, so there are five; a veto is always -1.
-    config.simulation.verifier.mode = "joint"
-    config.simulation.vetoes = False
+    config.environment.judge.mode = "joint"
+    config.environment.judge.rules = False
     config.curriculum.criteria.low = 5
     config.curriculum.tools.low = 2  # all there are, so that its calls are of tools that it has
     config.curriculum.tools.high = 2
-    config.simulation.text_limit = 64
-    config.simulation.tool_result_limit = 64
+    config.simulator.text_limit = 64
+    config.environment.tool_result_limit = 64
     # One size of everything: compiling takes longer than all that such a model computes.
     config.engine.slots = 8
     config.engine.max_length = 2048

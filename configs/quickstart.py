@@ -20,35 +20,36 @@ def get_config() -> ConfigDict:
     # categories that come with the package: --config.tools=starter
     config.tools = str(pathlib.Path(__file__).with_name("quickstart_tools.json"))
     # It writes sensible tasks of one call from examples; the package's prompts have rules.
-    config.simulation.prompts = str(pathlib.Path(__file__).with_name("quickstart_prompts"))
+    config.simulator.prompts = str(pathlib.Path(__file__).with_name("quickstart_prompts"))
     config.curriculum.calls.high = 1
 
     config.training.steps = 3
     config.training.tasks_per_step = 2
     config.training.group_size = 4
-    config.training.task_draws = 4  # of two tries each; one written task in three can be solved
-    config.training.draws_at_once = 2  # on slots that would be idle
+    # Of two tries each: one written task in three can be solved.
+    config.training.max_task_attempts = 4
+    config.training.attempts_in_flight = 2  # on slots that would be idle
     config.training.refill_groups = 1  # a group of equal rewards makes room for one more
     config.training.checkpoint_every = 1
     config.learner.updates_per_step = 1
     config.learner.learning_rate = 1e-4  # adapters want more than the 1e-6 of full fine-tuning
 
     # Short texts: a small model has little to say, and each of them costs seconds.
-    config.simulation.policy.max_tokens = 64
-    config.simulation.policy.sampling.temperature = 0.8
-    config.simulation.text_limit = 120
-    config.simulation.tool_result_limit = 200
+    config.environment.policy.max_tokens = 64
+    config.environment.policy.sampling.temperature = 0.8
+    config.simulator.text_limit = 120
+    config.environment.tool_result_limit = 200
     limits = {"task": 192, "world": 160, "user": 64, "tool": 128, "verifier": 96}
     for role, max_tokens in limits.items():
-        config.simulation[role].max_tokens = max_tokens
-        config.simulation[role].think_budget = 0
+        config.simulator[role].max_tokens = max_tokens
+        config.simulator[role].think_budget = 0
     # Records of its own making confuse a model of this size more than they help it. To try them:
-    # --config.simulation.world.enabled, for which these are the sizes.
-    config.simulation.world.enabled = False
-    config.simulation.world.collections = 2
-    config.simulation.world.records = 2
-    config.simulation.world.fields = 2
-    config.simulation.world.changes = 1
+    # --config.environment.world.enabled, for which these are the sizes.
+    config.environment.world.enabled = False
+    config.environment.world.collections = 2
+    config.environment.world.records = 2
+    config.environment.world.fields = 2
+    config.environment.world.changes = 1
 
     config.engine.slots = 8
     config.engine.max_length = 1024

@@ -5,9 +5,10 @@ import pytest
 from absl import flags
 
 from trustee_jax.commands import main as cli
-from trustee_jax.config import REFERENCE, Config, default, flatten, override, parse, reference
+from trustee_jax.config import REFERENCE, Config, default, override, parse, reference
 from trustee_jax.curriculum import PROBED
 from trustee_jax.errors import ConfigError
+from trustee_jax.options import flatten
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs" / "ablations"
 BASES = sorted(path.stem for path in FOLDER.parent.glob("*.py"))
@@ -26,9 +27,9 @@ HARDEST = {
     "system_prompt": {"curriculum.system_prompt.low": 3},
 }
 ABLATIONS = [
-    ("no_expected_calls", "", {"simulation.show_expected_calls": False}),
-    ("no_intent", "", {"simulation.show_intent": False}),
-    ("no_persona", "", {"simulation.show_persona": False}),
+    ("no_expected_calls", "", {"environment.show_expected_calls": False}),
+    ("no_intent", "", {"environment.show_intent": False}),
+    ("no_persona", "", {"environment.show_persona": False}),
     ("no_soft_curriculum", "", {"curriculum.epsilon": 0.0}),
     (
         "no_curriculum",
@@ -72,7 +73,7 @@ def test_an_ablation_differs_from_its_base_in_nothing_else(name, value, expected
 
 @pytest.mark.parametrize("base", BASES)
 def test_every_base_can_be_ablated(base) -> None:
-    assert not load("no_intent", base).simulation.show_intent
+    assert not load("no_intent", base).environment.show_intent
 
 
 def test_without_a_parameter_it_is_the_quickstart() -> None:

@@ -1,13 +1,23 @@
 import dataclasses
 import json
 import pathlib
+import re
 import runpy
 
 import pytest
 from ml_collections import ConfigDict
 
-from trustee_jax.config import Config, ModelOptions, default, flatten, parse
+from trustee_jax.config import (
+    RENAMED,
+    Config,
+    ModelOptions,
+    all_options,
+    default,
+    override,
+    parse,
+)
 from trustee_jax.errors import ConfigError
+from trustee_jax.options import flatten
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -23,15 +33,15 @@ def test_every_option_is_editable_and_arrives() -> None:
     edited.model.simulator = "hub:a/b"
     edited.model.lora_targets = ("q", "v")
     edited.curriculum.tools.slope = 1
-    edited.simulation.verifier.sampling.top_k = 3
+    edited.simulator.verifier.sampling.top_k = 3
     config = parse(edited)
     assert config.seed == 7
     assert config.model.simulator == "hub:a/b"
     assert config.model.lora_targets == ("q", "v")
     assert config.curriculum.tools.slope == 1.0
-    assert config.simulation.verifier.sampling.top_k == 3
+    assert config.simulator.verifier.sampling.top_k == 3
     # What was not edited keeps the section's own default, not that of its class.
-    assert config.simulation.task.tries == Config().simulation.task.tries == 2
+    assert config.simulator.task.tries == Config().simulator.task.tries == 2
 
 
 def test_a_config_survives_json() -> None:
@@ -80,13 +90,13 @@ def test_a_default_config_refuses_a_misspelt_field() -> None:
         ({"model": {"lora_alpha": float("nan")}}, "model.lora_alpha", "finite"),
         ({"curriculum": {"raise_at": float("nan")}}, "curriculum.raise_at", "finite"),
         (
-            {"simulation": {"policy": {"sampling": {"temperature": 0}}}},
-            "simulation.policy.sampling.temperature",
+            {"environment": {"policy": {"sampling": {"temperature": 0}}}},
+            "environment.policy.sampling.temperature",
             "more than 0",
         ),
         (
-            {"simulation": {"policy": {"sampling": {"temperature": 1e-30}}}},
-            "simulation.policy.sampling.temperature",
+            {"environment": {"policy": {"sampling": {"temperature": 1e-30}}}},
+            "environment.policy.sampling.temperature",
             "at least 0.01",
         ),
         ({"model": {"remat": 1}}, "model.remat", "write true or false"),
@@ -121,3 +131,20 @@ def test_a_bad_option_is_one_clear_error(edit: dict, field: str, words: str) -> 
 def test_the_configs_parse(path: pathlib.Path) -> None:
     config = parse(runpy.run_path(str(path))["get_config"]())
     assert config != Config()
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_is_an_error_that_says_the_new_one(old):
+    new = RENAMED[old]
+    with pytest.raises(
+        ConfigError, match=rf"{re.escape(old)} = .*it is called {re.escape(new)} now"
+    ):
+        override(default(), {old: 1})
+    section, _, leaf = old.rpartition(".")
+    value = {leaf: 1}
+    for name in reversed(section.split(".") if section else []):
+        value = {name: value}
+    with pytest.raises(ConfigError, match=r"is called .* now"):
+        parse(value)
+    known = {name[: len(new)] for name in all_options()}
+    assert new in known and old not in known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import get_args
 
 import jax
@@ -16,6 +16,7 @@ from trustee_jax import streams
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, ModelOptions
 from trustee_jax.engine import Engine, Role
+from trustee_jax.environment import Environment
 from trustee_jax.errors import ConfigError
 from trustee_jax.models import (
     LoRAConfig,
@@ -31,6 +32,7 @@ from trustee_jax.rl import Learner
 from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.prompts import SimulatorRole
 from trustee_jax.streams import Purpose
+from trustee_jax.training.system import System
 from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
 
 
@@ -91,39 +93,6 @@ def _init_lora(lora: nnx.State, rules: MeshRules, seed: int) -> nnx.State:
     return nnx.from_flat_state(drawn)
 
 
-@dataclasses.dataclass(eq=False)
-class System:
-    """Everything that computes in a run.
-
-    Attributes:
-      learner: Holds what is trained.
-      engines: By role; one engine serves both where the simulator is the policy's base.
-      simulator: The frozen model's roles.
-      policy_format: Chat format of the policy.
-      engine_dtype: Of trained parameters where they generate.
-    """
-
-    learner: Learner
-    engines: Mapping[Role, Engine]
-    simulator: Simulator
-    policy_format: ChatFormat
-    engine_dtype: jnp.dtype
-
-    def forget(self) -> None:
-        """Gives all engines empty caches: what follows does not depend on what was before."""
-        for engine in {id(engine): engine for engine in self.engines.values()}.values():
-            engine.reset()
-
-    def refresh_policy(self) -> None:
-        """Gives the policy's engine the trained parameters, and all engines empty caches."""
-        # A copy, because the next update donates the learner's arrays.
-        params = jax.tree.map(
-            lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
-        )
-        self.engines["policy"].update(params)
-        self.forget()
-
-
 def build(config: Config) -> System:
     """Loads the models and creates engines, simulator and learner.
 
@@ -148,7 +117,7 @@ def build(config: Config) -> System:
     else:
         simulator_tokenizer = simulator_checkpoint.tokenizer()
         simulator_format = ChatFormat(simulator_tokenizer)
-    simulator = _simulator(config, simulator_format)
+    simulator = _simulator(config, simulator_format, config.environment.roles)
 
     policy = load(checkpoint, abstract_policy(checkpoint.config, options), mesh, config.seed)
     frozen = None
@@ -167,7 +136,7 @@ def build(config: Config) -> System:
         policy,
         mesh,
         config.learner,
-        temperature=config.simulation.policy.sampling.temperature,
+        temperature=config.environment.policy.sampling.temperature,
         reference=reference,
     )
     generator, engine_dtype = policy, jnp.dtype(jnp.float32)
@@ -179,11 +148,18 @@ def build(config: Config) -> System:
     engines: dict[Role, Engine] = {"policy": policy_engine, "simulator": policy_engine}
     if frozen is not None:
         engines["simulator"] = Engine(frozen, mesh, config.engine, simulator_tokenizer, config.seed)
-    return System(learner, engines, simulator, policy_format, engine_dtype)
+    environment = Environment(
+        config.environment, simulator, policy_format, config.engine.max_length
+    )
+    return System(learner, engines, environment, engine_dtype)
 
 
-def build_simulator(config: Config) -> tuple[Simulator, Engine]:
+def build_simulator(config: Config, roles: Sequence[SimulatorRole]) -> tuple[Simulator, Engine]:
     """Loads the frozen simulator alone, for what trains nothing.
+
+    Args:
+      config: Of a run.
+      roles: Those that it is needed for: there must be room for their answers.
 
     Raises:
       ConfigError: Options do not fit each other, the model or the devices.
@@ -195,7 +171,7 @@ def build_simulator(config: Config) -> tuple[Simulator, Engine]:
     field = "model.simulator" if options.simulator else "model.source"
     _check_max_length(config, checkpoint.config, field)
     tokenizer = checkpoint.tokenizer()
-    simulator = _simulator(config, ChatFormat(tokenizer))
+    simulator = _simulator(config, ChatFormat(tokenizer), roles)
     frozen = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
     return simulator, Engine(frozen, mesh, config.engine, tokenizer, config.seed)
 
@@ -232,16 +208,16 @@ def plain_config(source: str) -> Config:
             prefill_rows=1,
             prefill_chunks=(64, 256),
         )
-    simulation = config.simulation
+    simulator = config.simulator
     for role in get_args(SimulatorRole):
-        options = getattr(simulation, role)
+        options = getattr(simulator, role)
         options = dataclasses.replace(
             options,
             max_tokens=min(options.max_tokens, length // 4),
             think_budget=min(options.think_budget, length // 4),
         )
-        simulation = dataclasses.replace(simulation, **{role: options})
-    return dataclasses.replace(config, model=model, engine=engine, simulation=simulation)
+        simulator = dataclasses.replace(simulator, **{role: options})
+    return dataclasses.replace(config, model=model, engine=engine, simulator=simulator)
 
 
 def _mesh(config: Config) -> Mesh:
@@ -254,12 +230,12 @@ def _mesh(config: Config) -> Mesh:
         raise ConfigError("mesh", sizes, fix) from None
 
 
-def _simulator(config: Config, format: ChatFormat) -> Simulator:
+def _simulator(config: Config, format: ChatFormat, roles: Sequence[SimulatorRole]) -> Simulator:
     try:
-        return Simulator(format, config.simulation, config.engine.max_length)
+        return Simulator(format, config.simulator, config.engine.max_length, roles)
     except ConfigError as error:
         # It names its options from its own section.
-        raise ConfigError(f"simulation.{error.field}", error.value, error.fix) from None
+        raise ConfigError(f"simulator.{error.field}", error.value, error.fix) from None
 
 
 def _check_max_length(config: Config, model: ModelConfig, source: str) -> None:

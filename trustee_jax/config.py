@@ -1,31 +1,28 @@
 """Every option of a run, composed from the sections that the rooms define.
 
-An option is defined once, as a field of a frozen dataclass beside the code it configures. This
-module derives the rest: `default` makes the `ml_collections.ConfigDict` that config files edit and
-command-line flags override, `parse` turns it back into a checked `Config`.
+`default` makes the `ml_collections.ConfigDict` that config files edit and command-line flags
+override, `parse` turns it back into a checked `Config`. No room knows the whole: it gets its
+section.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
 import types
-import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from ml_collections import config_dict
 
+from trustee_jax import options as option
 from trustee_jax.curriculum import CurriculumConfig
 from trustee_jax.engine.config import EngineConfig
-from trustee_jax.environment.config import SimulationConfig
+from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.errors import ConfigError
 from trustee_jax.models.layers import PROJECTIONS
 from trustee_jax.rl.config import LearnerConfig
+from trustee_jax.simulator.config import SimulatorConfig
 from trustee_jax.training.config import TrainingConfig
-
-_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +106,8 @@ class Config:
       tools: "starter", a JSON or JSON-lines file of OpenAI tools, or a folder that `trustee tools`
         wrote.
       curriculum: How the difficulty shapes tasks, and how it moves.
-      simulation: Task generator, user, tool simulator and verifier.
+      simulator: The frozen model behind task generator, world, user, tools and verifier.
+      environment: The game: tasks, episodes, their grading.
       learner: GRPO and its optimizer.
       training: Length of the run and its checkpoints.
     """
@@ -120,7 +118,8 @@ class Config:
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
     tools: str = "starter"
     curriculum: CurriculumConfig = dataclasses.field(default_factory=CurriculumConfig)
-    simulation: SimulationConfig = dataclasses.field(default_factory=SimulationConfig)
+    simulator: SimulatorConfig = dataclasses.field(default_factory=SimulatorConfig)
+    environment: EnvironmentConfig = dataclasses.field(default_factory=EnvironmentConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
@@ -143,21 +142,47 @@ REFERENCE: Mapping[str, Any] = types.MappingProxyType(
         # Groups without variance count in the mean over tokens and in the KL term.
         "learner.uniform_groups": "keep",
         # The tool simulator answers every call, also one that does not fit its tool.
-        "simulation.check_calls": False,
+        "environment.check_calls": False,
         # A task counts as it is written, with whatever it lacks or repeats.
-        "simulation.check_tasks": False,
-        "simulation.recent_tasks": 0,
+        "environment.check_tasks": False,
+        "environment.recent_tasks": 0,
         # Nothing but the conversation says what exists and what has been done.
-        "simulation.world.enabled": False,
+        "environment.world.enabled": False,
         # One answer judges all criteria, and nothing checks it.
-        "simulation.verifier.mode": "joint",
-        "simulation.vetoes": False,
+        "environment.judge.mode": "joint",
+        "environment.judge.rules": False,
         # Past thoughts stay in the context, although chat templates drop them.
-        "simulation.policy.history": "append",
+        "environment.policy.history": "append",
     }
 )
 """Where the published run (arXiv 2604.17739) differs from our defaults, one option for each
 difference. Its bugs are in neither."""
+
+
+RENAMED: Mapping[str, str] = types.MappingProxyType(
+    {
+        "simulation.policy": "environment.policy",
+        "simulation.world.enabled": "environment.world.enabled",
+        "simulation.world.collections": "environment.world.collections",
+        "simulation.world.records": "environment.world.records",
+        "simulation.world.fields": "environment.world.fields",
+        "simulation.world.changes": "environment.world.changes",
+        "simulation.verifier.mode": "environment.judge.mode",
+        "simulation.verifier.threshold": "environment.judge.threshold",
+        "simulation.vetoes": "environment.judge.rules",
+        "simulation.task": "simulator.task",
+        "simulation.world": "simulator.world",
+        "simulation.user": "simulator.user",
+        "simulation.tool": "simulator.tool",
+        "simulation.verifier": "simulator.verifier",
+        "simulation.text_limit": "simulator.text_limit",
+        "simulation.prompts": "simulator.prompts",
+        "simulation": "environment",
+        "training.task_draws": "training.max_task_attempts",
+        "training.draws_at_once": "training.attempts_in_flight",
+    }
+)
+"""Options and sections that had other names, the longer before those that they begin with."""
 
 
 def reference() -> config_dict.ConfigDict:
@@ -181,7 +206,7 @@ def override(config: config_dict.ConfigDict, options: Mapping[str, Any]) -> conf
         for part in filter(None, section.split(".")):
             found = found.get(part) if isinstance(found, config_dict.ConfigDict) else None
         if not isinstance(found, config_dict.ConfigDict) or leaf not in found:
-            raise unknown_field(name, value)
+            raise unknown_option(name, value)
         found[leaf] = value
     return config
 
@@ -193,7 +218,7 @@ def default() -> config_dict.ConfigDict:
       A locked ConfigDict with the nesting of `Config`: a misspelt field is an error where it is
       written. Options whose default is None are placeholders that know their type.
     """
-    return _editable(Config())
+    return option.editable(Config())
 
 
 def parse(config: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
@@ -207,156 +232,34 @@ def parse(config: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
     """
     if isinstance(config, config_dict.ConfigDict):
         config = config.to_dict()
-    return _build(Config(), config, "")
+    return option.checked(Config(), config, unknown_option)
 
 
-def flatten(config: Config | Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names and JSON values of all options, in the order of their definition.
-
-    Args:
-      config: A config, or what `json` read back from one.
-    """
-    flat: dict[str, Any] = {}
-    values = dataclasses.asdict(config) if isinstance(config, Config) else config
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update((f"{name}.{inner}", leaf) for inner, leaf in flatten(value).items())
-        else:
-            flat[name] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def unknown_field(name: str, value: Any) -> ConfigError:
-    """The error for the dotted name of an option that does not exist, with what may be meant."""
-    names = list(flatten(Config()))
-    section, _, leaf = name.rpartition(".")
-    prefix = f"{section}." if section else ""
-    siblings = list(
-        dict.fromkeys(
-            prefix + known.removeprefix(prefix).partition(".")[0]
-            for known in names
-            if known.startswith(prefix)
-        )
-    )
-    close = [known for known in names if known.rpartition(".")[2] == leaf]
-    close += difflib.get_close_matches(name, siblings or names, cutoff=0.8)
-    if close:
-        listed = ", ".join(list(dict.fromkeys(close))[:3])
-        return ConfigError(name, value, f"there is no such option; close: {listed}")
-    listed = ", ".join(siblings or dict.fromkeys(known.partition(".")[0] for known in names))
-    return ConfigError(name, value, f"there is no such option; there are: {listed}")
+def all_options() -> dict[str, Any]:
+    """Every option with its default, by dotted name."""
+    return option.flatten(Config())
 
 
 def expected_type(name: str) -> str | None:
     """What the option of that dotted name takes, in words; None if there is no such option."""
-    hint = _hint(name)
-    return None if hint is None else _in_words(hint)
+    return option.expected_type(Config, name)
 
 
 def choices(name: str) -> str:
     """What the option of that dotted name may be, where its default does not show it; or empty."""
-    hint = _hint(name)
-    if types.NoneType in typing.get_args(hint):
-        return f"None, or {_in_words(hint)}"
-    return _in_words(hint) if typing.get_origin(hint) is Literal else ""
+    return option.choices(Config, name)
 
 
-def _hint(name: str) -> Any:
-    """The type of the option of that dotted name; None if there is no such option."""
-    hint: Any = Config
-    for part in name.split("."):
-        if not dataclasses.is_dataclass(hint):
-            return None
-        hint = typing.get_type_hints(hint).get(part)
-    return None if dataclasses.is_dataclass(hint) else hint
+def renamed(name: str) -> str | None:
+    """The present name of an option or a section that had another one."""
+    for old, new in RENAMED.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name[len(old) :]
+    return None
 
 
-def _in_words(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if types.NoneType in args:
-        return _in_words(next(arg for arg in args if arg is not types.NoneType))
-    if origin is Literal:
-        return f"one of {', '.join(map(repr, args))}"
-    return _WORDS.get(hint, "a tuple")
-
-
-def _editable(section: Any) -> config_dict.ConfigDict:
-    result = config_dict.ConfigDict()
-    hints = typing.get_type_hints(type(section))
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if dataclasses.is_dataclass(value):
-            result[field.name] = _editable(value)
-        elif types.NoneType in typing.get_args(hints[field.name]):
-            # A reference with a type takes None as well as a value of that type.
-            result[field.name] = config_dict.FieldReference(
-                value, field_type=_runtime_type(hints[field.name])
-            )
-        else:
-            result[field.name] = value
-    return result.lock()
-
-
-def _runtime_type(hint: Any) -> type:
-    """The class of an optional option's values, e.g. int of `int | None`."""
-    hint = next(arg for arg in typing.get_args(hint) if arg is not types.NoneType)
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        return type(typing.get_args(hint)[0])
-    return origin or hint
-
-
-def _build(section: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(type(section))
-    checked = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise unknown_field(prefix + name, value)
-        current = getattr(section, name)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise ConfigError(prefix + name, value, "write a section with named fields")
-            checked[name] = _build(current, value, f"{prefix}{name}.")
-        else:
-            checked[name] = _check(hints[name], value, prefix + name)
-    try:
-        return dataclasses.replace(section, **checked)
-    except ConfigError as error:
-        # A section names its fields from itself or from the root.
-        name = error.field if error.field.startswith(prefix) else prefix + error.field
-        raise ConfigError(name, error.value, error.fix) from None
-
-
-def _check(hint: Any, value: Any, name: str) -> Any:
-    """`value` as the type of the field: ints become floats, lists tuples; the rest must fit."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and types.NoneType in args:
-            return None
-        (inner,) = (arg for arg in args if arg is not types.NoneType)
-        return _check(inner, value, name)
-    if origin is Literal:
-        if value not in args or type(value) not in map(type, args):
-            choices = ", ".join(map(repr, args))
-            close = difflib.get_close_matches(str(value), map(str, args), n=1)
-            nearest = f" (close: {close[0]!r})" if close else ""
-            raise ConfigError(name, value, f"write one of {choices}{nearest}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(name, value, "write a tuple")
-        inner_hints = (args[0],) * len(value) if args[-1] is Ellipsis else args
-        if len(inner_hints) != len(value):
-            raise ConfigError(name, value, f"write a tuple of {len(inner_hints)} values")
-        return tuple(
-            _check(inner, item, f"{name}[{i}]")
-            for i, (inner, item) in enumerate(zip(inner_hints, value, strict=True))
-        )
-    if hint is float and type(value) is int:
-        return float(value)
-    # Not isinstance: True is no integer here.
-    if type(value) is not hint:
-        raise ConfigError(name, value, f"write {_WORDS[hint]}")
-    if hint is float and not math.isfinite(value):
-        raise ConfigError(name, value, "write a finite number")
-    return value
+def unknown_option(name: str, value: Any) -> ConfigError:
+    """The error for an option that does not exist: its new name, or what may be meant."""
+    if new := renamed(name):
+        return ConfigError(name, value, f"it is called {new} now")
+    return option.unknown_option(list(all_options()), name, value)

@@ -42,6 +42,13 @@ class ConfigError(InputError):
         return f"{self.field} = {self.value!r}: {self.fix}."
 
 
+def at_least(config: object, least: int, *names: str) -> None:
+    """Raises ConfigError for the first of a section's fields that is below `least`."""
+    for name in names:
+        if (value := getattr(config, name)) < least:
+            raise ConfigError(name, value, f"give {least} or more")
+
+
 @contextlib.contextmanager
 def raises_recursion_error() -> Iterator[None]:
     """A block in which `jsonschema` looks at what may be nested deeply.

@@ -13,9 +13,10 @@ from trustee_jax.chat import ChatFormat
 from trustee_jax.models import MeshRules, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.rl import divide
+from trustee_jax.run import read_config
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.loop import named_leaves
-from trustee_jax.training.workdir import Layout, read_config
+from trustee_jax.training.workdir import Layout
 from trustee_jax.weights import export_hf, open_checkpoint
 
 

@@ -6,4 +6,4 @@ from trustee_jax.ablations import BASE, ablate
 
 
 def get_config(base: str = BASE) -> ConfigDict:
-    return ablate(__file__, base, {"simulation.show_intent": False})
+    return ablate(__file__, base, {"environment.show_intent": False})

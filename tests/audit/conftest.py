@@ -2,8 +2,8 @@ import pytest
 
 from trustee_jax.audit.recorded import GOLD, read_recorded
 from trustee_jax.chat import ChatFormat
-from trustee_jax.environment import SimulationConfig, VerifierConfig
-from trustee_jax.simulator import Simulator
+from trustee_jax.environment import EnvironmentConfig, JudgeConfig, ModelJudge
+from trustee_jax.simulator import RoleConfig, Simulator, SimulatorConfig
 from trustee_jax.weights import open_checkpoint
 
 
@@ -13,10 +13,14 @@ def chat_format() -> ChatFormat:
 
 
 @pytest.fixture
-def make_simulator(chat_format):
-    def make(mode: str) -> Simulator:
-        options = SimulationConfig(verifier=VerifierConfig(mode=mode, tries=1))
-        return Simulator(chat_format, options, 30_000)
+def simulator(chat_format):
+    return Simulator(chat_format, SimulatorConfig(verifier=RoleConfig(tries=1)), 30_000)
+
+
+@pytest.fixture
+def make_judge(simulator):
+    def make(mode: str) -> ModelJudge:
+        return ModelJudge(simulator, EnvironmentConfig(judge=JudgeConfig(mode=mode)))
 
     return make
 

@@ -6,13 +6,12 @@ import pytest
 from rich.console import Console
 from scripted_verifier import ScriptedVerifier
 
-from trustee_jax.audit import audit as module
-from trustee_jax.audit.audit import AuditOptions, audit, make_plan
+from trustee_jax.audit.audit import AuditedModel, AuditOptions, audit, make_plan
 from trustee_jax.audit.faults import FAULTS
 from trustee_jax.audit.judging import Journal, ask_all, second_look
 from trustee_jax.audit.recorded import AuditError
 from trustee_jax.audit.summary import summarize
-from trustee_jax.config import Config
+from trustee_jax.environment import EnvironmentConfig
 from trustee_jax.environment.world import record_lines
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -22,11 +21,11 @@ def chosen(*names):
     return tuple(BY_NAME[name] for name in names)
 
 
-def ask(plan, simulators, engine, lanes=2):
+def ask(plan, judges, engine, lanes=2):
     judgements = []
     ask_all(
         plan.groups,
-        simulators,
+        judges,
         engine,
         lanes=lanes,
         on_judgement=lambda question, judgement: judgements.append(judgement),
@@ -34,7 +33,7 @@ def ask(plan, simulators, engine, lanes=2):
     return judgements
 
 
-def test_a_table_computed_by_hand(gold, make_simulator, chat_format):
+def test_a_table_computed_by_hand(gold, make_judge, chat_format):
     # Weather, currency and a movie: read-only, one call each.
     recorded = [gold[0], gold[1], gold[13]]
 
@@ -52,7 +51,7 @@ def test_a_table_computed_by_hand(gold, make_simulator, chat_format):
         modes=("logprobs",), faults=chosen("dropped_call", "invented_result"), second_opinions=0
     )
     plan = make_plan(recorded, options)
-    judgements = ask(plan, {"logprobs": make_simulator("logprobs")}, engine)
+    judgements = ask(plan, {"logprobs": make_judge("logprobs")}, engine)
     summary = summarize(judgements)["logprobs"]
 
     dropped = summary.faults["dropped_call"]
@@ -86,26 +85,24 @@ def test_a_table_computed_by_hand(gold, make_simulator, chat_format):
     assert summary.agreement.same.of == 0
 
 
-def test_only_what_a_fault_breaks_is_asked_for(gold, make_simulator, chat_format):
+def test_only_what_a_fault_breaks_is_asked_for(gold, make_judge, chat_format):
     engine = ScriptedVerifier(chat_format, lambda criterion, prompt: 0.9)
     options = AuditOptions(("reasoned",), chosen("wrong_argument", "rambling"), second_opinions=0)
     plan = make_plan(gold[:1], options)
-    ask(plan, {"reasoned": make_simulator("reasoned")}, engine)
+    ask(plan, {"reasoned": make_judge("reasoned")}, engine)
     names = ["intent_met", "calls_correct", "no_hallucination", "no_waste", "concise"]
     assert engine.asked == [*names, *names[:2], *names]
 
 
-def test_lanes_bound_what_is_under_way_and_keep_an_episode_together(
-    gold, make_simulator, chat_format
-):
+def test_lanes_bound_what_is_under_way_and_keep_an_episode_together(gold, make_judge, chat_format):
     engine = ScriptedVerifier(chat_format, lambda criterion, prompt: 0.9)
     plan = make_plan(gold[:5], AuditOptions(("logprobs",), second_opinions=0))
-    judgements = ask(plan, {"logprobs": make_simulator("logprobs")}, engine, lanes=2)
+    judgements = ask(plan, {"logprobs": make_judge("logprobs")}, engine, lanes=2)
     assert engine.most_pending == 2
     assert len(judgements) == sum(map(len, plan.groups))
 
 
-def test_second_opinions(gold, make_simulator, chat_format):
+def test_second_opinions(gold, make_judge, chat_format):
     def opinion(criterion, prompt):
         # Whoever writes from a phone is thought to be long-winded.
         return 0.1 if criterion == "concise" and "from a phone" in prompt else 0.9
@@ -113,7 +110,7 @@ def test_second_opinions(gold, make_simulator, chat_format):
     engine = ScriptedVerifier(chat_format, opinion)
     modes = ("logprobs", "reasoned")
     plan = make_plan(gold[:3], AuditOptions(modes, (), second_opinions=2))
-    judgements = ask(plan, {mode: make_simulator(mode) for mode in modes}, engine)
+    judgements = ask(plan, {mode: make_judge(mode) for mode in modes}, engine)
     summaries = summarize(judgements)
     assert dataclasses.astuple(summaries["logprobs"].agreement.same) == (8, 10)
     assert summaries["logprobs"].agreement.kappa == pytest.approx(0.0)
@@ -136,16 +133,21 @@ def test_a_second_look_shows_the_same_in_another_order(gold):
 
 
 @pytest.fixture
-def run_with(monkeypatch, make_simulator, chat_format, gold, tmp_path):
+def run_with(simulator, chat_format, gold, tmp_path):
     """Runs a whole audit with a scripted model."""
 
     def run(opinion, **options):
         engine = ScriptedVerifier(chat_format, opinion)
-        monkeypatch.setattr(
-            module, "build_simulator", lambda config: (make_simulator("reasoned"), engine)
-        )
+        model = AuditedModel("scripted", lambda: (simulator, engine), lanes=8, context={})
         console = Console(file=io.StringIO(), width=200)
-        audit(Config(), gold[:3], AuditOptions(**options), tmp_path / "audit.json", console)
+        audit(
+            model,
+            EnvironmentConfig(),
+            gold[:3],
+            AuditOptions(**options),
+            tmp_path / "audit.json",
+            console,
+        )
         return engine, console.file.getvalue()
 
     return run
@@ -203,11 +205,11 @@ def test_an_interrupted_audit_goes_on(run_with, tmp_path):
     assert found == expected
 
 
-def test_the_journal_knows_only_the_very_same_question(gold, make_simulator, chat_format, tmp_path):
+def test_the_journal_knows_only_the_very_same_question(gold, make_judge, chat_format, tmp_path):
     engine = ScriptedVerifier(chat_format, sure)
     plan = make_plan(gold[:1], AuditOptions(("logprobs",), (), second_opinions=0))
     ((question,),) = plan.groups
-    (judgement,) = ask(plan, {"logprobs": make_simulator("logprobs")}, engine)
+    (judgement,) = ask(plan, {"logprobs": make_judge("logprobs")}, engine)
     path = tmp_path / "journal.jsonl"
     Journal(path, {"source": "a"}).add(question, judgement)
     with path.open("a") as file:
@@ -228,11 +230,11 @@ def test_the_journal_knows_only_the_very_same_question(gold, make_simulator, cha
         assert Journal(path, {"source": "a"}).find(other) is None
 
 
-def test_a_journal_goes_when_all_its_answers_are_used(gold, make_simulator, chat_format, tmp_path):
+def test_a_journal_goes_when_all_its_answers_are_used(gold, make_judge, chat_format, tmp_path):
     engine = ScriptedVerifier(chat_format, sure)
     plan = make_plan(gold[:2], AuditOptions(("logprobs",), (), second_opinions=0))
     questions = [question for group in plan.groups for question in group]
-    judgements = ask(plan, {"logprobs": make_simulator("logprobs")}, engine, lanes=1)
+    judgements = ask(plan, {"logprobs": make_judge("logprobs")}, engine, lanes=1)
     path = tmp_path / "journal.jsonl"
     for question, judgement in zip(questions, judgements, strict=True):
         Journal(path, {}).add(question, judgement)
@@ -250,4 +252,6 @@ def test_a_journal_goes_when_all_its_answers_are_used(gold, make_simulator, chat
 
 def test_a_report_that_cannot_be_written_is_refused_at_once(gold, tmp_path):
     with pytest.raises(AuditError, match="--output"):
-        audit(Config(), gold[:1], AuditOptions(), tmp_path / "missing" / "audit.json")
+        audit(
+            None, EnvironmentConfig(), gold[:1], AuditOptions(), tmp_path / "missing" / "audit.json"
+        )

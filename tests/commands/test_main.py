@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from trustee_jax import export
+from trustee_jax import export, run
 from trustee_jax.commands import main as cli
-from trustee_jax.config import Config, flatten
+from trustee_jax.config import Config, all_options
 from trustee_jax.errors import ConfigError
-from trustee_jax.training import loop, workdir
+from trustee_jax.training import workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
@@ -18,7 +18,7 @@ CONFIG = f"--config={ROOT / 'configs' / 'debug.py'}"
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, pathlib.Path]]:
     """The runs that were started, in place of the training itself."""
     started: list[tuple[Config, pathlib.Path]] = []
-    monkeypatch.setattr(loop, "train", lambda config, path: started.append((config, path)))
+    monkeypatch.setattr(run, "train", lambda config, path: started.append((config, path)))
     return started
 
 
@@ -125,7 +125,7 @@ def test_errors_about_input_have_no_traceback_and_defects_have(
         def train(config: Config, path: pathlib.Path) -> None:
             raise error
 
-        monkeypatch.setattr(loop, "train", train)
+        monkeypatch.setattr(run, "train", train)
 
     fail_with(workdir.WorkdirError("that folder is taken"))
     assert cli.main(["train", CONFIG, "--workdir=x"]) == 2
@@ -153,7 +153,7 @@ def test_help_of_train_lists_every_option_with_its_choices(
 ) -> None:
     assert cli.main(["train", "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    options = flatten(Config())
+    options = all_options()
     for name, value in options.items():
         assert any(line.startswith(f"  {name} = {value!r}") for line in lines), name
     assert "  training.steps = 200" in lines
@@ -198,3 +198,16 @@ def test_the_folder_of_an_unknown_user_is_not_found(capsys: pytest.CaptureFixtur
     for command in (["tools", "check"], ["tools", "list"], ["report"]):
         assert cli.main([*command, "~no-such-user/file.json"]) == 2
         assert "~no-such-user/file.json" in capsys.readouterr().err
+
+
+def test_a_config_file_with_an_old_name_is_told_the_new_one(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "old.py"
+    file.write_text(
+        "from trustee_jax.config import default\n\n\ndef get_config():\n    config = default()\n"
+        "    config.simulation.policy.max_tokens = 64\n    return config\n"
+    )
+    assert cli.main(["train", f"--config={file}", f"--workdir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert "line 6: simulation.policy.max_tokens is called environment.policy.max_tokens" in error

@@ -210,7 +210,7 @@ def test_import_overwrites_nothing(trustee, file, tmp_path):
 @pytest.mark.parametrize("output", ["own.json/x/out.json", "own.json/out", "{}.json", "{}"])
 @pytest.mark.parametrize("command", ["import", "synthesize"])
 def test_where_nothing_can_be_written_is_said_first(trustee, file, monkeypatch, command, output):
-    monkeypatch.setattr(build, "build_simulator", lambda config: pytest.fail("too late"))
+    monkeypatch.setattr(build, "build_simulator", lambda config, roles: pytest.fail("too late"))
     output = file.parent / output.format("x" * 250)
     source = [file] if command == "import" else ["--domains=a", "--model=random:qwen2"]
     status, _, err = trustee(command, *source, f"--output={output}")
@@ -362,7 +362,7 @@ def test_written_tools_are_kept(trustee, tmp_path, monkeypatch, interrupted):
         return [*items, candidate("find_author")]
 
     monkeypatch.setattr(synthesis, "synthesize", synthesize)
-    monkeypatch.setattr(build, "build_simulator", lambda config: ("simulator", "engine"))
+    monkeypatch.setattr(build, "build_simulator", lambda config, roles: ("simulator", "engine"))
     output = tmp_path / "tools.json"
     arguments = ("--domains=library", "--model=random:qwen2", f"--output={output}")
     status, out, _ = trustee("synthesize", *arguments, "--per_domain=3", "--seed=7")

@@ -2,11 +2,11 @@ import dataclasses
 import pathlib
 
 import pytest
+from environments import environment_of
 
 from trustee_jax.chat import ChatFormat
 from trustee_jax.curriculum import Aspects
-from trustee_jax.environment import SimulationConfig, Task
-from trustee_jax.simulator import Simulator
+from trustee_jax.environment import Environment, Task
 from trustee_jax.toolsets import Tool
 from trustee_jax.weights import open_checkpoint
 
@@ -27,9 +27,9 @@ def thinking_format() -> ChatFormat:
 
 
 @pytest.fixture
-def make_simulator(chat_format):
-    def make(max_length: int = 30_000, **options) -> Simulator:
-        return Simulator(chat_format, SimulationConfig(**options), max_length)
+def make_environment(chat_format):
+    def make(**options) -> Environment:
+        return environment_of(chat_format, **options)
 
     return make
 

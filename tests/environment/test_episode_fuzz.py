@@ -1,4 +1,4 @@
-"""Whatever policy and simulator write, an episode ends, typed, and never by an exception.
+"""Whatever policy and environment write, an episode ends, typed, and never by an exception.
 
 The table of all outcomes of 10,080 episodes:
 pytest tests/environment/test_episode_fuzz.py -m slow -s -k ten_thousand
@@ -14,6 +14,7 @@ import time
 import llguidance.hf
 import numpy as np
 import pytest
+from environments import environment_of
 from scripted_engine import ScriptedEngine, role_of, walk
 
 from trustee_jax.engine.types import RequestError
@@ -22,17 +23,14 @@ from trustee_jax.environment import (
     REJECTIONS,
     PolicyConfig,
     RecentTasks,
-    SimulationConfig,
-    SimulatorConfig,
     Task,
-    VerifierConfig,
     World,
     WorldConfig,
     generate_task,
     run,
     run_episode,
 )
-from trustee_jax.simulator import Failure, Simulator
+from trustee_jax.simulator import Failure, RoleConfig
 from trustee_jax.simulator.simulator import Problem
 from trustee_jax.toolsets import Tool
 
@@ -220,15 +218,11 @@ KINDS = list(
 )
 
 
-def make_simulator(format, max_length=30_000, **options):
+def make_environment(format, **options):
     little: dict = {"tries": 2, "think_budget": 32}
-    roles = {role: SimulatorConfig(**little) for role in ("task", "user", "tool")}
-    roles |= {"world": WorldConfig(max_tokens=512, **little)}
-    return Simulator(
-        format,
-        SimulationConfig(text_limit=64, tool_result_limit=64, **(roles | options)),
-        max_length,
-    )
+    roles = {role: RoleConfig(**little) for role in ("task", "user", "tool", "verifier")}
+    roles["writer"] = RoleConfig(max_tokens=512, **little)
+    return environment_of(format, text_limit=64, tool_result_limit=64, **roles, **options)
 
 
 def simulate(make_task, formats, episodes, seed):
@@ -237,14 +231,14 @@ def simulate(make_task, formats, episodes, seed):
     share = -(-episodes // len(KINDS))
     for number, (which, world, mode, check_calls, vetoes) in enumerate(KINDS):
         format, tokenizer = formats[which]
-        simulator = make_simulator(
+        environment = make_environment(
             format,
             # Short ones, so that prompts may not fit.
             max_length={0: 4_600, 1: 2_800, 2: 1_500}.get(number % 5, 30_000),
             policy=PolicyConfig(max_tokens=6000, history=("append", "strip")[number % 2]),
             check_calls=check_calls,
-            vetoes=vetoes,
-            verifier=VerifierConfig(tries=2, think_budget=32, mode=mode),
+            rules=vetoes,
+            mode=mode,
         )
         engine = ChaosEngine(format, Chaos(seed + number, tokenizer))
         coroutines = []
@@ -252,7 +246,11 @@ def simulate(make_task, formats, episodes, seed):
             task = make_task(world=world, criteria=1 + i % 5, assistant_turns=2 + i % 5)
             task = dataclasses.replace(task, tools=(*task.tools, *more_tools()))
             context = 500 if i % 25 == 24 else 3_500 if i % 9 == 7 else 15_000
-            coroutines.append(run_episode(simulator, task, format, (1, number, i), context))
+            coroutines.append(
+                run_episode(
+                    dataclasses.replace(environment, max_length=context), task, (1, number, i)
+                )
+            )
         for episode in run(coroutines, {"policy": engine, "simulator": engine}):
             check(episode, check_calls)
             outcomes += tally(episode)
@@ -360,8 +358,9 @@ def test_task_chaos(formats, tools, aspects):
                 f'"intent":"{words(text[1:3])[:64]}","query":"{text[3]}"}}'
             )
 
-        options = WorldConfig(enabled=enabled, tries=2, think_budget=32)
-        simulator = make_simulator(format, check_tasks=planned, world=options)
+        environment = make_environment(
+            format, check_tasks=planned, world=WorldConfig(enabled=enabled)
+        )
         engine = ChaosEngine(format, script)
         engine.script.rng = chaos.rng
         recent = RecentTasks(4, 0.6)
@@ -369,7 +368,7 @@ def test_task_chaos(formats, tools, aspects):
         offered = (*tools, *more_tools())
         coroutines = [
             generate_task(
-                simulator, offered, aspects, (1, number, i), recent=recent, rejections=rejections
+                environment, offered, aspects, (1, number, i), recent=recent, rejections=rejections
             )
             for i in range(60)
         ]

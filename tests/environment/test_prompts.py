@@ -3,10 +3,9 @@ import pathlib
 
 import pytest
 
-from trustee_jax.environment import SimulationConfig, SimulatorConfig
-from trustee_jax.environment.config import PolicyConfig, VerifierConfig, WorldConfig
+from trustee_jax.environment import EnvironmentConfig, JudgeConfig, PolicyConfig, WorldConfig
 from trustee_jax.errors import ConfigError
-from trustee_jax.simulator import CRITERIA, Prompts, Simulator
+from trustee_jax.simulator import CRITERIA, Prompts, RoleConfig, Simulator, SimulatorConfig
 from trustee_jax.simulator.schemas import planned_task_schema, task_schema
 from trustee_jax.simulator.transcript import transcript
 
@@ -138,15 +137,15 @@ def test_transcript():
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: SimulatorConfig(tries=0), "tries"),
-        (lambda: SimulatorConfig(think_budget=-1), "think_budget"),
+        (lambda: RoleConfig(tries=0), "tries"),
+        (lambda: RoleConfig(think_budget=-1), "think_budget"),
         (lambda: WorldConfig(records=0), "records"),
-        (lambda: VerifierConfig(threshold=1.0), "threshold"),
-        (lambda: SimulationConfig(near_copy=0), "near_copy"),
+        (lambda: JudgeConfig(threshold=1.0), "threshold"),
+        (lambda: EnvironmentConfig(near_copy=0), "near_copy"),
         (lambda: PolicyConfig(max_tokens=0), "max_tokens"),
         (lambda: PolicyConfig(history="drop"), "history"),
-        (lambda: SimulationConfig(max_parallel_calls=0), "max_parallel_calls"),
-        (lambda: SimulationConfig(tool_result_limit=10), "tool_result_limit"),
+        (lambda: EnvironmentConfig(max_parallel_calls=0), "max_parallel_calls"),
+        (lambda: EnvironmentConfig(tool_result_limit=10), "tool_result_limit"),
     ],
 )
 def test_bad_options(make, field):
@@ -157,7 +156,7 @@ def test_bad_options(make, field):
 
 def test_answers_must_leave_room_for_prompts(chat_format):
     with pytest.raises(ConfigError, match=r"task\.max_tokens"):
-        Simulator(chat_format, SimulationConfig(), max_length=1000)
+        Simulator(chat_format, SimulatorConfig(), max_length=1000)
 
 
 def test_lines_keep_their_numbers_when_some_are_left_out():

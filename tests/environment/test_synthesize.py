@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from scripted_engine import ScriptedEngine, walk
 
+from trustee_jax.simulator import Simulator, SimulatorConfig
 from trustee_jax.simulator.schemas import matches
 from trustee_jax.synthesis.synthesize import category_of, synthesize, tools_schema
 from trustee_jax.toolsets import Tool
@@ -26,9 +27,11 @@ def parameter(name="text", type="string", required=True, **more):
     return {"name": name, "type": type, **more, "description": "What it is.", "required": required}
 
 
-def run(make_simulator, chat_format, script, domains=("library",), per_domain=3, length=30_000):
+def run(chat_format, script, domains=("library",), per_domain=3, length=30_000):
     engine = ScriptedEngine(chat_format, script, max_length=length)
-    items = synthesize(make_simulator(length), engine, domains, per_domain)
+    items = synthesize(
+        Simulator(chat_format, SimulatorConfig(), length, ("task",)), engine, domains, per_domain
+    )
     return items, engine
 
 
@@ -46,7 +49,7 @@ def count_of(prompt):
     return int(re.search(r"Write (\d+) new tool", prompt)[1])
 
 
-def test_every_kind_of_parameter_becomes_its_schema(make_simulator, chat_format):
+def test_every_kind_of_parameter_becomes_its_schema(chat_format):
     kinds = [
         ("string", {"type": "string"}),
         ("integer", {"type": "integer"}),
@@ -63,9 +66,7 @@ def test_every_kind_of_parameter_becomes_its_schema(make_simulator, chat_format)
         written("find_books", parameters=[parameter(f"p_{kind}", kind) for kind, _ in kinds]),
         written("reserve_shelf", "Keeps a shelf free for a member until the day it names.", more),
     ]
-    items, _ = run(
-        make_simulator, chat_format, lambda *_: json.dumps({"tools": tools}), per_domain=2
-    )
+    items, _ = run(chat_format, lambda *_: json.dumps({"tools": tools}), per_domain=2)
     described = {"description": "What it is."}
     assert [item.name for item in items] == ["find_books", "reserve_shelf"]
     assert items[0].parameters == {
@@ -88,7 +89,7 @@ def test_every_kind_of_parameter_becomes_its_schema(make_simulator, chat_format)
     assert not report.dropped and all(isinstance(tool, Tool) for tool in tools)
 
 
-def test_refused_tools_are_counted_and_written_anew(make_simulator, chat_format):
+def test_refused_tools_are_counted_and_written_anew(chat_format):
     bad = {
         "repeats a name": written("lends_aa", "Something that is quite another thing than that."),
         "near copy of another tool": fresh([0])[0] | {"name": "lends_again"},
@@ -108,7 +109,7 @@ def test_refused_tools_are_counted_and_written_anew(make_simulator, chat_format)
             tools = fresh([next(numbers) for _ in range(count_of(prompt))])
         return json.dumps({"tools": tools[: count_of(prompt)]})
 
-    items, engine = run(make_simulator, chat_format, script, per_domain=5)
+    items, engine = run(chat_format, script, per_domain=5)
     kept = [item.name for item in items if isinstance(item, Candidate)]
     assert kept == [tool["name"] for tool in fresh(range(5))]
     assert sorted(item.reason for item in items if isinstance(item, Refusal)) == sorted(bad)
@@ -119,25 +120,25 @@ def test_refused_tools_are_counted_and_written_anew(make_simulator, chat_format)
     assert report.read == 9 and report.dropped.total() == 4
 
 
-def test_a_model_that_never_answers_ends(make_simulator, chat_format):
-    items, engine = run(make_simulator, chat_format, lambda *_: "{", per_domain=8)
+def test_a_model_that_never_answers_ends(chat_format):
+    items, engine = run(chat_format, lambda *_: "{", per_domain=8)
     assert [item.reason for item in items] == ["no answer: malformed"] * 4
     assert len(engine.requests) == 8  # two tries each
 
 
-def test_a_model_that_repeats_itself_ends(make_simulator, chat_format):
+def test_a_model_that_repeats_itself_ends(chat_format):
     answer = json.dumps({"tools": fresh([0])})
-    items, _ = run(make_simulator, chat_format, lambda *_: answer, per_domain=1)
+    items, _ = run(chat_format, lambda *_: answer, per_domain=1)
     assert len(items) == 1
 
     def script(role, request, prompt):
         return json.dumps({"tools": fresh([0]) * count_of(prompt)})
 
-    items, _ = run(make_simulator, chat_format, script, per_domain=3)
+    items, _ = run(chat_format, script, per_domain=3)
     assert [isinstance(item, Candidate) for item in items] == [True] + [False] * 4
 
 
-def test_domains_go_on_side_by_side_and_come_out_in_order(make_simulator, chat_format):
+def test_domains_go_on_side_by_side_and_come_out_in_order(chat_format):
     numbers = {"Garden & Home": iter(range(4)), "library": iter(range(4, 8))}
 
     def script(role, request, prompt):
@@ -146,15 +147,13 @@ def test_domains_go_on_side_by_side_and_come_out_in_order(make_simulator, chat_f
             {"tools": fresh([next(numbers[domain]) for _ in range(count_of(prompt))])}
         )
 
-    items, engine = run(
-        make_simulator, chat_format, script, ("Garden & Home", "library"), 4, length=2400
-    )
+    items, engine = run(chat_format, script, ("Garden & Home", "library"), 4, length=2400)
     assert [item.category for item in items] == ["garden_home"] * 4 + ["library"] * 4
     # A short context takes a few at a time.
     assert {count_of(engine.text(request)) for request in engine.requests} == {2}
 
 
-def test_the_prompt_stays_within_the_context(make_simulator, chat_format):
+def test_the_prompt_stays_within_the_context(chat_format):
     numbers = iter(range(10_000))
 
     def script(role, request, prompt):
@@ -173,19 +172,19 @@ def test_the_prompt_stays_within_the_context(make_simulator, chat_format):
             }
         )
 
-    items, engine = run(make_simulator, chat_format, script, per_domain=120)
+    items, engine = run(chat_format, script, per_domain=120)
     assert sum(isinstance(item, Candidate) for item in items) == 120
     assert max(engine.text(request).count("- do_") for request in engine.requests) == 24
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_blind_answers_within_the_schema_become_valid_tools(chat_format, make_simulator, seed):
+def test_blind_answers_within_the_schema_become_valid_tools(chat_format, seed):
     """Whatever the schema lets through is refused by name or passes the checks of tools."""
     tokenizer = llguidance.hf.from_tokenizer(chat_format.tokenizer)
     rng = np.random.default_rng(seed)
     answer = walk(tokenizer, tools_schema(2), rng, 20_000).decode()
     assert matches(json.loads(answer), tools_schema(2))
-    items, _ = run(make_simulator, chat_format, lambda *_: answer, per_domain=2)
+    items, _ = run(chat_format, lambda *_: answer, per_domain=2)
     assert items
     for item in items:
         if isinstance(item, Candidate):

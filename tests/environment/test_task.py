@@ -9,15 +9,13 @@ from trustee_jax.engine.types import RequestError
 from trustee_jax.environment import (
     REJECTIONS,
     RecentTasks,
-    SimulatorConfig,
     Task,
-    VerifierConfig,
     WorldConfig,
     generate_task,
     run,
 )
 from trustee_jax.environment.solvability import missing_values, needed_values
-from trustee_jax.simulator import EXAMPLE_TASK, Failure, Usage
+from trustee_jax.simulator import EXAMPLE_TASK, Failure, RoleConfig, Usage
 from trustee_jax.toolsets import Tool
 
 GOOD = {
@@ -32,22 +30,22 @@ GOOD = {
 WORLD = {"hotels": [{"id": "H1", "name": "Ibis"}, {"id": "H1"}, {"id": "H2"}], "bookings": []}
 
 
-def generate(simulator, tools, aspects, answer, **options):
+def generate(environment, tools, aspects, answer, **options):
     """Writes a task with an engine that gives the same answer to every try."""
 
     def script(role, request, prompt):
         return json.dumps(WORLD) if role == "world" else answer
 
-    engine = ScriptedEngine(simulator.format, script)
+    engine = ScriptedEngine(environment.policy_format, script)
     usage = Usage()
-    coroutine = generate_task(simulator, tools, aspects, (3, 1, 0), usage=usage, **options)
+    coroutine = generate_task(environment, tools, aspects, (3, 1, 0), usage=usage, **options)
     (result,) = run([coroutine], {"policy": engine, "simulator": engine})
     assert usage.requests == len(engine.requests)
     return result, engine
 
 
-def test_task(make_simulator, tools, aspects):
-    task, engine = generate(make_simulator(), tools, aspects, json.dumps(GOOD))
+def test_task(make_environment, tools, aspects):
+    task, engine = generate(make_environment(), tools, aspects, json.dumps(GOOD))
     assert isinstance(task, Task)
     assert (task.persona, task.query) == ("Ada, a baker.", GOOD["query"])
     assert task.expected_calls == ("find_hotels", "book") and task.tools == tools
@@ -79,45 +77,44 @@ def test_task(make_simulator, tools, aspects):
         ({"more": 1}, False),
     ],
 )
-def test_rules(make_simulator, tools, aspects, change, accepted):
-    result, _ = generate(make_simulator(), tools, aspects, json.dumps(GOOD | change))
+def test_rules(make_environment, tools, aspects, change, accepted):
+    result, _ = generate(make_environment(), tools, aspects, json.dumps(GOOD | change))
     assert isinstance(result, Task) == accepted
     if not accepted:
         assert result.cause == "task_malformed" and result.detail
 
 
-def test_failures_are_typed(make_simulator, tools, aspects):
-    simulator = make_simulator(task=SimulatorConfig(tries=4))
+def test_failures_are_typed(make_environment, tools, aspects):
+    environment = make_environment(task=RoleConfig(tries=4))
     for answer, problem, tries in (
         (('{"persona": "Ad', "length"), "length", 4),
         ("no json", "malformed", 4),
         (RequestError("schema"), "refused", 0),
     ):
-        result, engine = generate(simulator, tools, aspects, answer)
+        result, engine = generate(environment, tools, aspects, answer)
         assert isinstance(result, Failure) and result.problem == problem
         assert [r.key[-1] for r in engine.requests] == list(range(tries))
 
 
-def test_a_prompt_that_cannot_fit(make_simulator, tools, aspects):
-    simulator = make_simulator(
+def test_a_prompt_that_cannot_fit(make_environment, tools, aspects):
+    environment = make_environment(
         max_length=400,
-        verifier=VerifierConfig(max_tokens=64),
-        world=WorldConfig(max_tokens=64),
-        **{r: SimulatorConfig(max_tokens=64) for r in ("task", "user", "tool")},
+        writer=RoleConfig(max_tokens=64),
+        **{r: RoleConfig(max_tokens=64) for r in ("task", "user", "tool", "verifier")},
     )
-    result, engine = generate(simulator, tools, aspects, json.dumps(GOOD))
+    result, engine = generate(environment, tools, aspects, json.dumps(GOOD))
     assert result.cause == "task_too_long" and not engine.requests
 
 
-def test_prompt_follows_the_aspects(make_simulator, tools, aspects):
+def test_prompt_follows_the_aspects(make_environment, tools, aspects):
     """Each level of each aspect changes the request, and the instructions stay the same."""
     beginnings, requests = set(), {}
     for name, levels in {"persona": 3, "ambiguity": 3, "turns": 3, "calls": 3}.items():
         for level in range(levels):
             value = level + 1 if name == "calls" else level
             changed = dataclasses.replace(aspects, **{name: value})
-            _, engine = generate(make_simulator(), tools, changed, RequestError("stop"))
-            coroutine = generate_task(make_simulator(), tools, changed, (1, 1, 1))
+            _, engine = generate(make_environment(), tools, changed, RequestError("stop"))
+            coroutine = generate_task(make_environment(), tools, changed, (1, 1, 1))
             text = engine.text(next(coroutine))
             beginnings.add(text.partition("Tools of the category")[0])
             requests[name, level] = text.rpartition("Tools of the category")[2]
@@ -126,10 +123,10 @@ def test_prompt_follows_the_aspects(make_simulator, tools, aspects):
         assert len({requests[name, level] for level in range(3)}) == 3
 
 
-def test_schema_is_tight(make_simulator, aspects):
+def test_schema_is_tight(make_environment, aspects):
     tool = Tool("only_one", "Does it.", {"type": "object", "properties": {}}, "user")
     coroutine = generate_task(
-        make_simulator(), [tool], dataclasses.replace(aspects, calls=3), (1, 1, 1)
+        make_environment(), [tool], dataclasses.replace(aspects, calls=3), (1, 1, 1)
     )
     calls = next(coroutine).schema["properties"]["expected_calls"]
     (only,) = calls["items"]["anyOf"]
@@ -147,33 +144,33 @@ def test_schema_is_tight(make_simulator, aspects):
         ({k: EXAMPLE_TASK[k] for k in ("intent", "query")}, "missing_value"),
     ],
 )
-def test_rejected_tasks_are_counted_by_reason(make_simulator, tools, aspects, change, reason):
+def test_rejected_tasks_are_counted_by_reason(make_environment, tools, aspects, change, reason):
     recent, rejections = RecentTasks(4, 0.6), collections.Counter()
     recent.add(f"{GOOD['intent']}\n{GOOD['query']}")
     other = {"query": "Somewhere quiet for a weekend?"} if reason != "near_copy" else {}
     answer = json.dumps(GOOD | other | change)
     result, engine = generate(
-        make_simulator(), tools, aspects, answer, recent=recent, rejections=rejections
+        make_environment(), tools, aspects, answer, recent=recent, rejections=rejections
     )
     assert isinstance(result, Failure) and result.cause == "task_malformed"
     assert rejections == {reason: len(engine.requests)} and reason in REJECTIONS
     assert len(engine.requests) == 2  # no world is written for a refused task
 
 
-def test_the_prompts_example_is_a_near_copy(make_simulator, tools, aspects):
+def test_the_prompts_example_is_a_near_copy(make_environment, tools, aspects):
     """Small models answer with the example they are shown."""
     copied = GOOD | {k: EXAMPLE_TASK[k] for k in ("intent", "query")}
     answer = json.dumps(copied | {"expected_calls": ["find_hotels", "book"]})
     rejections = collections.Counter()
-    simulator = make_simulator(check_tasks=False)
-    generate(simulator, tools, aspects, answer, recent=RecentTasks(4, 0.6), rejections=rejections)
+    environment = make_environment(check_tasks=False)
+    generate(environment, tools, aspects, answer, recent=RecentTasks(4, 0.6), rejections=rejections)
     assert rejections["near_copy"] == 2
 
 
-def test_switches_leave_the_published_behaviour(make_simulator, tools, aspects):
-    simulator = make_simulator(check_tasks=False, world=WorldConfig(enabled=False))
+def test_switches_leave_the_published_behaviour(make_environment, tools, aspects):
+    environment = make_environment(check_tasks=False, world=WorldConfig(enabled=False))
     answer = json.dumps(GOOD | {"expected_calls": ["find_hotels", "book"], "intent": "A place."})
-    task, engine = generate(simulator, tools, aspects, answer)
+    task, engine = generate(environment, tools, aspects, answer)
     assert task.expected_calls == ("find_hotels", "book") and task.expected_values == ()
     assert task.world is None and len(engine.requests) == 1
 

@@ -3,25 +3,24 @@ import math
 
 import numpy as np
 import pytest
+from environments import environment_of
 from scripted_engine import ScriptedEngine
 from test_episode import BOOK, FIND, Script, play, prompts_of, verdict
 
 from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import Completion
 from trustee_jax.environment import (
+    Environment,
     Evidence,
     Part,
-    SimulationConfig,
     Task,
     Verdict,
-    VerifierConfig,
     Veto,
     run,
-    verify,
 )
 from trustee_jax.environment.judges.rules import find_vetoes, invented_values
 from trustee_jax.environment.world import Change
-from trustee_jax.simulator import CRITERIA, Simulator
+from trustee_jax.simulator import CRITERIA
 from trustee_jax.streams import Purpose
 from trustee_jax.weights import open_checkpoint
 
@@ -29,9 +28,9 @@ CLEAN = [FIND, BOOK, "Booked."]
 
 
 @pytest.mark.parametrize("mode", ["reasoned", "logprobs", "joint"])
-def test_each_mode_asks_its_questions(make_simulator, make_task, mode):
-    simulator = make_simulator(verifier=VerifierConfig(mode=mode))
-    episode, engine = play(simulator, make_task(criteria=4), Script(CLEAN))
+def test_each_mode_asks_its_questions(make_environment, make_task, mode):
+    environment = make_environment(mode=mode)
+    episode, engine = play(environment, make_task(criteria=4), Script(CLEAN))
     asked = [r for r in engine.requests if r.key[0] == Purpose.VERIFIER]
     assert len(asked) == (1 if mode == "joint" else 4)
     parts = episode.verdict.parts
@@ -44,8 +43,8 @@ def test_each_mode_asks_its_questions(make_simulator, make_task, mode):
         assert (part.probability is None) == (part.line is None) == (mode == "joint")
 
 
-def test_lines_can_be_cited(make_simulator, make_task):
-    _, engine = play(make_simulator(), make_task(), Script(CLEAN))
+def test_lines_can_be_cited(make_environment, make_task):
+    _, engine = play(make_environment(), make_task(), Script(CLEAN))
     (lines,) = {
         tuple(r.schema["properties"]["line"]["enum"])
         for r in engine.requests
@@ -57,7 +56,7 @@ def test_lines_can_be_cited(make_simulator, make_task):
     assert "\n6. assistant:" in text and "\n7. " not in text
 
 
-def judge(simulator: Simulator, task: Task, logits: float, answer: bool) -> Part:
+def judge(environment: Environment, task: Task, logits: float, answer: bool) -> Part:
     """The part of a verdict whose log-odds of true are `logits`, while the sample is `answer`."""
 
     class Engine(ScriptedEngine):
@@ -65,12 +64,12 @@ def judge(simulator: Simulator, task: Task, logits: float, answer: bool) -> Part
             done = []
             for ticket, completion in super().step():
                 (request,) = self.requests
-                trues = len(simulator.boolean_starts[0])
+                trues = len(environment.simulator.boolean_starts[0])
                 row = np.full(len(request.choices), -math.inf, np.float32)
                 row[trues - 1], row[-1] = logits, 0.0
                 rows = np.full((len(completion.tokens), len(row)), 1e3, np.float32)
                 # Only the place where the boolean begins is read.
-                if (place := simulator.boolean_place(completion.tokens)) is not None:
+                if (place := environment.simulator.boolean_place(completion.tokens)) is not None:
                     rows[place] = row
                 done.append(
                     (ticket, Completion(completion.tokens, completion.logprobs, "stop", rows))
@@ -79,30 +78,30 @@ def judge(simulator: Simulator, task: Task, logits: float, answer: bool) -> Part
 
     evidence = Evidence(task, ({"role": "user", "content": "Hi"},), "user")
     said = json.dumps({"reasoning": "r", "line": 1, "met": answer}, separators=(",", ":"))
-    engine = Engine(simulator.format, lambda *_: said)
-    (found,) = run([verify(simulator, evidence, (1,))], {"simulator": engine})
+    engine = Engine(environment.policy_format, lambda *_: said)
+    (found,) = run([environment.judge.judge(evidence, (1,))], {"simulator": engine})
     (part,) = found.parts
     return part
 
 
 @pytest.mark.parametrize("answer", [True, False])
 @pytest.mark.parametrize("logits", [-3.0, -0.1, 0.1, 3.0])
-def test_probability_and_not_the_sample_decides(make_simulator, make_task, logits, answer):
-    simulator = make_simulator(vetoes=False)
-    part = judge(simulator, make_task(criteria=1), logits, answer)
+def test_probability_and_not_the_sample_decides(make_environment, make_task, logits, answer):
+    environment = make_environment(rules=False)
+    part = judge(environment, make_task(criteria=1), logits, answer)
     assert part.probability == pytest.approx(1 / (1 + math.exp(-logits)), abs=1e-6)
     assert part.met == (logits > 0)
 
 
-def test_threshold(make_simulator, make_task):
+def test_threshold(make_environment, make_task):
     for threshold, met in ((0.7, True), (0.8, False)):
-        simulator = make_simulator(vetoes=False, verifier=VerifierConfig(threshold=threshold))
-        assert judge(simulator, make_task(criteria=1), math.log(3), True).met == met
+        environment = make_environment(rules=False, threshold=threshold)
+        assert judge(environment, make_task(criteria=1), math.log(3), True).met == met
 
 
-def test_the_place_of_the_boolean(make_simulator):
-    simulator = make_simulator()
-    format = simulator.format
+def test_the_place_of_the_boolean(make_environment):
+    environment = make_environment()
+    format = environment.policy_format
     for text in (
         '{"line":3,"met":true}',
         '{"line":12,"met":false}',
@@ -110,11 +109,11 @@ def test_the_place_of_the_boolean(make_simulator):
         '{"reasoning":"é😀","line":1,"met":true}',
     ):
         ids = format.encode(text)
-        place = simulator.boolean_place(ids)
+        place = environment.simulator.boolean_place(ids)
         rest = format.decode(ids[place:])
         assert rest in ("true}", "false}") and format.decode(ids[:place]) + rest == text
-    assert simulator.boolean_place(format.encode('{"line":1')) is None
-    true, false = simulator.boolean_starts
+    assert environment.simulator.boolean_place(format.encode('{"line":1')) is None
+    true, false = environment.simulator.boolean_starts
     assert all("true".startswith(format.decode([token])) for token in true)
     assert all("false".startswith(format.decode([token])) for token in false)
     assert len(true) >= 1 and not set(true) & set(false)
@@ -125,35 +124,35 @@ def test_other_tokenizers(make_task, tokens):
     """`true` is one token, several, or part of one that begins before it."""
     tokenizer = open_checkpoint("random:qwen2").tokenizer()
     tokenizer.add_tokens(list(tokens))
-    simulator = Simulator(ChatFormat(tokenizer), SimulationConfig(vetoes=False), 30_000)
+    environment = environment_of(ChatFormat(tokenizer), rules=False)
     for answer in (True, False):
-        part = judge(simulator, make_task(criteria=1), -2.0, answer)
+        part = judge(environment, make_task(criteria=1), -2.0, answer)
         if tokens[:1] == (":true",):
             assert part.probability is None and part.met == answer
         else:
             assert part.probability == pytest.approx(1 / (1 + math.exp(2)), abs=1e-6)
             assert not part.met
-    true, false = simulator.boolean_starts
+    true, false = environment.simulator.boolean_starts
     decoded = {tokenizer.decode([token]) for token in (*true, *false)}
     assert set(tokens) - {":true", ":false"} <= decoded
 
 
-def test_a_verdict_that_cannot_be_had_is_no_reward(make_simulator, make_task):
+def test_a_verdict_that_cannot_be_had_is_no_reward(make_environment, make_task):
     def third_fails(request):
         return "no" if request.key[-2] == 2 else verdict(request)
 
     script = Script(CLEAN, overrides={"verifier": third_fails})
-    episode, _ = play(make_simulator(), make_task(), script)
+    episode, _ = play(make_environment(), make_task(), script)
     assert (episode.cause, episode.reward, episode.verdict) == ("verifier_malformed", None, None)
 
 
-def test_evidence_survives_a_file(make_simulator, make_task):
+def test_evidence_survives_a_file(make_environment, make_task):
     """What the file of episodes holds is all that a later judge needs."""
     world = {"hotels": [{"id": "H1"}]}
     change = {"operation": "remove", "collection": "hotels", "id": "H1"}
     answers = {"tool": lambda request: json.dumps({"result": {"ok": True}, "changes": [change]})}
     task = make_task(world=world, tool_turns=1)
-    episode, engine = play(make_simulator(), task, Script([BOOK, "Done."], overrides=answers))
+    episode, engine = play(make_environment(), task, Script([BOOK, "Done."], overrides=answers))
     record = json.loads(json.dumps(episode.to_json()))
     evidence = Evidence(
         Task.from_json(record["task"]),
@@ -163,7 +162,7 @@ def test_evidence_survives_a_file(make_simulator, make_task):
         [Change.from_json(change) for change in record["changes"]],
     )
     again = ScriptedEngine(engine.format, Script([]))
-    (second,) = run([verify(make_simulator(), evidence, (9, 9))], {"simulator": again})
+    (second,) = run([make_environment().judge.judge(evidence, (9, 9))], {"simulator": again})
     assert second.to_json() == episode.verdict.to_json()
     assert prompts_of(again, "verifier") == prompts_of(engine, "verifier")
 
@@ -305,10 +304,10 @@ def test_vetoes_only_lower():
             assert lowered.criteria[name] == (plain.criteria[name] and name not in vetoed)
 
 
-def test_vetoes_of_criteria_that_do_not_count_yet_are_left_out(make_simulator, make_task):
+def test_vetoes_of_criteria_that_do_not_count_yet_are_left_out(make_environment, make_task):
     repeated = [FIND, FIND, "Done."]
-    strict, _ = play(make_simulator(), make_task(criteria=5), Script(repeated))
+    strict, _ = play(make_environment(), make_task(criteria=5), Script(repeated))
     assert "no_waste" not in {v.criterion for v in strict.verdict.vetoes}  # results differ
     assert "calls_correct" in {v.criterion for v in strict.verdict.vetoes}
-    lenient, _ = play(make_simulator(), make_task(criteria=1), Script(repeated))
+    lenient, _ = play(make_environment(), make_task(criteria=1), Script(repeated))
     assert lenient.verdict.vetoes == () and lenient.reward == 1.0

@@ -10,45 +10,43 @@ import re
 
 import numpy as np
 import pytest
+from environments import environment_of
 from scripted_engine import ScriptedEngine, role_of
 from test_episode import BOOK, FIND, Script, play, prompts_of, verdict
 
 from trustee_jax.environment import (
     INVALID_CAUSES,
+    Environment,
     PolicyConfig,
-    SimulationConfig,
-    SimulatorConfig,
-    VerifierConfig,
-    WorldConfig,
     generate_task,
     run,
 )
-from trustee_jax.simulator import Simulator
+from trustee_jax.simulator import RoleConfig
 from trustee_jax.toolsets import ToolError, load_repository
 
 MODES = ("reasoned", "logprobs", "joint")
 HOTELS = {"hotels": [{"id": "H1", "name": "Ibis"}], "bookings": []}
 
 
-def thinking_simulator(format, **options) -> Simulator:
+def thinking_environment(format, **options) -> Environment:
     """Of a model that thinks, playing its own roles without thoughts."""
-    silent = {role: SimulatorConfig(think_budget=0) for role in ("task", "user", "tool")}
-    silent |= {"world": WorldConfig(think_budget=0), "verifier": VerifierConfig(think_budget=0)}
-    return Simulator(format, SimulationConfig(**(silent | options)), 30_000)
+    roles = ("task", "writer", "user", "tool", "verifier")
+    silent = {role: RoleConfig(think_budget=0) for role in roles}
+    return environment_of(format, **(silent | options))
 
 
-# 1. User simulator and verifier are handed the system prompt as the user's query.
+# 1. User environment and verifier are handed the system prompt as the user's query.
 
 
 @pytest.mark.parametrize("level", range(4))
 def test_weakness_1_the_query_is_the_users_and_not_the_system_prompt(
-    make_simulator, make_task, level
+    make_environment, make_task, level
 ):
     task = make_task(system_prompt=level)
     script = Script(["Where to?", FIND, "Done."], user=["Lyon."])
-    episode, engine = play(make_simulator(), task, script)
+    episode, engine = play(make_environment(), task, script)
     system = episode.messages[0]["content"]
-    assert system == make_simulator().prompts.policy(level)
+    assert system == make_environment().simulator.prompts.policy(level)
     assert system in prompts_of(engine, "policy")[0]
     for prompt in prompts_of(engine, "user"):
         assert f'Conversation:\nuser: "{task.query}"' in prompt
@@ -78,26 +76,26 @@ _DAMAGES = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("damage", _DAMAGES)
-def test_weakness_3_broken_json_is_no_reward(make_simulator, make_task, damage, mode):
+def test_weakness_3_broken_json_is_no_reward(make_environment, make_task, damage, mode):
     script = Script(
         [FIND + BOOK, "Done."],
         overrides={"verifier": lambda request: _DAMAGES[damage](verdict(request))},
     )
-    simulator = make_simulator(verifier=VerifierConfig(mode=mode, tries=2))
-    episode, _ = play(simulator, make_task(), script)
+    environment = make_environment(mode=mode, verifier=RoleConfig(tries=2))
+    episode, _ = play(environment, make_task(), script)
     problem = "length" if damage.startswith("cut") else "malformed"
     assert (episode.cause, episode.reward) == (f"verifier_{problem}", None)
     assert episode.verdict is None and episode.ended == "user"
 
 
 @pytest.mark.parametrize("role", ["user", "tool"])
-def test_weakness_3_broken_json_is_no_message_and_no_result(make_simulator, make_task, role):
+def test_weakness_3_broken_json_is_no_message_and_no_result(make_environment, make_task, role):
     good = {"user": '{"message":"Lyon."}', "tool": '{"result":{"x":1},"changes":[]}'}[role]
     for name, damage in _DAMAGES.items():
         answers = {role: lambda request, damage=damage: damage(good)}
         script = Script(["Where?", FIND, "Done."], user=["Lyon."], overrides=answers)
-        simulator = make_simulator(**{role: SimulatorConfig(tries=2)})
-        episode, _ = play(simulator, make_task(world=HOTELS), script)
+        environment = make_environment(**{role: RoleConfig(tries=2)})
+        episode, _ = play(environment, make_task(world=HOTELS), script)
         if name == "words for booleans" or (name == "not a number" and role == "user"):
             continue  # there is nothing to damage, or it is damaged otherwise
         assert episode.cause in (f"{role}_malformed", f"{role}_length"), name
@@ -112,17 +110,17 @@ def test_weakness_3_a_thought_is_no_verdict(thinking_format, make_task):
             return thought.replace("{}", verdict(request))
 
         script = Script([FIND + BOOK, "Done."], overrides={"verifier": verifier})
-        simulator = thinking_simulator(thinking_format, verifier=VerifierConfig(tries=2))
-        episode, _ = play(simulator, make_task(), script)
+        environment = thinking_environment(thinking_format, verifier=RoleConfig(tries=2))
+        episode, _ = play(environment, make_task(), script)
         assert (episode.cause, episode.reward) == ("verifier_malformed", None), thought
 
 
 # 4. Rewards for single turns are demanded from the simulators and never used.
 
 
-def test_weakness_4_no_simulator_is_asked_to_rate_a_turn(make_simulator, make_task):
+def test_weakness_4_no_simulator_is_asked_to_rate_a_turn(make_environment, make_task):
     script = Script(["Where?", FIND, BOOK, "Done."], user=["Lyon."])
-    episode, engine = play(make_simulator(), make_task(world=None), script)
+    episode, engine = play(make_environment(), make_task(world=None), script)
     asked = [role_of(request) for request in engine.requests]
     # One request for every message of the user and every executed call, and the verdict's parts.
     assert asked.count("user") == episode.counts.user_turns + 1  # the last one was empty
@@ -137,11 +135,11 @@ def test_weakness_4_no_simulator_is_asked_to_rate_a_turn(make_simulator, make_ta
             assert not re.search(r"reward|score|rate |rating|grade", required, re.IGNORECASE)
 
 
-def test_weakness_4_what_a_tool_says_of_rewards_counts_for_nothing(make_simulator, make_task):
+def test_weakness_4_what_a_tool_says_of_rewards_counts_for_nothing(make_environment, make_task):
     for value in (-1, 1):
         result = json.dumps({"reward": value, "score": value})
         script = Script([FIND + BOOK, "."], overrides={"tool": lambda request, r=result: r})
-        episode, _ = play(make_simulator(), make_task(), script)
+        episode, _ = play(make_environment(), make_task(), script)
         assert episode.reward == 1.0
 
 
@@ -162,10 +160,10 @@ def test_weakness_4_what_a_tool_says_of_rewards_counts_for_nothing(make_simulato
     ],
 )
 def test_weakness_5_the_verifier_sees_all_that_is_trained(
-    make_simulator, make_task, limits, turns, user, ended, shown, mode
+    make_environment, make_task, limits, turns, user, ended, shown, mode
 ):
-    simulator = make_simulator(verifier=VerifierConfig(mode=mode))
-    episode, engine = play(simulator, make_task(**limits), Script(turns, user))
+    environment = make_environment(mode=mode)
+    episode, engine = play(environment, make_task(**limits), Script(turns, user))
     assert episode.ended == ended and episode.valid
     (sequence,) = episode.sequences
     trained = engine.format.decode(sequence.tokens[sequence.sampled])
@@ -185,14 +183,14 @@ def test_weakness_5_the_verifier_sees_all_that_is_trained(
 def test_weakness_9_nobody_reads_the_policys_thoughts(thinking_format, make_task, mode, history):
     secret = "<think>\nDear judge, FLATTERY.\n</think>\n\n"
     turns = [secret + "Where to?", secret + FIND + BOOK, secret + "Done."]
-    simulator = thinking_simulator(
+    environment = thinking_environment(
         thinking_format,
         policy=PolicyConfig(history=history),
-        verifier=VerifierConfig(mode=mode, think_budget=0),
+        mode=mode,
     )
     for last in (turns[2], ("<think>\nDear judge, FLATTERY", "length")):
         script = Script([*turns[:2], last], user=["Lyon."])
-        episode, engine = play(simulator, make_task(world=HOTELS), _with_results(script))
+        episode, engine = play(environment, make_task(world=HOTELS), _with_results(script))
         assert episode.valid and episode.verdict is not None
         assert sum("FLATTERY" in m.get("reasoning_content", "") for m in episode.messages) == 3
         for request in engine.requests:
@@ -215,7 +213,7 @@ def _with_results(script):
 # 10. Parallel calls are simulated at once from one history; calls past the third get no answer.
 
 
-def test_weakness_10_each_parallel_call_sees_the_one_before(make_simulator, make_task):
+def test_weakness_10_each_parallel_call_sees_the_one_before(make_environment, make_task):
     """In the conversation, and in the records that it changed."""
     numbers = iter(range(1, 9))
 
@@ -230,7 +228,7 @@ def test_weakness_10_each_parallel_call_sees_the_one_before(make_simulator, make
         for n in range(1, 6)
     ]
     script = Script(["".join(calls), "Done."], overrides={"tool": tool})
-    episode, engine = play(make_simulator(), make_task(world=HOTELS), script)
+    episode, engine = play(make_environment(), make_task(world=HOTELS), script)
     asked = prompts_of(engine, "tool")
     assert len(asked) == 3
     for index, prompt in enumerate(asked):
@@ -260,11 +258,11 @@ def test_weakness_12_the_policy_is_trained_in_the_context_that_it_is_evaluated_i
     book = f"<tool_call>\n{BOOK[11:-12]}\n</tool_call>"
     turns = ["Where to?", find, "How long?", book, "Done."]
     turns = [f"<think>\nThought {i}.\n</think>\n\n{text}" for i, text in enumerate(turns)]
-    simulator = thinking_simulator(thinking_format)
-    assert simulator.config.policy.history == "strip"
+    environment = thinking_environment(thinking_format)
+    assert environment.config.policy.history == "strip"
     task = make_task()
     script = Script(turns, user=["Lyon.", "Two nights."])
-    episode, engine = play(simulator, task, script)
+    episode, engine = play(environment, task, script)
     seen = [request.tokens for request in engine.requests if request.role == "policy"]
     messages = [m for m in episode.messages if m["role"] == "assistant"]
     assert len(seen) == len(messages) == 5
@@ -291,8 +289,8 @@ def test_weakness_12_the_policy_is_trained_in_the_context_that_it_is_evaluated_i
 
 def test_weakness_12_thoughts_are_kept_only_where_that_is_asked_for(thinking_format, make_task):
     turns = [f"<think>\nThought {i}.\n</think>\n\n{t}" for i, t in enumerate(["Where?", FIND, "."])]
-    simulator = thinking_simulator(thinking_format, policy=PolicyConfig(history="append"))
-    episode, engine = play(simulator, make_task(), Script(turns, user=["Lyon."]))
+    environment = thinking_environment(thinking_format, policy=PolicyConfig(history="append"))
+    episode, engine = play(environment, make_task(), Script(turns, user=["Lyon."]))
     last = prompts_of(engine, "policy")[-1]
     assert re.findall(r"Thought (\d)", last) == ["0", "1"] and len(episode.sequences) == 1
 
@@ -317,24 +315,24 @@ def test_weakness_13_no_two_tools_have_one_name(tmp_path):
         load_repository(path)
 
 
-def test_weakness_13_a_name_with_a_slash_is_no_tool(make_simulator, make_task):
+def test_weakness_13_a_name_with_a_slash_is_no_tool(make_environment, make_task):
     call = '<tool_call>{"name": "travel/find hotels", "arguments": {"city": "Lyon"}}</tool_call>'
-    episode, engine = play(make_simulator(), make_task(), Script([call, "Done."]))
+    episode, engine = play(make_environment(), make_task(), Script([call, "Done."]))
     answer = json.loads(next(m["content"] for m in episode.messages if m["role"] == "tool"))
     assert "unknown tool 'travel/find hotels'; available: find_hotels, book" in answer["error"]
     assert not prompts_of(engine, "tool") and episode.counts.valid_calls == 0
 
 
-# 14. No abort rate, simulator fidelity or verifier agreement is reported.
+# 14. No abort rate, environment fidelity or verifier agreement is reported.
 
 
-def test_weakness_14_an_episode_says_what_went_wrong_and_what_it_cost(make_simulator, make_task):
+def test_weakness_14_an_episode_says_what_went_wrong_and_what_it_cost(make_environment, make_task):
     def flaky(request):
         return "no" if request.key[-1] == 0 else '{"result":{"x":1},"changes":[]}'
 
     bad = '<tool_call>{"name": "fly", "arguments": {}}</tool_call><tool_call>{</tool_call>'
     script = Script([FIND + bad, FIND, "Done."], overrides={"tool": flaky})
-    episode, engine = play(make_simulator(), make_task(world=HOTELS), script)
+    episode, engine = play(make_environment(), make_task(world=HOTELS), script)
     record = json.loads(json.dumps(episode.to_json()))
     served = [request for request in engine.requests if request.role == "simulator"]
     counts = record["counts"]
@@ -352,23 +350,23 @@ def test_weakness_14_an_episode_says_what_went_wrong_and_what_it_cost(make_simul
 
 
 @pytest.mark.parametrize("role", ["user", "tool", "verifier"])
-def test_weakness_14_an_abort_has_its_cause(make_simulator, make_task, role):
+def test_weakness_14_an_abort_has_its_cause(make_environment, make_task, role):
     script = Script(["Where?", FIND, "."], user=["L"], overrides={role: lambda request: "no"})
-    episode, _ = play(make_simulator(), make_task(), script)
+    episode, _ = play(make_environment(), make_task(), script)
     record = json.loads(json.dumps(episode.to_json()))
     assert record["cause"] == f"{role}_malformed" and record["cause"] in INVALID_CAUSES
     assert record["valid"] is False and record["reward"] is None
     assert "not an answer of the schema" in record["detail"]
 
 
-def test_weakness_14_tasks_that_fail_are_typed_and_counted(make_simulator, tools, aspects):
+def test_weakness_14_tasks_that_fail_are_typed_and_counted(make_environment, tools, aspects):
     rejections = collections.Counter()
     task = {"persona": "Ada.", "intent": "Two nights.", "query": "A place?"}
     calls = [{"name": "find_hotels", "values": {"city": "Lyon"}}] * 2
-    simulator = make_simulator()
+    environment = make_environment()
     engine = ScriptedEngine(
-        simulator.format, lambda *_: json.dumps({**task, "expected_calls": calls})
+        environment.policy_format, lambda *_: json.dumps({**task, "expected_calls": calls})
     )
-    coroutine = generate_task(simulator, tools, aspects, (1, 1, 1), rejections=rejections)
+    coroutine = generate_task(environment, tools, aspects, (1, 1, 1), rejections=rejections)
     (failure,) = run([coroutine], {"policy": engine, "simulator": engine})
     assert failure.cause == "task_malformed" and rejections == {"missing_value": 2}

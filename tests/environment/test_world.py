@@ -6,8 +6,9 @@ import pytest
 from scripted_engine import walk
 from test_episode import BOOK, FIND, Script, play, prompts_of
 
-from trustee_jax.environment import SimulatorConfig, World, WorldConfig
+from trustee_jax.environment import World, WorldConfig
 from trustee_jax.environment.world import ImpossibleChange, apply_changes, unique_records
+from trustee_jax.simulator import RoleConfig
 from trustee_jax.simulator.schemas import changing_result_schema, matches, world_schema
 
 HOTELS = {
@@ -123,7 +124,7 @@ def test_worlds_are_bounded(walker):
 
 
 class Server:
-    """A tool simulator that gives prepared answers and counts its calls."""
+    """A tool environment that gives prepared answers and counts its calls."""
 
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), 0
@@ -138,7 +139,7 @@ def results(episode):
     return [json.loads(m["content"]) for m in episode.messages if m["role"] == "tool"]
 
 
-def test_reads_repeat_and_writes_are_seen(make_simulator, make_task):
+def test_reads_repeat_and_writes_are_seen(make_environment, make_task):
     server = Server(
         {"result": {"free": 2}, "changes": []},
         {"result": {"booked": True}, "changes": [add("B1", hotel="H1"), update("H1", free=1)]},
@@ -147,7 +148,7 @@ def test_reads_repeat_and_writes_are_seen(make_simulator, make_task):
     turns = [FIND + FIND, FIND, BOOK, FIND + FIND, "Booked."]
     script = Script(turns, overrides={"tool": server})
     task = make_task(world=HOTELS, tool_turns=4)
-    episode, engine = play(make_simulator(), task, script)
+    episode, engine = play(make_environment(), task, script)
     assert results(episode) == [{"free": 2}] * 3 + [{"booked": True}] + [{"free": 1}] * 2
     assert server.asked == 3
     counts = episode.counts
@@ -163,23 +164,23 @@ def test_reads_repeat_and_writes_are_seen(make_simulator, make_task):
     assert 'add in bookings: {"hotel":"H1","id":"B1"}' in verifier
 
 
-def test_impossible_changes_are_asked_for_again(make_simulator, make_task):
+def test_impossible_changes_are_asked_for_again(make_environment, make_task):
     broken = {"result": {"booked": True}, "changes": [add("B1", hotel="H1"), add("B1", hotel="H1")]}
     failed = {"result": {"error": "full"}, "changes": [add("B1", hotel="H1")]}
     good = {"result": {"booked": True}, "changes": [add("B1", hotel="H1")]}
     script = Script([BOOK, "Booked."], overrides={"tool": Server(broken, failed, good)})
-    episode, _ = play(make_simulator(), make_task(world=HOTELS), script)
+    episode, _ = play(make_environment(), make_task(world=HOTELS), script)
     assert episode.valid and episode.counts.simulator_retries == 2
     assert episode.world["bookings"] == [{"hotel": "H1", "id": "B1"}]
     script = Script([BOOK, "Booked."], overrides={"tool": Server(broken)})
-    simulator = make_simulator(tool=SimulatorConfig(tries=2))
-    episode, _ = play(simulator, make_task(world=HOTELS), script)
+    environment = make_environment(tool=RoleConfig(tries=2))
+    episode, _ = play(environment, make_task(world=HOTELS), script)
     assert episode.cause == "tool_malformed" and "already" in episode.detail
     assert episode.world == HOTELS
 
 
-def test_without_a_world_nothing_is_repeated(make_simulator, make_task):
-    simulator = make_simulator(world=WorldConfig(enabled=False))
-    episode, _ = play(simulator, make_task(), Script([FIND + FIND, "Done."]))
+def test_without_a_world_nothing_is_repeated(make_environment, make_task):
+    environment = make_environment(world=WorldConfig(enabled=False))
+    episode, _ = play(environment, make_task(), Script([FIND + FIND, "Done."]))
     assert results(episode) == [{"number": 1}, {"number": 2}]
     assert episode.world is None and episode.counts.repeated_reads == 0

@@ -13,6 +13,7 @@ import pytest
 import synthetic_run
 from rich.console import Console
 
+from trustee_jax.config import all_options
 from trustee_jax.report.write import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the test extra brings selenium")
@@ -148,7 +149,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def report(run: pathlib.Path) -> pathlib.Path:
-    write_report(run, run / "report.html", console=Console(quiet=True))
+    write_report(run, run / "report.html", defaults=all_options(), console=Console(quiet=True))
     return run / "report.html"
 
 
@@ -455,7 +456,9 @@ def test_controls_have_names(page: Page) -> None:
 
 def test_a_run_that_has_just_begun(page: Page, tmp_path: pathlib.Path) -> None:
     (tmp_path / "episodes.jsonl").write_text('{"step": 1, "ke')
-    write_report(tmp_path, tmp_path / "empty.html", console=Console(quiet=True))
+    write_report(
+        tmp_path, tmp_path / "empty.html", defaults=all_options(), console=Console(quiet=True)
+    )
     empty = Page(page.driver, tmp_path / "empty.html")
     empty.open()
     assert "No step is complete yet" in empty.text("#overview")
@@ -464,7 +467,13 @@ def test_a_run_that_has_just_begun(page: Page, tmp_path: pathlib.Path) -> None:
 
 
 def test_what_was_left_out_is_said(page: Page, run: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    write_report(run, tmp_path / "few.html", most_episodes=10, console=Console(quiet=True))
+    write_report(
+        run,
+        tmp_path / "few.html",
+        most_episodes=10,
+        defaults=all_options(),
+        console=Console(quiet=True),
+    )
     few = Page(page.driver, tmp_path / "few.html")
     few.open("#view=episodes")
     assert "990 earlier episodes of this run are not in this file" in few.text("#left-out")

@@ -13,6 +13,7 @@ from absl import flags
 from rich.console import Console
 
 from trustee_jax.commands.report import REPORT
+from trustee_jax.config import all_options
 from trustee_jax.curriculum import Aspects
 from trustee_jax.environment import Change, Episode, Part, Task, Verdict, Veto
 from trustee_jax.report import accounting, panels
@@ -36,7 +37,7 @@ def blocks(page: str) -> dict[str, Any]:
 
 def written(folder: pathlib.Path, **options: Any) -> str:
     output = folder / "report.html"
-    write_report(folder, output, console=Console(quiet=True), **options)
+    write_report(folder, output, defaults=all_options(), console=Console(quiet=True), **options)
     return output.read_text(encoding="utf-8")
 
 

@@ -38,8 +38,8 @@ class Rewarded:
         setattr(collect, "run_episode", self.run_episode)
         setattr(loop, "pack", self.pack)
 
-    def run_episode(self, simulator, task, policy_format, key, max_length):
-        episode = yield from self._run_episode(simulator, task, policy_format, key, max_length)
+    def run_episode(self, environment, task, key):
+        episode = yield from self._run_episode(environment, task, key)
         self._step, self._packed = key[0], 0
         sampled = np.concatenate([s.tokens[s.sampled] for s in episode.sequences])
         with self.tokens.open("a") as file:

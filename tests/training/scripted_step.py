@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from trustee_jax.config import default, override, parse
+from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine.engine import EngineStats
-from trustee_jax.environment import Episode, Task, Verdict
+from trustee_jax.environment import Environment, Episode, Task, Verdict
 from trustee_jax.environment.verdict import Part
-from trustee_jax.rl import TrainState
+from trustee_jax.rl import LearnerConfig, TrainState
 from trustee_jax.simulator import Failure
 from trustee_jax.toolsets import ToolRepository, load_repository
 from trustee_jax.training import collect, loop
@@ -68,7 +69,8 @@ class Learner:
 
     rows = 1
 
-    def __init__(self, events: list, broken: Callable[[int], bool]) -> None:
+    def __init__(self, events: list, broken: Callable[[int], bool], config: LearnerConfig) -> None:
+        self.config = config
         self._events = events
         self.batches: list = []
         self.broken = broken
@@ -85,12 +87,18 @@ class Learner:
 
 
 class System:
-    """What the loop needs of `build.System`."""
+    """What the loop needs of its `System`."""
 
-    def __init__(self, events: list, broken: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        events: list,
+        broken: Callable[[int], bool],
+        learner: LearnerConfig,
+        environment: Environment,
+    ) -> None:
         self.engines = dict.fromkeys(("policy", "simulator"), Engine())
-        self.learner = Learner(events, broken)
-        self.simulator = self.policy_format = None
+        self.learner = Learner(events, broken, learner)
+        self.environment = environment
 
     def forget(self) -> None:
         self.engines["policy"].reset()
@@ -136,13 +144,17 @@ class Script:
         monkeypatch.setattr(loop, "pack", lambda groups, *_: Batch(groups))
 
     def trainer(self, should_stop=lambda: False) -> loop.Trainer:
-        self.system = System(self.events, self.broken)
+        config = self.config
+        environment = Environment(config.environment, None, None, config.engine.max_length)
+        self.system = System(self.events, self.broken, config.learner, environment)
         trainer = loop.Trainer(
-            self.config,
+            config.training,
             self.system,
+            Curriculum(config.curriculum),
             _repository(),
             Progress(9, enabled=False),
             should_stop,
+            config.seed,
         )
         update = trainer.curriculum.update
 
@@ -153,7 +165,7 @@ class Script:
         trainer.curriculum.update = seen
         return trainer
 
-    def _generate(self, simulator, tools, aspects, key, *, recent, rejections):
+    def _generate(self, environment, tools, aspects, key, *, recent, rejections):
         self.events.append(("task", key))
         text = self.task(key)
         if text.startswith("!"):
@@ -161,7 +173,7 @@ class Script:
         return Task(tuple(tools), aspects, "p", text, (tools[0].name,), "q")
         yield
 
-    def _run(self, simulator, task, format, key, max_length):
+    def _run(self, environment, task, key):
         self.events.append(("episode", key))
         reward = self.rewards(key)
         verdict = Verdict("made up", (Part("intent_met", reward == 1),))

@@ -118,7 +118,7 @@ def test_weakness_11_a_task_that_cannot_be_written_is_missing_not_a_dummy(monkey
     def task(key):
         return "!length" if key[1] == 1 else different(key)
 
-    script = Script(monkeypatch, by_task({}), task, **{"training.task_draws": 2})
+    script = Script(monkeypatch, by_task({}), task, **{"training.max_task_attempts": 2})
     result, played = step(script.trainer())
     assert {e.key[1] for e in played} == {0, 2}
     assert fates(result) == (2, 0, 0, 0)
@@ -150,7 +150,7 @@ def test_the_first_draw_that_gives_a_task_counts(monkeypatch, at_once, backwards
             on_progress(done + 1, len(coroutines))
         return [None] * len(coroutines)
 
-    options = {"training.task_draws": 5, "training.draws_at_once": at_once}
+    options = {"training.max_task_attempts": 5, "training.attempts_in_flight": at_once}
     script = Script(monkeypatch, by_task({}), task, **options)
     monkeypatch.setattr(collect, "drive", drive)
     trainer = script.trainer()
@@ -165,8 +165,8 @@ def test_the_first_draw_that_gives_a_task_counts(monkeypatch, at_once, backwards
         assert len(drawn) == 1 + 4 + 5
     # Every draw is one of three things, and what is not played may be written again.
     failed = collection.failures.total()
-    assert len(drawn) == len(collection.groups) + collection.surplus + failed
-    assert collection.surplus > 0 or not backwards or at_once < 3
+    assert len(drawn) == len(collection.groups) + collection.unused_tasks + failed
+    assert collection.unused_tasks > 0 or not backwards or at_once < 3
     assert len(collection.recent.state()["texts"]) == len(collection.groups)
     assert len(collection.failures) == 1 and collection.failures["task_malformed"] <= 3 + 5
 

@@ -24,16 +24,19 @@ from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from trustee_jax import build as building
+from trustee_jax import run as running
 from trustee_jax.commands import main as cli
 from trustee_jax.config import Config
+from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine import Request
 from trustee_jax.environment import INVALID_CAUSES
+from trustee_jax.run import read_config
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.toolsets import load_repository
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.progress import Progress
-from trustee_jax.training.workdir import Workdir, read_config
+from trustee_jax.training.workdir import Workdir
 from trustee_jax.weights import open_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,7 +45,7 @@ LENGTH = 640
 OPTIONS = (
     # Short prompts and episodes: `rewarded_run` makes up the verdicts.
     "--config.model.source=random:qwen3",
-    "--config.simulation.policy.max_tokens=16",
+    "--config.environment.policy.max_tokens=16",
     "--config.curriculum.tools.low=1",
     "--config.curriculum.criteria.low=1",
     "--config.training.steps=4",
@@ -57,12 +60,12 @@ OPTIONS = (
     "--config.curriculum.lower_at=0.2",
     "--config.curriculum.raise_at=0.21",
     "--config.curriculum.system_prompt.low=3",
-    "--config.simulation.task.max_tokens=192",
-    "--config.simulation.world.max_tokens=128",
-    "--config.simulation.world.think_budget=0",
-    "--config.simulation.world.collections=1",
-    "--config.simulation.world.records=1",
-    "--config.simulation.world.fields=1",
+    "--config.simulator.task.max_tokens=192",
+    "--config.simulator.world.max_tokens=128",
+    "--config.simulator.world.think_budget=0",
+    "--config.environment.world.collections=1",
+    "--config.environment.world.records=1",
+    "--config.environment.world.fields=1",
     "--config.training.refill_groups=1",
     f"--config.engine.max_length={LENGTH}",
     f"--config.engine.min_cache_length={LENGTH}",
@@ -127,7 +130,7 @@ class Runs:
         tools.write_text(json.dumps(TOOLS))
         self.options = (
             *OPTIONS,
-            f"--config.simulation.prompts={prompts}",
+            f"--config.simulator.prompts={prompts}",
             f"--config.tools={tools}",
         )
 
@@ -386,7 +389,13 @@ def test_the_exported_policy_has_the_engines_logits(
     config = read_config(workdir)
     system = building.build(config)
     trainer = loop.Trainer(
-        config, system, load_repository(config.tools), Progress(4, enabled=False), lambda: False
+        config.training,
+        system,
+        Curriculum(config.curriculum),
+        load_repository(config.tools),
+        Progress(4, enabled=False),
+        lambda: False,
+        config.seed,
     )
     with Checkpointer(workdir / "checkpoints", read_only=True) as checkpointer:
         trainer.restore(checkpointer)
@@ -395,7 +404,7 @@ def test_the_exported_policy_has_the_engines_logits(
     messages = [
         [{"role": "user", "content": text}] for text in ("Hello", "What is the weather in Rome?")
     ]
-    prompts = [system.policy_format.prompt(message) for message in messages]
+    prompts = [system.environment.policy_format.prompt(message) for message in messages]
     answers = {
         role: system.engines[role].run(
             [Request(p, 24, key=(i,), role=role) for i, p in enumerate(prompts)]
@@ -493,10 +502,10 @@ _TOOL = {"name": "find", "description": "Finds", "parameters": {"type": "string"
         ("model.simulator={checkpoint}", ["{checkpoint}", _TENSOR, "get the complete checkpoint"]),
         ("model.source=random:gpt", ["random:gpt", "llama, qwen2, qwen3"]),
         ("engine.max_length=4097", ["engine.max_length = 4097", "4096", "lower it"]),
-        ("engine.max_length=200", ["simulation.task.max_tokens = 256", "lower it"]),
+        ("engine.max_length=200", ["simulator.task.max_tokens = 256", "lower it"]),
         ("engine.max_length=300", ["engine.max_length = 300", "raise it"]),
         ("mesh.tensor=3", ["mesh = ", "'tensor': 3", "multiply to 8"]),
-        ("simulation.prompts=nowhere", ["simulation.prompts = 'nowhere'", "existing folder"]),
+        ("simulator.prompts=nowhere", ["simulator.prompts = 'nowhere'", "existing folder"]),
         ("seed=1", ["{taken}", "seed: 0 there, 1 given", "another workdir"]),
     ],
 )
@@ -522,7 +531,7 @@ def test_wrong_input_is_one_message_before_anything_is_computed(
     arguments = ["train", f"--workdir={names['taken']}", CONFIG, *fits]
     if "seed" in option:
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "train", _record)
+            patch.setattr(running, "train", _record)
             assert cli.main(arguments) == 0
     assert cli.main([*arguments, f"--config.{option}"]) == 2
     message = capsys.readouterr().err
@@ -534,7 +543,7 @@ def test_wrong_input_is_one_message_before_anything_is_computed(
 
 
 def _record(config: Config, workdir: pathlib.Path) -> None:
-    with Workdir(workdir, config, primary=True) as claimed:
+    with Workdir(workdir, dataclasses.asdict(config), primary=True) as claimed:
         claimed.record()
 
 

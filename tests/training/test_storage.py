@@ -1,5 +1,6 @@
 """Full disks, and what is on the disk when a checkpoint is begun."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -89,14 +90,14 @@ def test_a_checkpoint_is_begun_when_all_lines_up_to_it_are_on_the_disk(
     script = Script(monkeypatch, rewards, **options)
     trainer = script.trainer()
     saved = Saved(monkeypatch, trainer)
-    with Workdir(tmp_path, script.config, primary=True) as workdir:
+    with Workdir(tmp_path, dataclasses.asdict(script.config), primary=True) as workdir:
         layout = workdir.layout
         with (
             MetricWriter(layout.tensorboard, layout.metrics) as metrics,
             EpisodeLog(layout.episodes) as log,
         ):
             saved.watch(layout.episodes, layout.metrics)
-            loop._run(trainer, workdir, None, metrics, log)
+            loop.run(trainer, workdir, None, metrics, log)
     expected = {
         step: {
             "episodes.jsonl": [s for s in range(1, step + 1) for _ in range(12)],

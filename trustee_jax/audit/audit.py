@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,7 @@ from trustee_jax.audit.judging import (
 from trustee_jax.audit.recorded import AuditError, Recorded
 from trustee_jax.audit.show import progress, show, standard_output
 from trustee_jax.audit.summary import ModeSummary, summarize
-from trustee_jax.build import build_simulator
-from trustee_jax.config import Config
-from trustee_jax.environment import SimulationConfig, SimulatorConfig
+from trustee_jax.environment import EnvironmentConfig, ModelJudge
 from trustee_jax.environment.driver import SupportsRequests
 from trustee_jax.paths import user_path
 from trustee_jax.simulator import CRITERIA, Simulator, prompts
@@ -41,7 +39,7 @@ class AuditOptions:
     """What is asked.
 
     Attributes:
-      modes: the verifier's modes, see `VerifierConfig`.
+      modes: the verifier's modes, see `JudgeConfig`.
       faults: what is planted.
       second_opinions: how many episodes are judged twice, with all their faults; None: all.
       seed: decides what the faults look like.
@@ -51,6 +49,23 @@ class AuditOptions:
     faults: tuple[Fault, ...] = FAULTS
     second_opinions: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class AuditedModel:
+    """The model whose verdicts are measured.
+
+    Attributes:
+      source: Its checkpoint.
+      load: Loads it, and makes its engine.
+      lanes: Questions that the engine serves at a time.
+      context: What its verdicts depend on besides its options, as JSON values.
+    """
+
+    source: str
+    load: Callable[[], tuple[Simulator, SupportsRequests]]
+    lanes: int
+    context: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +105,7 @@ def make_plan(recorded: Sequence[Recorded], options: AuditOptions) -> Plan:
 
 def run_audit(
     plan: Plan,
-    simulators: Mapping[str, Simulator],
+    judges: Mapping[str, ModelJudge],
     engine: SupportsRequests,
     *,
     lanes: int,
@@ -102,7 +117,7 @@ def run_audit(
 
     Args:
       plan: the questions.
-      simulators: the frozen model in each mode.
+      judges: the verifier in each mode.
       engine: its engine.
       lanes: questions under way at a time.
       journal: where answers are kept as they come; None: nowhere.
@@ -130,23 +145,25 @@ def run_audit(
                 journal.add(question, judgement)
             advance()
 
-        ask_all(groups, simulators, engine, lanes=lanes, on_judgement=note)
+        ask_all(groups, judges, engine, lanes=lanes, on_judgement=note)
 
 
 def audit(
-    config: Config,
+    model: AuditedModel,
+    environment: EnvironmentConfig,
     recorded: Sequence[Recorded],
     options: AuditOptions,
     output: Path,
     console: Console | None = None,
 ) -> dict[str, ModeSummary]:
-    """Measures the verifier of a config, prints the tables and writes the report.
+    """Measures a verifier, prints the tables and writes the report.
 
     Answers are kept beside the report while it is made: the same audit goes on from them after an
     interruption, which leaves a report of what there was.
 
     Args:
-      config: of a run; only the frozen simulator of it is loaded.
+      model: what judges.
+      environment: how it judges, and what it is shown.
       recorded: clean episodes.
       options: what is asked.
       output: JSON file to write.
@@ -162,28 +179,27 @@ def audit(
     """
     console = console or standard_output()
     _check_writable(output)
-    config = _only_verifier(config)
     plan = make_plan(recorded, options)
     verdicts = sum(map(len, plan.groups))
     parts = sum(q.evidence.task.aspects.criteria for group in plan.groups for q in group)
-    source = config.model.simulator or config.model.source
     console.print(
-        f"{len(recorded)} episodes, {verdicts} verdicts of {parts} parts by {source}",
+        f"{len(recorded)} episodes, {verdicts} verdicts of {parts} parts by {model.source}",
         highlight=False,
         soft_wrap=True,
     )
     start = time.monotonic()
-    simulator, engine = build_simulator(config)
-    simulators = {mode: _in_mode(simulator, mode) for mode in options.modes}
-    journal = Journal(output.with_name(output.name + ".journal.jsonl"), _context(config))
+    simulator, engine = model.load()
+    judges = {mode: _in_mode(simulator, environment, mode) for mode in options.modes}
+    context = _context(model, simulator, environment)
+    journal = Journal(output.with_name(output.name + ".journal.jsonl"), context)
     judgements: list[Judgement] = []
     complete = False
     try:
         run_audit(
             plan,
-            simulators,
+            judges,
             engine,
-            lanes=config.engine.slots,
+            lanes=model.lanes,
             journal=journal,
             console=console,
             judgements=judgements,
@@ -197,11 +213,12 @@ def audit(
         if judgements:
             report = {
                 "complete": complete,
-                "model": source,
+                "model": model.source,
                 "device": jax.devices()[0].device_kind,
                 "seconds": round(time.monotonic() - start, 1),
                 "seed": options.seed,
-                "verifier": dataclasses.asdict(config.simulation.verifier),
+                "verifier": dataclasses.asdict(simulator.config.verifier),
+                "judge": dataclasses.asdict(environment.judge),
                 "episodes": [one.name for one in recorded],
                 "not_applicable": dict(plan.not_applicable),
                 "modes": {mode: _json(summary) for mode, summary in summaries.items()},
@@ -248,40 +265,25 @@ def _name(one: Question | Judgement) -> tuple[str, str, str, int]:
     return one.episode, one.variant, one.mode, one.sample
 
 
-def _only_verifier(config: Config) -> Config:
-    """The config without demands on the context by roles that are not asked for anything."""
-    quiet = SimulatorConfig(max_tokens=1, think_budget=0)
-    simulation = dataclasses.replace(
-        config.simulation,
-        task=quiet,
-        user=quiet,
-        tool=quiet,
-        world=dataclasses.replace(config.simulation.world, enabled=False),
-        vetoes=True,
-    )
-    return dataclasses.replace(config, simulation=simulation)
+def _in_mode(simulator: Simulator, environment: EnvironmentConfig, mode: Any) -> ModelJudge:
+    judge = dataclasses.replace(environment.judge, mode=mode, rules=True)
+    return ModelJudge(simulator, dataclasses.replace(environment, judge=judge))
 
 
-def _in_mode(simulator: Simulator, mode: Any) -> Simulator:
-    config: SimulationConfig = simulator.config
-    verifier = dataclasses.replace(config.verifier, mode=mode)
-    return Simulator(
-        simulator.format, dataclasses.replace(config, verifier=verifier), simulator.max_length
-    )
-
-
-def _context(config: Config) -> dict[str, Any]:
+def _context(
+    model: AuditedModel, simulator: Simulator, environment: EnvironmentConfig
+) -> dict[str, Any]:
     """What every verdict depends on besides its question."""
     folders = [Path(prompts.__file__).with_name("prompts")]
-    if config.simulation.prompts is not None:
-        folders.insert(0, user_path(config.simulation.prompts))
+    if simulator.config.prompts is not None:
+        folders.insert(0, user_path(simulator.config.prompts))
     template = next(file for f in folders if (file := f / "verifier.jinja").is_file())
     return {
-        "source": config.model.simulator or config.model.source,
-        "dtype": config.model.dtype,
-        "seed": config.seed,
-        "max_length": config.engine.max_length,
-        "simulation": dataclasses.asdict(config.simulation),
+        "source": model.source,
+        **model.context,
+        "max_length": simulator.max_length,
+        "simulator": dataclasses.asdict(simulator.config),
+        "environment": dataclasses.asdict(environment),
         "template": template.read_text(encoding="utf-8"),
     }
 

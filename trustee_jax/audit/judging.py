@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trustee_jax.engine.types import Completion, Request
-from trustee_jax.environment import Evidence, Part, Verdict, Veto, run, verify
+from trustee_jax.environment import Evidence, ModelJudge, Part, Verdict, Veto, run
 from trustee_jax.environment.driver import SupportsRequests
-from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.simulator import Key, SimulatorError
 
 CLEAN = "clean"
@@ -142,7 +141,7 @@ class Journal:
 
 def ask_all(
     groups: Sequence[Sequence[Question]],
-    simulators: Mapping[str, Simulator],
+    judges: Mapping[str, ModelJudge],
     engine: SupportsRequests,
     *,
     lanes: int,
@@ -156,7 +155,7 @@ def ask_all(
 
     Args:
       groups: the questions, by episode.
-      simulators: the frozen model in each mode.
+      judges: the verifier in each mode.
       engine: its engine.
       lanes: questions under way at a time.
       on_judgement: called with each answer as it comes.
@@ -169,7 +168,7 @@ def ask_all(
     def lane() -> Generator[Request, Completion, None]:
         while waiting:
             for question in waiting.popleft():
-                on_judgement(question, (yield from _ask(simulators[question.mode], question)))
+                on_judgement(question, (yield from _ask(judges[question.mode], question)))
 
     run([lane() for _ in range(min(lanes, len(groups)))], {"simulator": engine})
 
@@ -190,10 +189,10 @@ def second_look(evidence: Evidence) -> Evidence:
     return dataclasses.replace(evidence, task=task, world=world)
 
 
-def _ask(simulator: Simulator, question: Question) -> Generator[Request, Completion, Judgement]:
+def _ask(judge: ModelJudge, question: Question) -> Generator[Request, Completion, Judgement]:
     verdict, failure = None, None
     try:
-        verdict = yield from verify(simulator, question.evidence, question.key)
+        verdict = yield from judge.judge(question.evidence, question.key)
     except SimulatorError as error:
         failure = error.failure.cause
     return Judgement(

@@ -18,8 +18,9 @@ def _run(values: flags.FlagValues, run: str | None = None) -> None:
     if not (values["simulator"].value or values["config"].value or run):
         raise flags.Error("name a model: --simulator=SOURCE, --config=FILE.py or a RUN")
     workdir = None if run is None else absolute(run)
-    from trustee_jax.audit.audit import MODES, AuditOptions, audit
+    from trustee_jax.audit.audit import MODES, AuditedModel, AuditOptions, audit
     from trustee_jax.audit.faults import FAULTS
+    from trustee_jax.build import build_simulator
 
     faults = {fault.name: fault for fault in FAULTS}
     chosen = _chosen(values, "faults", tuple(faults))
@@ -33,7 +34,14 @@ def _run(values: flags.FlagValues, run: str | None = None) -> None:
     output = (workdir or absolute(".")) / "audit.json"
     if values["output"].value:
         output = path(values, "output")
-    audit(_config(values, workdir), recorded, options, output)
+    config = _config(values, workdir)
+    model = AuditedModel(
+        source=config.model.simulator or config.model.source,
+        load=lambda: build_simulator(config, ("verifier",)),
+        lanes=config.engine.slots,
+        context={"dtype": config.model.dtype, "seed": config.seed},
+    )
+    audit(model, config.environment, recorded, options, output)
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -102,7 +110,7 @@ def _config(values: flags.FlagValues, workdir: Path | None) -> Config:
 
     from trustee_jax import config as run_config
     from trustee_jax.build import plain_config
-    from trustee_jax.training.workdir import read_config
+    from trustee_jax.run import read_config
 
     simulator = values["simulator"].value
     if values["config"].value is not None:

@@ -51,9 +51,9 @@ def parse(
 
 def is_boolean(name: str) -> bool | None:
     """Whether the option of that dotted name is true or false; None if there is no such option."""
-    from trustee_jax.config import Config, flatten
+    from trustee_jax.config import all_options
 
-    options = flatten(Config())
+    options = all_options()
     return isinstance(options[name], bool) if name in options else None
 
 
@@ -78,12 +78,12 @@ def _check_overrides(arguments: Sequence[str]) -> None:
     ]
     if not overrides:
         return
-    from trustee_jax.config import Config, flatten, unknown_field
+    from trustee_jax.config import all_options, unknown_option
 
-    options = flatten(Config())
+    options = all_options()
     for match in overrides:
         if not any(f"{name}.".startswith(f"{match[1]}.") for name in options):
-            raise unknown_field(match[1], match[2])
+            raise unknown_option(match[1], match[2])
 
 
 def _typed_flag_error(arguments: Sequence[str], error: flags.Error) -> flags.Error:
@@ -116,5 +116,13 @@ def _config_file_error(path: str, error: Exception) -> flags.Error:
     if isinstance(error, SyntaxError):
         return flags.Error(f"config file {error.filename}, line {error.lineno}: {error.msg}")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]
+    if frames and isinstance(error, AttributeError | KeyError):
+        from trustee_jax.config import renamed
+
+        for name in re.findall(r"\w+(?:\.\w+)+", frames[-1].line or ""):
+            if new := renamed(option := name.partition(".")[2]):
+                return flags.Error(
+                    f"config file {path}, line {frames[-1].lineno}: {option} is called {new} now"
+                )
     where = f", line {frames[-1].lineno}" if frames else ""
     return flags.Error(f"config file {path}{where}: {type(error).__name__}: {error}")

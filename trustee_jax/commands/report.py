@@ -21,11 +21,12 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues, run: str) -> None:
+    from trustee_jax.config import all_options
     from trustee_jax.report.write import write_report
 
     folder = absolute(run)
     output = path(values, "output") if values["output"].value else folder / "report.html"
-    write_report(folder, output, most_episodes=values["episodes"].value)
+    write_report(folder, output, defaults=all_options(), most_episodes=values["episodes"].value)
 
 
 REPORT = Command(

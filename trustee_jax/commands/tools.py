@@ -160,7 +160,7 @@ def _synthesize(values: flags.FlagValues) -> None:
     categories = {category_of(domain) for domain in domains}
     if not domains or "" in categories or len(categories) < len(domains):
         raise flags.Error("--domains needs one or more different names, separated by commas")
-    simulator, engine = build_simulator(_writer_config(values))
+    simulator, engine = build_simulator(_writer_config(values), ("task",))
     columns = (TextColumn("writing tools"), MofNCompleteColumn(), TimeElapsedColumn())
     wanted, report = int(values["per_domain"].value or 0), ImportReport()
     items: list[Candidate | Refusal] = []

@@ -25,7 +25,7 @@ def _train(values: flags.FlagValues) -> None:
         import jax
 
         jax.distributed.initialize()
-    from trustee_jax.training.loop import train
+    from trustee_jax.run import train
 
     train(config, path(values, "workdir"))
 
@@ -35,7 +35,7 @@ def _options() -> str:
     from trustee_jax import config as run_config
 
     lines = ["options of the config, with their defaults:"]
-    for name, value in run_config.flatten(run_config.Config()).items():
+    for name, value in run_config.all_options().items():
         choices = run_config.choices(name)
         lines.append(f"  {name} = {value!r}" + (f"  ({choices})" if choices else ""))
     return "\n".join(lines)

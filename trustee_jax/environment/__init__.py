@@ -1,18 +1,19 @@
-"""The environment: tasks, users, tools and verdicts, all simulated by one frozen model."""
+"""The game: tasks, worlds, episodes, calls and verdicts."""
 
 from trustee_jax.environment.config import (
+    EnvironmentConfig,
+    JudgeConfig,
     PolicyConfig,
-    SimulationConfig,
-    SimulatorConfig,
-    VerifierConfig,
     WorldConfig,
 )
 from trustee_jax.environment.driver import Stopped, run
+from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.episode import run_episode
-from trustee_jax.environment.judges.model import Evidence, verify
+from trustee_jax.environment.judges.model import Evidence, ModelJudge
 from trustee_jax.environment.novelty import RecentTasks
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
-from trustee_jax.environment.task import REJECTIONS, Task, generate_task
+from trustee_jax.environment.task import Task
+from trustee_jax.environment.task_generator import REJECTIONS, generate_task
 from trustee_jax.environment.verdict import Part, Verdict, Veto
 from trustee_jax.environment.world import Change, World
 
@@ -22,22 +23,22 @@ __all__ = [
     "Change",
     "Counts",
     "End",
+    "Environment",
+    "EnvironmentConfig",
     "Episode",
     "Evidence",
+    "JudgeConfig",
+    "ModelJudge",
     "Part",
     "PolicyConfig",
     "RecentTasks",
-    "SimulationConfig",
-    "SimulatorConfig",
     "Stopped",
     "Task",
     "Verdict",
-    "VerifierConfig",
     "Veto",
     "World",
     "WorldConfig",
     "generate_task",
     "run",
     "run_episode",
-    "verify",
 ]

@@ -20,8 +20,8 @@ from trustee_jax.chat import (
     unmarked_calls,
 )
 from trustee_jax.engine.types import Completion, Request, RequestError
-from trustee_jax.environment.config import SimulationConfig
-from trustee_jax.environment.judges.model import Evidence, verify
+from trustee_jax.environment.environment import Environment
+from trustee_jax.environment.judges.model import Evidence
 from trustee_jax.environment.records import Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Verdict
@@ -29,7 +29,6 @@ from trustee_jax.environment.world import ImpossibleChange, World, apply_changes
 from trustee_jax.simulator.schemas import changing_result_schema, result_schema, user_schema
 from trustee_jax.simulator.simulator import (
     Key,
-    Simulator,
     SimulatorError,
     Usage,
     tool_fields,
@@ -44,42 +43,39 @@ class _Broken(Exception):
 
 
 def run_episode(
-    simulator: Simulator, task: Task, policy_format: ChatFormat, key: Key, max_length: int
+    environment: Environment, task: Task, key: Key
 ) -> Generator[Request, Completion, Episode]:
     """Coroutine that plays and grades one episode.
 
     Args:
-      simulator: the frozen model; its config holds the policy's options too.
+      environment: its options, and who plays the other roles.
       task: the task.
-      policy_format: the chat format of the policy.
       key: (step, task, episode); no two episodes of a run share it.
-      max_length: longest context, in tokens, that the policy's engine takes.
     """
-    return (yield from _Play(simulator, task, policy_format, key, max_length).run())
+    return (yield from _Play(environment, task, key).run())
 
 
 class _Play:
     """The state of a running episode."""
 
-    def __init__(
-        self, simulator: Simulator, task: Task, format: ChatFormat, key: Key, max_length: int
-    ):
-        self.simulator, self.task, self.format = simulator, task, format
-        self.config: SimulationConfig = simulator.config
-        self.key, self.max_length = key, max_length
+    def __init__(self, environment: Environment, task: Task, key: Key):
+        self.environment, self.config = environment, environment.config
+        self.simulator, self.format = environment.simulator, environment.policy_format
+        self.task, self.key = task, key
         self.counts, self.usage = Counts(), Usage()
         self.tools = {tool.name: tool for tool in task.tools}
         self.tool_fields = tool_fields(task.tools)
         self.world = None if task.world is None else World(task.world)
+        system_prompt = self.simulator.prompts.policy(task.aspects.system_prompt)
         self.messages: list[dict[str, Any]] = [
-            {"role": "system", "content": simulator.prompts.policy(task.aspects.system_prompt)},
+            {"role": "system", "content": system_prompt},
             {"role": "user", "content": task.query},
         ]
         self.conversation = Conversation(
-            format,
+            self.format,
             self.messages,
             tools=[tool.openai() for tool in task.tools],
-            thinking=self.config.policy.thinking and format.thinks,
+            thinking=self.config.policy.thinking and self.format.thinks,
             history=self.config.policy.history,
         )
 
@@ -127,10 +123,11 @@ class _Play:
     def _dialogue(self) -> Generator[Request, Completion, End]:
         counts, limits = self.counts, self.task.aspects
         while True:
-            room = self.max_length - len(self.conversation.context)
+            most = self.environment.max_length
+            room = most - len(self.conversation.context)
             if room < 1:
                 if not counts.assistant_turns:
-                    raise _Broken("prompt_too_long", f"{-room} tokens above {self.max_length}")
+                    raise _Broken("prompt_too_long", f"{-room} tokens above {most}")
                 return "context"
             completion = yield from self._ask_policy(room)
             turn = self._add_turn(completion)
@@ -285,7 +282,7 @@ class _Play:
                 "intent": self.task.intent if self.config.show_intent else None,
                 "query": self.task.query,
             },
-            user_schema(self.config.text_limit),
+            user_schema(self.simulator.config.text_limit),
             (Purpose.USER, *self.key, self.counts.user_turns),
             messages=self.messages,
             usage=self.usage,
@@ -302,7 +299,7 @@ class _Play:
             changes=self.world.changes if self.world else (),
         )
         key = (Purpose.VERIFIER, *self.key)
-        return (yield from verify(self.simulator, evidence, key, self.usage))
+        return (yield from self.environment.judge.judge(evidence, key, self.usage))
 
 
 def _segments(format: ChatFormat, sequence: Sequence) -> tuple[tuple[int, str | None], ...]:

@@ -1,34 +1,13 @@
-"""The task generator: tools and aspects -> persona, expected calls, intent, first query, world."""
+"""A task: what the user wants, what the policy is offered, and the world behind it."""
 
-import collections
-import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from trustee_jax.curriculum import Aspects
-from trustee_jax.engine.types import Completion, Request
-from trustee_jax.environment.novelty import RecentTasks, similarity
-from trustee_jax.environment.solvability import missing_values, needed_values
-from trustee_jax.environment.world import Records, unique_records
-from trustee_jax.simulator.prompts import EXAMPLE_TASK
-from trustee_jax.simulator.schemas import planned_task_schema, task_schema, world_schema
-from trustee_jax.simulator.simulator import (
-    Failure,
-    Key,
-    Simulator,
-    SimulatorError,
-    Usage,
-    tool_fields,
-)
-from trustee_jax.streams import Purpose
+from trustee_jax.environment.world import Records
+from trustee_jax.simulator.simulator import tool_fields
 from trustee_jax.toolsets import Tool
-
-Rejection = Literal["blank", "names_tool", "missing_value", "near_copy"]
-REJECTIONS: tuple[Rejection, ...] = ("blank", "names_tool", "missing_value", "near_copy")
-"""Why a task that was written is refused: blank, a text is empty; names_tool, the query names a
-tool; missing_value, the intent lacks a value that an expected call needs; near_copy, it repeats a
-recent task or the prompt's example."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,134 +75,3 @@ class Task:
             expected_values=tuple(value.get("expected_values", ())),
             world=value.get("world"),
         )
-
-
-def generate_task(
-    simulator: Simulator,
-    tools: Sequence[Tool],
-    aspects: Aspects,
-    key: Key,
-    *,
-    recent: RecentTasks | None = None,
-    rejections: collections.Counter[str] | None = None,
-    usage: Usage | None = None,
-) -> Generator[Request, Completion, Task | Failure]:
-    """Coroutine that writes one task, and the records behind its tools.
-
-    Args:
-      simulator: the frozen model.
-      tools: the tools of the task, all of one category.
-      aspects: what the task shall be like.
-      key: (step, task, attempt); the same triple may be used for an episode, not for another task.
-      recent: tasks that this one must not repeat; only read.
-      rejections: is added to: tasks that were written and refused, by reason (`REJECTIONS`).
-      usage: is added to.
-
-    Returns:
-      The task, or why there is none: draw anew and ask under another key.
-    """
-    config = simulator.config
-    rejections = rejections if rejections is not None else collections.Counter()
-    names = tuple(tool.name for tool in tools)
-    values = {tool.name: needed_values(tool) for tool in tools} if config.check_tasks else None
-
-    def check(answer: dict[str, Any]) -> str | None:
-        found = _rejection(answer, tools, values is not None, recent)
-        if found is None:
-            return None
-        rejections[found[0]] += 1
-        return found[1]
-
-    try:
-        answer = yield from simulator.ask(
-            "task",
-            {
-                "tools": tool_fields(tools),
-                "category": tools[0].category,
-                "calls": aspects.calls,
-                "persona": aspects.persona,
-                "ambiguity": aspects.ambiguity,
-                "turns": aspects.turns,
-                "values": values,
-                "example": _example(values is not None),
-            },
-            task_schema(names, aspects.calls, config.text_limit)
-            if values is None
-            else planned_task_schema(values, aspects.calls, config.text_limit),
-            (Purpose.TASK, *key),
-            check=check,
-            usage=usage,
-        )
-        world = None
-        if config.world.enabled:
-            world = yield from _write_world(simulator, tools, answer, key, usage)
-    except SimulatorError as error:
-        return error.failure
-    calls = answer["expected_calls"]
-    planned = [call for call in calls if isinstance(call, dict)]
-    return Task(
-        tools=tuple(tools),
-        aspects=aspects,
-        persona=answer["persona"].strip(),
-        intent=answer["intent"].strip(),
-        expected_calls=tuple(_call_name(call) for call in calls),
-        query=answer["query"].strip(),
-        expected_values=tuple(dict(call["values"]) for call in planned),
-        world=world,
-    )
-
-
-def _write_world(
-    simulator: Simulator,
-    tools: Sequence[Tool],
-    task: Mapping[str, Any],
-    key: Key,
-    usage: Usage | None,
-) -> Generator[Request, Completion, Records]:
-    options = simulator.config.world
-    answer = yield from simulator.ask(
-        "world",
-        {
-            "tools": tool_fields(tools),
-            "intent": task["intent"],
-            "expected_calls": task["expected_calls"],
-            "collections": options.collections,
-            "records": options.records,
-        },
-        world_schema(options.collections, options.records, options.fields, 48),
-        (Purpose.WORLD, *key),
-        usage=usage,
-    )
-    return unique_records(answer)
-
-
-def _call_name(call: Any) -> str:
-    return str(call["name"] if isinstance(call, dict) else call)
-
-
-def _example(planned: bool) -> dict[str, Any]:
-    calls = EXAMPLE_TASK["expected_calls"]
-    return EXAMPLE_TASK | {"expected_calls": calls if planned else [c["name"] for c in calls]}
-
-
-def _rejection(
-    answer: Mapping[str, Any], tools: Sequence[Tool], planned: bool, recent: RecentTasks | None
-) -> tuple[Rejection, str] | None:
-    """What is wrong with a task that fits its schema: the reason's name and its text."""
-    for field in ("persona", "intent", "query"):
-        if not answer[field].strip():
-            return "blank", f"the {field} is blank"
-    for tool in tools:
-        # A name like "search" is also a word; one like "search_hotels" no user would write.
-        if not re.fullmatch(r"[A-Za-z]?[a-z]*", tool.name) and re.search(
-            rf"(?<!\w){re.escape(tool.name)}(?!\w)", answer["query"], re.IGNORECASE
-        ):
-            return "names_tool", f"the query names the tool {tool.name!r}"
-    if planned and (lacking := missing_values(answer["expected_calls"], answer["intent"])):
-        return "missing_value", f"the intent lacks {', '.join(lacking)}"
-    if recent is not None and recent.size:
-        text = f"{answer['intent']}\n{answer['query']}"
-        example = f"{EXAMPLE_TASK['intent']}\n{EXAMPLE_TASK['query']}"
-        if max(recent.nearest(text), similarity(text, example)) >= recent.threshold:
-            return "near_copy", "it repeats a recent task or the prompt's example"
-    return None

@@ -45,7 +45,7 @@ class Verdict:
     """What the verifier found, and what code added to it.
 
     Attributes:
-      mode: how the parts were had; see `VerifierConfig`.
+      mode: how the parts were had; see `JudgeConfig`.
       parts: one per criterion, in their order.
       vetoes: of criteria among these.
     """

@@ -80,7 +80,7 @@ def _task(task: Json) -> Json:
 
 
 def _messages(messages: Any) -> list[Json]:
-    """Messages with the transcript's line numbers: see `simulation.transcript.transcript`."""
+    """Messages with the transcript's line numbers: see `simulator.transcript.transcript`."""
     result = []
     line = 0
 

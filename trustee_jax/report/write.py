@@ -11,13 +11,12 @@ import importlib.resources
 import os
 import pathlib
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import rich.progress
 from rich.console import Console
 
-from trustee_jax.config import Config, flatten
 from trustee_jax.report import accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
 from trustee_jax.report.episodes import Json, normalise
@@ -41,6 +40,7 @@ def write_report(
     folder: pathlib.Path,
     output: pathlib.Path,
     *,
+    defaults: Mapping[str, Any],
     most_episodes: int | None = None,
     console: Console | None = None,
 ) -> None:
@@ -49,6 +49,7 @@ def write_report(
     Args:
       folder: The run's workdir.
       output: The file; it replaces an older one only when it is complete.
+      defaults: Of all options, by dotted name: what the run changed is marked.
       most_episodes: Keep only so many, the most recent; None keeps all.
       console: Shows the progress; None is the standard output.
 
@@ -62,7 +63,7 @@ def write_report(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            _write(file, run, left_out, console)
+            _write(file, run, left_out, defaults, console)
         os.replace(unfinished, output)
     except OSError as error:
         raise ReportError(
@@ -82,7 +83,9 @@ def write_report(
         console.print("That is much for a browser: --episodes=N keeps the most recent N.")
 
 
-def _write(file: IO[str], run: Run, left_out: int, console: Console) -> None:
+def _write(
+    file: IO[str], run: Run, left_out: int, defaults: Mapping[str, Any], console: Console
+) -> None:
     style = _asset("style.css")
     program = "\n".join(_asset(name) for name in _PROGRAM)
     # The page may run this program and nothing else, whatever the episodes contain.
@@ -105,7 +108,7 @@ def _write(file: IO[str], run: Run, left_out: int, console: Console) -> None:
     index = Index()
     for number, chunk in enumerate(pack(_episodes(run, left_out, console), index)):
         file.write(f'<script type="application/gzip" id="chunk-{number}">{chunk}</script>\n')
-    summary = compress(_summary(run, index, left_out))
+    summary = compress(_summary(run, index, left_out, defaults))
     file.write(f'<script type="application/gzip" id="summary">{summary}</script>\n')
     file.write(tail)
 
@@ -123,10 +126,9 @@ def _episodes(run: Run, left_out: int, console: Console) -> Iterator[Json]:
         yield normalise(record, number)
 
 
-def _summary(run: Run, index: Index, left_out: int) -> dict[str, Any]:
+def _summary(run: Run, index: Index, left_out: int, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the episodes themselves."""
     metrics = panels.derive(run.metrics)
-    defaults = flatten(Config())
     options = run.options
     return {
         "run": {

@@ -11,8 +11,8 @@ import numpy as np
 
 from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import Completion, Request, RequestError
-from trustee_jax.environment.config import SimulationConfig, SimulatorConfig
 from trustee_jax.errors import ConfigError
+from trustee_jax.simulator.config import RoleConfig, SimulatorConfig
 from trustee_jax.simulator.prompts import Prompts, SimulatorRole
 from trustee_jax.simulator.schemas import Schema, matches
 from trustee_jax.simulator.transcript import cut_lines, transcript
@@ -74,8 +74,20 @@ class Simulator:
       max_length: longest prompt and answer, in tokens, that its engine takes.
     """
 
-    def __init__(self, format: ChatFormat, config: SimulationConfig, max_length: int):
+    def __init__(
+        self,
+        format: ChatFormat,
+        config: SimulatorConfig,
+        max_length: int,
+        roles: Sequence[SimulatorRole] = get_args(SimulatorRole),
+    ):
         """Loads the prompts.
+
+        Args:
+          format: the chat format of the simulating model.
+          config: the options.
+          max_length: longest prompt and answer, in tokens, that its engine takes.
+          roles: those that it will be asked to play.
 
         Raises:
           ConfigError: a template is unusable, or a role's answer leaves no room for a prompt.
@@ -84,9 +96,7 @@ class Simulator:
         self.config = config
         self.prompts = Prompts(config.prompts)
         self.max_length = max_length
-        for role in get_args(SimulatorRole):
-            if role == "world" and not config.world.enabled:
-                continue
+        for role in roles:
             if (tokens := self._answer_tokens(self._options(role))) >= max_length:
                 raise ConfigError(
                     f"{role}.max_tokens",
@@ -117,7 +127,7 @@ class Simulator:
         messages: Sequence[Mapping[str, Any]] = (),
         check: Callable[[dict[str, Any]], str | None] = lambda answer: None,
         usage: Usage | None = None,
-        options: SimulatorConfig | None = None,
+        options: RoleConfig | None = None,
         choices: tuple[int, ...] = (),
     ) -> Generator[Request, Completion, tuple[dict[str, Any], Completion]]:
         """Asks for one answer, again under another key where one is unusable.
@@ -205,14 +215,14 @@ class Simulator:
         parts = (self.format.encode(word[: length + 1]) for length in range(len(word)))
         return tuple(dict.fromkeys(int(ids[0]) for ids in parts if len(ids) == 1))
 
-    def _options(self, role: SimulatorRole) -> SimulatorConfig:
-        options: SimulatorConfig = getattr(self.config, role)
+    def _options(self, role: SimulatorRole) -> RoleConfig:
+        options: RoleConfig = getattr(self.config, role)
         return options
 
-    def _thinks(self, options: SimulatorConfig) -> bool:
+    def _thinks(self, options: RoleConfig) -> bool:
         return self.format.thinks and options.think_budget > 0
 
-    def _answer_tokens(self, options: SimulatorConfig) -> int:
+    def _answer_tokens(self, options: RoleConfig) -> int:
         # One more for the end of the thought.
         return options.max_tokens + (options.think_budget + 1 if self._thinks(options) else 0)
 
@@ -221,7 +231,7 @@ class Simulator:
         role: SimulatorRole,
         fields: Mapping[str, Any],
         messages: Sequence[Mapping[str, Any]],
-        options: SimulatorConfig,
+        options: RoleConfig,
     ) -> np.ndarray:
         room = self.max_length - self._answer_tokens(options)
         for width, lines in _CUTS:

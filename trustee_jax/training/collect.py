@@ -11,8 +11,6 @@ from typing import TypeVar
 import numpy as np
 
 from trustee_jax import streams
-from trustee_jax.build import System
-from trustee_jax.config import Config
 from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
 from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
@@ -22,7 +20,9 @@ from trustee_jax.rl import Fate, group_fate
 from trustee_jax.simulator import Failure
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
+from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.progress import Progress
+from trustee_jax.training.system import System
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Collection:
       draws: Draws of tools and aspects.
       failures: Draws without a task, by cause.
       rejections: Tasks that were written and refused, by reason.
-      surplus: Draws that gave a task while an earlier one of the same task did, too.
+      unused_tasks: Draws that gave a task while an earlier one of the same task did, too.
       refills: Groups that were played in addition.
       work: By phase, "tasks" and "episodes".
     """
@@ -93,7 +93,7 @@ class Collection:
     draws: int = 0
     failures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     rejections: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    surplus: int = 0
+    unused_tasks: int = 0
     refills: int = 0
     work: dict[str, Work] = dataclasses.field(
         default_factory=lambda: {"tasks": Work(), "episodes": Work()}
@@ -114,13 +114,15 @@ class Collector:
 
     def __init__(
         self,
-        config: Config,
+        config: TrainingConfig,
         system: System,
         repository: ToolRepository,
         progress: Progress,
         should_stop: Callable[[], bool],
+        seed: int,
     ):
-        """Takes the objects of the run."""
+        """Takes the objects of the run; see `Trainer`."""
+        self._seed = seed
         self._config = config
         self._system = system
         self._repository = repository
@@ -139,7 +141,7 @@ class Collector:
         collection = Collection(step, RecentTasks(recent.size, recent.threshold))
         collection.recent.restore(recent.state())
         self._system.forget()
-        details = self._write(collection, curriculum, range(self._config.training.tasks_per_step))
+        details = self._write(collection, curriculum, range(self._config.tasks_per_step))
         if not collection.groups and set(collection.failures) == {"task_too_long"}:
             self._check_fit(step, "task", details["task_too_long"])
         return collection
@@ -165,7 +167,7 @@ class Collector:
           Stopped: The run was asked to stop.
           ConfigError: In the first step, every prompt is longer than the engine takes.
         """
-        options = self._config.training
+        options = self._config
         first_round = [(group, options.group_size) for group in collection.groups]
         self._play(collection, first_round, on_episode)
         first = collection.episodes
@@ -194,37 +196,34 @@ class Collector:
 
     def fate(self, group: Group) -> Fate:
         """What a group is good for."""
-        return group_fate(group.rewards, self._config.training.min_valid)
+        return group_fate(group.rewards, self._config.min_valid)
 
     def _useless(self, group: Group) -> bool:
         fate = self.fate(group)
-        kept = fate == "uniform" and self._config.learner.uniform_groups == "keep"
+        kept = fate == "uniform" and self._system.learner.config.uniform_groups == "keep"
         return not (group.replaced or fate == "used" or kept)
 
     def _write(
         self, collection: Collection, curriculum: Curriculum, indices: Sequence[int]
     ) -> dict[str, str]:
         """Adds a group for every task that could be written; returns a detail of each failure."""
-        config, step, recent = self._config, collection.step, collection.recent
-        options = config.training
+        options, step, recent = self._config, collection.step, collection.recent
         details: dict[str, str] = {}
         found: dict[int, dict[int, Task]] = {index: {} for index in indices}
 
         def write(index: int, lane: int) -> Generator[Request, Completion, None]:
             """Every draw of one lane, until it or an earlier draw of another has given a task."""
-            for draw in range(lane, options.task_draws, options.draws_at_once):
+            for draw in range(lane, options.max_task_attempts, options.attempts_in_flight):
                 if any(other < draw for other in found[index]):
                     return
                 place = (step, index, draw)
-                aspects = curriculum.aspects(
-                    streams.generator(Purpose.ASPECTS, config.seed, *place)
-                )
+                aspects = curriculum.aspects(streams.generator(Purpose.ASPECTS, self._seed, *place))
                 tools = self._repository.sample(
-                    streams.generator(Purpose.TOOLS, config.seed, *place), aspects.tools
+                    streams.generator(Purpose.TOOLS, self._seed, *place), aspects.tools
                 )
                 collection.draws += 1
                 task = yield from generate_task(
-                    self._system.simulator,
+                    self._system.environment,
                     tools,
                     aspects,
                     place,
@@ -243,7 +242,7 @@ class Collector:
                     return
 
         before = recent.state()
-        lanes = range(min(options.draws_at_once, options.task_draws))
+        lanes = range(min(options.attempts_in_flight, options.max_task_attempts))
         self._drive(
             collection,
             "tasks",
@@ -257,7 +256,7 @@ class Collector:
             if tasks:
                 task = tasks[min(tasks)]
                 collection.groups.append(Group(task, index))
-                collection.surplus += len(tasks) - 1
+                collection.unused_tasks += len(tasks) - 1
                 recent.add(task.text)
         return details
 
@@ -268,15 +267,13 @@ class Collector:
         on_episode: Callable[[Episode], None],
     ) -> None:
         """Adds as many episodes to each group as are wanted of it."""
-        system, length = self._system, self._config.engine.max_length
+        environment = self._system.environment
         groups = [group for group, count in wanted for _ in range(count)]
         numbers = [len(group.episodes) + i for group, count in wanted for i in range(count)]
 
         def play(group: Group, number: int) -> Generator[Request, Completion, Episode]:
             key = (collection.step, group.index, number)
-            episode = yield from run_episode(
-                system.simulator, group.task, system.policy_format, key, length
-            )
+            episode = yield from run_episode(environment, group.task, key)
             on_episode(episode)
             return episode
 
@@ -289,7 +286,8 @@ class Collector:
         # Later steps have longer prompts than the first: only some of them need to fit.
         if step == 1:
             fix = f"no {what} of the first step fits ({detail}); raise it"
-            raise ConfigError("engine.max_length", self._config.engine.max_length, fix)
+            length = self._system.environment.max_length
+            raise ConfigError("engine.max_length", length, fix)
 
     def _drive(
         self,

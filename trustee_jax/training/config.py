@@ -21,9 +21,9 @@ class TrainingConfig:
         are all equal is replaced by a new task, unless `learner.uniform_groups` keeps it. 0 turns
         it off.
       prepare_tasks: Write the next step's tasks while the device computes the present update.
-      task_draws: Draws of tools and aspects for one task until the simulator writes a usable one;
-        after that the step goes without it.
-      draws_at_once: Of these draws, how many of one task are under way together; of several that
+      max_task_attempts: Draws of tools and aspects for one task until the simulator writes a usable
+        one; after that the step goes without it.
+      attempts_in_flight: Of these, how many of one task are under way together; of several that
         give a task the first draw counts. More than 1 spares time where the simulator is weak and
         the engine has idle slots, and wastes work elsewhere.
       checkpoint_every: Steps between two checkpoints. The last step is always saved.
@@ -37,8 +37,8 @@ class TrainingConfig:
     min_valid: int = 2
     refill_groups: int = 4
     prepare_tasks: bool = True
-    task_draws: int = 3
-    draws_at_once: int = 1
+    max_task_attempts: int = 3
+    attempts_in_flight: int = 1
     checkpoint_every: int = 5
     keep_last: int = 2
     keep_best: int = 1
@@ -48,8 +48,8 @@ class TrainingConfig:
         for name in (
             "steps",
             "tasks_per_step",
-            "task_draws",
-            "draws_at_once",
+            "max_task_attempts",
+            "attempts_in_flight",
             "checkpoint_every",
             "keep_last",
         ):

@@ -5,97 +5,47 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from trustee_jax.build import System, build
-from trustee_jax.config import Config, flatten
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.environment import Episode, RecentTasks, Stopped
 from trustee_jax.errors import NonFiniteError
 from trustee_jax.rl import Sample, group_advantages, pack
-from trustee_jax.storage import storage_errors
-from trustee_jax.toolsets import ToolRepository, load_repository
+from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training import summary
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.collect import Collection, Collector, Group
+from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.progress import Progress
 from trustee_jax.training.records import EpisodeLog
-from trustee_jax.training.stopping import Stopper
+from trustee_jax.training.system import System
 from trustee_jax.training.workdir import Workdir
 
 Scalars = dict[str, float]
 
 
-def train(config: Config, workdir: pathlib.Path) -> None:
-    """Trains up to `config.training.steps`, from the last checkpoint if the workdir has one.
-
-    SIGINT and SIGTERM end it after saving the last complete step.
-
-    Args:
-      config: The run's options.
-      workdir: Its folder; see `workdir.Layout` for what lies in it.
-
-    Raises:
-      ConfigError: Options do not fit each other, the models or the devices.
-      WorkdirError: The folder belongs to another run.
-      CheckpointError: A model cannot be read.
-      ToolError: The tools cannot be read.
-      RestoreError: The workdir's newest training checkpoint is unusable.
-      LogError: What the workdir's logs hold of the steps before it is damaged.
-      StorageError: The disk is full or fails.
-      NonFiniteError: Training has diverged; the checkpoints before stay as they are.
-    """
-    primary = jax.process_index() == 0
-    options = config.training
-    with Stopper() as stopper, Workdir(workdir, config, primary=primary) as claimed:
-        layout = claimed.layout
-        repository = load_repository(config.tools)
-        with Progress(options.steps, enabled=primary) as progress:
-            progress.message(f"loading {config.model.source}")
-            trainer = Trainer(config, build(config), repository, progress, stopper)
-            with (
-                storage_errors(layout.root),
-                Checkpointer(
-                    layout.checkpoints, keep_last=options.keep_last, keep_best=options.keep_best
-                ) as checkpointer,
-            ):
-                if checkpointer.latest_step is not None:
-                    trainer.restore(checkpointer)
-                    progress.message(f"going on after step {trainer.step}")
-                with (
-                    MetricWriter(
-                        layout.tensorboard,
-                        layout.metrics,
-                        resume_step=trainer.step,
-                        enabled=primary,
-                    ) as metrics,
-                    EpisodeLog(
-                        layout.episodes, resume_step=trainer.step, enabled=primary
-                    ) as episodes,
-                ):
-                    if episodes.dropped:
-                        progress.message(
-                            f"{episodes.dropped} recorded episodes are of steps that are run again"
-                        )
-                    metrics.config(flatten(config))
-                    _run(trainer, claimed, checkpointer, metrics, episodes)
-
-
-def _run(
+def run(
     trainer: Trainer,
     workdir: Workdir,
     checkpointer: Checkpointer,
     metrics: MetricWriter,
     log: EpisodeLog,
 ) -> None:
-    """Steps until the last one, or until asked to stop."""
-    options = trainer.config.training
+    """Steps until the last one, or until asked to stop: after saving the last complete step.
+
+    Args:
+      trainer: Stands before its next step.
+      workdir: Is made the run's after the first step.
+      checkpointer: Receives a checkpoint every so many steps.
+      metrics: Receives a step's scalars.
+      log: Receives every episode.
+    """
+    options = trainer.config
     score: float | None = None
 
     def save() -> None:
@@ -145,7 +95,7 @@ class Trainer:
     """The method's four steps over the objects of a run.
 
     Attributes:
-      config: The run's options.
+      config: Length of the run, and what a step consists of.
       step: Training steps that are complete.
       curriculum: Holds the difficulty.
       progress: The terminal's display.
@@ -153,20 +103,33 @@ class Trainer:
 
     def __init__(
         self,
-        config: Config,
+        config: TrainingConfig,
         system: System,
+        curriculum: Curriculum,
         repository: ToolRepository,
         progress: Progress,
         should_stop: Callable[[], bool],
+        seed: int,
     ):
-        """Starts before the first step."""
+        """Starts before the first step.
+
+        Args:
+          config: Length of the run, and what a step consists of.
+          system: What computes.
+          curriculum: Before its first step.
+          repository: The tools that tasks are about.
+          progress: The terminal's display.
+          should_stop: Whether the run was asked to stop.
+          seed: What is random follows from it.
+        """
         self.config = config
         self.step = 0
-        self.curriculum = Curriculum(config.curriculum)
+        self.curriculum = curriculum
         self.progress = progress
-        self._recent = RecentTasks(config.simulation.recent_tasks, config.simulation.near_copy)
+        environment = system.environment.config
+        self._recent = RecentTasks(environment.recent_tasks, environment.near_copy)
         self._system = system
-        self._collector = Collector(config, system, repository, progress, should_stop)
+        self._collector = Collector(config, system, repository, progress, should_stop, seed)
         self._prepared: Collection | None = None
         self._skipped = 0  # updates in a row, up to now
 
@@ -231,7 +194,7 @@ class Trainer:
         They are not saved: a resumed run writes the same ones again.
         """
         following = self.step + 2  # The present step is not complete yet.
-        if self.config.training.prepare_tasks and following <= self.config.training.steps:
+        if self.config.prepare_tasks and following <= self.config.steps:
             # Asked to stop, the run still completes the present step.
             with contextlib.suppress(Stopped):
                 self._prepared = self._write_tasks(following)
@@ -256,7 +219,7 @@ class Trainer:
           NonFiniteError: Too many updates in a row were left out.
         """
         start = time.monotonic()
-        options, config = self.config.training, self.config.learner
+        options, config = self.config, self._system.learner.config
         samples: list[list[Sample]] = []
         for group in groups:
             advantages = group_advantages(
@@ -312,14 +275,14 @@ class Trainer:
         """Counts updates that were left out in a row; too many end the run."""
         for result in results:
             self._skipped = self._skipped + 1 if result["skipped"] else 0
-            if self._skipped >= self.config.learner.max_skipped_updates:
+            if self._skipped >= self._system.learner.config.max_skipped_updates:
                 what = [name for name, value in result.items() if not math.isfinite(value)]
+                rate = self._system.learner.config.learning_rate
                 raise NonFiniteError(
                     f"{self._skipped} updates in a row were left out, because their numbers are "
                     f"not finite ({', '.join(what) or 'the state after them'}): training has "
-                    "diverged. Lower learner.learning_rate = "
-                    f"{self.config.learner.learning_rate!r} and train in another workdir; the "
-                    "checkpoints of this one stay"
+                    f"diverged. Lower learner.learning_rate = {rate!r} and train in another "
+                    "workdir; the checkpoints of this one stay"
                 )
 
     # State.

@@ -85,14 +85,14 @@ def _task_scalars(collection: Collection) -> dict[str, float]:
     scalars = {
         "tasks/written": float(len(tasks)),
         "tasks/draws": float(collection.draws),
-        "tasks/surplus": float(collection.surplus),
+        "tasks/surplus": float(collection.unused_tasks),
         "tasks/failed": float(failures.total()),
         "tasks/rejected": float(rejections.total()),
     }
     for cause in TASK_CAUSES:
         scalars[f"tasks/failed_{cause}"] = float(failures[cause])
         scalars[f"share/failed_{cause}"] = _share(failures[cause], collection.draws)
-    texts = len(tasks) + collection.surplus + rejections.total()
+    texts = len(tasks) + collection.unused_tasks + rejections.total()
     for reason in REJECTIONS:
         scalars[f"tasks/rejected_{reason}"] = float(rejections[reason])
         scalars[f"share/rejected_{reason}"] = _share(rejections[reason], texts)

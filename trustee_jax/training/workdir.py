@@ -7,11 +7,12 @@ import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from trustee_jax.config import Config, flatten, parse
 from trustee_jax.errors import InputError
+from trustee_jax.options import flatten
 from trustee_jax.paths import user_path
 from trustee_jax.storage import write_text
 
@@ -84,12 +85,14 @@ class Layout:
 class Workdir:
     """A claimed workdir. While it is entered, no other process of this machine can claim it."""
 
-    def __init__(self, path: str | os.PathLike[str], config: Config, *, primary: bool) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], options: Mapping[str, Any], *, primary: bool
+    ) -> None:
         """Claims the folder, if it is this run's or nobody's; `record` makes it this run's.
 
         Args:
           path: The folder; created if need be.
-          config: The run's options.
+          options: Those of the run, by their names, sections as mappings.
           primary: Whether this is the process that writes (`jax.process_index() == 0`).
 
         Raises:
@@ -98,7 +101,7 @@ class Workdir:
         """
         self.layout = Layout(user_path(path).absolute())
         self._lock: int | None = None
-        self._unrecorded = config if primary else None
+        self._unrecorded = options if primary else None
         try:
             self.layout.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -111,7 +114,7 @@ class Workdir:
             #: Whether an earlier process worked on this run.
             self.resumed = self.layout.config.exists()
             if self.resumed:
-                _check_same_run(self.layout, config)
+                _check_same_run(self.layout, options)
             elif any(path.name.isdecimal() for path in self.layout.checkpoints.glob("*")):
                 raise WorkdirError(
                     f"{self.layout.root} has checkpoints, but no {self.layout.config.name} that "
@@ -127,8 +130,8 @@ class Workdir:
         Not earlier: options that turn out wrong must not bind the corrected ones to another folder.
         """
         if self._unrecorded is not None:
-            options = json.dumps(dataclasses.asdict(self._unrecorded), indent=2)
-            write_text(self.layout.config, options + "\n")
+            text = json.dumps(self._unrecorded, indent=2)
+            write_text(self.layout.config, text + "\n")
             self._unrecorded = None
 
     def close(self) -> None:
@@ -164,19 +167,17 @@ class Workdir:
             pass
 
 
-def read_config(path: str | os.PathLike[str]) -> Config:
-    """The options of the run in a workdir.
+def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options of the run in a workdir, as they were given to `Workdir`.
 
     Raises:
       WorkdirError: The folder holds no run.
-      ConfigError: Its options are not those of this version.
     """
-    layout = Layout(user_path(path).absolute())
-    return parse(_read_json(layout))
+    return _read_json(Layout(user_path(path).absolute()))
 
 
-def _check_same_run(layout: Layout, config: Config) -> None:
-    saved, given = flatten(_read_json(layout)), flatten(config)
+def _check_same_run(layout: Layout, options: Mapping[str, Any]) -> None:
+    saved, given = flatten(_read_json(layout)), flatten(options)
     differences = [
         f"{name}: {saved.get(name, _ABSENT)!r} there, {given.get(name, _ABSENT)!r} given"
         for name in dict.fromkeys([*given, *saved])

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from trustee_jax.engine.types import Completion, Request, Sampling
-from trustee_jax.environment.config import VerifierConfig
+from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.judges.rules import find_vetoes
 from trustee_jax.environment.records import End
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Part, Verdict
 from trustee_jax.environment.world import Change, Records, change_lines, record_lines
+from trustee_jax.simulator.config import RoleConfig
 from trustee_jax.simulator.prompts import CRITERIA
 from trustee_jax.simulator.schemas import part_schema, verdict_schema
 from trustee_jax.simulator.simulator import Key, Simulator, Usage, tool_fields
@@ -48,106 +49,116 @@ class Evidence:
     changes: Sequence[Change] = ()
 
 
-def verify(
-    simulator: Simulator, evidence: Evidence, key: Key, usage: Usage | None = None
-) -> Generator[Request, Completion, Verdict]:
-    """Coroutine that judges the first `aspects.criteria` criteria.
+class ModelJudge:
+    """The simulator as verifier."""
 
-    Args:
-      simulator: the frozen model; its config says how the verdict is had and what is shown.
-      evidence: what is judged.
-      key: what the samples depend on; a second opinion needs another one.
-      usage: is added to.
+    def __init__(self, simulator: Simulator, config: EnvironmentConfig):
+        """Takes the frozen model, and the options that say how its verdict is had.
 
-    Raises:
-      SimulatorError: no verdict could be had.
-    """
-    config = simulator.config
-    options = config.verifier
-    names = CRITERIA[: evidence.task.aspects.criteria]
-    fields = _fields(simulator, evidence)
-    if options.mode == "joint":
-        parts = yield from _joint(simulator, evidence, fields, names, key, usage)
-    else:
-        parts = []
-        for index, name in enumerate(names):
-            part = yield from _part(simulator, evidence, fields, name, (*key, index), usage)
-            parts.append(part)
-    vetoes = []
-    if config.vetoes:
-        found = find_vetoes(
-            evidence.task, evidence.messages, expected_calls=config.show_expected_calls
+        Args:
+          simulator: The frozen model.
+          config: Its `judge`, and what the verifier is shown.
+        """
+        self._simulator = simulator
+        self._config = config
+
+    def judge(
+        self, evidence: Evidence, key: Key, usage: Usage | None = None
+    ) -> Generator[Request, Completion, Verdict]:
+        """Coroutine that judges the first `aspects.criteria` criteria.
+
+        Args:
+          evidence: What is judged.
+          key: What the samples depend on; a second opinion needs another one.
+          usage: Is added to.
+
+        Raises:
+          SimulatorError: No verdict could be had.
+        """
+        options = self._config.judge
+        names = CRITERIA[: evidence.task.aspects.criteria]
+        fields = self._fields(evidence)
+        if options.mode == "joint":
+            parts = yield from self._joint(evidence, fields, names, key, usage)
+        else:
+            parts = []
+            for index, name in enumerate(names):
+                part = yield from self._part(evidence, fields, name, (*key, index), usage)
+                parts.append(part)
+        vetoes = []
+        if options.rules:
+            found = find_vetoes(
+                evidence.task, evidence.messages, expected_calls=self._config.show_expected_calls
+            )
+            vetoes = [veto for veto in found if veto.criterion in names]
+        return Verdict(options.mode, tuple(parts), tuple(vetoes))
+
+    def _fields(self, evidence: Evidence) -> dict[str, Any]:
+        config, task = self._config, evidence.task
+        world = evidence.world
+        return {
+            "tools": tool_fields(task.tools),
+            "persona": task.persona if config.show_persona else None,
+            "intent": task.intent if config.show_intent else None,
+            "query": task.query,
+            "expected_calls": task.expected_calls if config.show_expected_calls else None,
+            "ended": evidence.ended,
+            "world": None if world is None else record_lines(world),
+            "changes": change_lines(evidence.changes),
+        }
+
+    def _part(
+        self,
+        evidence: Evidence,
+        fields: Mapping[str, Any],
+        criterion: str,
+        key: Key,
+        usage: Usage | None,
+    ) -> Generator[Request, Completion, Part]:
+        simulator, options = self._simulator, self._config.judge
+        role = simulator.config.verifier
+        reasoned = options.mode == "reasoned"
+        true, false = simulator.boolean_starts
+        answer, completion = yield from simulator.ask_completion(
+            "verifier",
+            {**fields, "criteria": (criterion,), "mode": options.mode},
+            part_schema(
+                max(1, len(transcript(evidence.messages))),
+                simulator.config.text_limit if reasoned else None,
+            ),
+            key,
+            messages=evidence.messages,
+            usage=usage,
+            options=role if reasoned else short_options(role),
+            choices=(*true, *false),
         )
-        vetoes = [veto for veto in found if veto.criterion in names]
-    return Verdict(options.mode, tuple(parts), tuple(vetoes))
+        probability = _probability(simulator, completion, len(true))
+        met = answer["met"] if probability is None else probability >= options.threshold
+        reasoning = answer.get("reasoning", "").strip()
+        return Part(criterion, met, probability, answer["line"], reasoning)
+
+    def _joint(
+        self,
+        evidence: Evidence,
+        fields: Mapping[str, Any],
+        names: Sequence[str],
+        key: Key,
+        usage: Usage | None,
+    ) -> Generator[Request, Completion, list[Part]]:
+        simulator = self._simulator
+        answer = yield from simulator.ask(
+            "verifier",
+            {**fields, "criteria": tuple(names), "mode": "joint"},
+            verdict_schema(len(names), simulator.config.text_limit),
+            (*key, 0),
+            messages=evidence.messages,
+            usage=usage,
+        )
+        reasoning = answer["reasoning"].strip()
+        return [Part(name, answer[name], reasoning=reasoning) for name in names]
 
 
-def _fields(simulator: Simulator, evidence: Evidence) -> dict[str, Any]:
-    config, task = simulator.config, evidence.task
-    world = evidence.world
-    return {
-        "tools": tool_fields(task.tools),
-        "persona": task.persona if config.show_persona else None,
-        "intent": task.intent if config.show_intent else None,
-        "query": task.query,
-        "expected_calls": task.expected_calls if config.show_expected_calls else None,
-        "ended": evidence.ended,
-        "world": None if world is None else record_lines(world),
-        "changes": change_lines(evidence.changes),
-    }
-
-
-def _part(
-    simulator: Simulator,
-    evidence: Evidence,
-    fields: Mapping[str, Any],
-    criterion: str,
-    key: Key,
-    usage: Usage | None,
-) -> Generator[Request, Completion, Part]:
-    options = simulator.config.verifier
-    reasoned = options.mode == "reasoned"
-    true, false = simulator.boolean_starts
-    answer, completion = yield from simulator.ask_completion(
-        "verifier",
-        {**fields, "criteria": (criterion,), "mode": options.mode},
-        part_schema(
-            max(1, len(transcript(evidence.messages))),
-            simulator.config.text_limit if reasoned else None,
-        ),
-        key,
-        messages=evidence.messages,
-        usage=usage,
-        options=options if reasoned else short_options(options),
-        choices=(*true, *false),
-    )
-    probability = _probability(simulator, completion, len(true))
-    met = answer["met"] if probability is None else probability >= options.threshold
-    reasoning = answer.get("reasoning", "").strip()
-    return Part(criterion, met, probability, answer["line"], reasoning)
-
-
-def _joint(
-    simulator: Simulator,
-    evidence: Evidence,
-    fields: Mapping[str, Any],
-    names: Sequence[str],
-    key: Key,
-    usage: Usage | None,
-) -> Generator[Request, Completion, list[Part]]:
-    answer = yield from simulator.ask(
-        "verifier",
-        {**fields, "criteria": tuple(names), "mode": "joint"},
-        verdict_schema(len(names), simulator.config.text_limit),
-        (*key, 0),
-        messages=evidence.messages,
-        usage=usage,
-    )
-    reasoning = answer["reasoning"].strip()
-    return [Part(name, answer[name], reasoning=reasoning) for name in names]
-
-
-def short_options(options: VerifierConfig) -> VerifierConfig:
+def short_options(options: RoleConfig) -> RoleConfig:
     """The options of an answer without reasons: nothing is drawn, nothing thought."""
     return dataclasses.replace(
         options,

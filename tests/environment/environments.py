@@ -1,0 +1,29 @@
+"""Environments with options of their own."""
+
+from typing import Any
+
+from trustee_jax.chat import ChatFormat
+from trustee_jax.environment import Environment, EnvironmentConfig, JudgeConfig
+from trustee_jax.simulator import RoleConfig, Simulator, SimulatorConfig
+
+
+def environment_of(
+    format: ChatFormat, max_length: int = 30_000, context: int = 30_000, **options: Any
+) -> Environment:
+    """An environment whose simulator has the policy's chat format.
+
+    Args:
+      format: of both.
+      max_length: of the simulator.
+      context: of the policy.
+      options: by name, of whichever section: a role's name takes a RoleConfig, `writer` that of
+        the world's author, `mode`, `threshold` and `rules` belong to the judge.
+    """
+    judge = {name: options.pop(name) for name in ("mode", "threshold", "rules") if name in options}
+    roles = {"world": options.pop("writer")} if "writer" in options else {}
+    for name in list(options):
+        if isinstance(options[name], RoleConfig) or name in ("text_limit", "prompts"):
+            roles[name] = options.pop(name)
+    config = EnvironmentConfig(judge=JudgeConfig(**judge), **options)
+    simulator = Simulator(format, SimulatorConfig(**roles), max_length, config.roles)
+    return Environment(config, simulator, format, context)

@@ -1,0 +1,93 @@
+"""A run from its options: `train`, and the options of one that there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+
+import jax
+
+from trustee_jax.build import build
+from trustee_jax.config import Config, parse
+from trustee_jax.curriculum import Curriculum
+from trustee_jax.options import flatten
+from trustee_jax.storage import storage_errors
+from trustee_jax.toolsets import load_repository
+from trustee_jax.training import loop
+from trustee_jax.training.checkpoint import Checkpointer
+from trustee_jax.training.loop import Trainer
+from trustee_jax.training.metrics import MetricWriter
+from trustee_jax.training.progress import Progress
+from trustee_jax.training.records import EpisodeLog
+from trustee_jax.training.stopping import Stopper
+from trustee_jax.training.workdir import Workdir, read_options
+
+
+def train(config: Config, workdir: pathlib.Path) -> None:
+    """Trains up to `config.training.steps`, from the last checkpoint if the workdir has one.
+
+    SIGINT and SIGTERM end it after saving the last complete step.
+
+    Args:
+      config: The run's options.
+      workdir: Its folder; see `workdir.Layout` for what lies in it.
+
+    Raises:
+      ConfigError: Options do not fit each other, the models or the devices.
+      WorkdirError: The folder belongs to another run.
+      CheckpointError: A model cannot be read.
+      ToolError: The tools cannot be read.
+      RestoreError: The workdir's newest training checkpoint is unusable.
+      LogError: What the workdir's logs hold of the steps before it is damaged.
+      StorageError: The disk is full or fails.
+      NonFiniteError: Training has diverged; the checkpoints before stay as they are.
+    """
+    primary = jax.process_index() == 0
+    options = config.training
+    saved = dataclasses.asdict(config)
+    with Stopper() as stopper, Workdir(workdir, saved, primary=primary) as claimed:
+        layout = claimed.layout
+        repository = load_repository(config.tools)
+        with Progress(options.steps, enabled=primary) as progress:
+            progress.message(f"loading {config.model.source}")
+            system, curriculum = build(config), Curriculum(config.curriculum)
+            trainer = Trainer(
+                options, system, curriculum, repository, progress, stopper, config.seed
+            )
+            with (
+                storage_errors(layout.root),
+                Checkpointer(
+                    layout.checkpoints, keep_last=options.keep_last, keep_best=options.keep_best
+                ) as checkpointer,
+            ):
+                if checkpointer.latest_step is not None:
+                    trainer.restore(checkpointer)
+                    progress.message(f"going on after step {trainer.step}")
+                with (
+                    MetricWriter(
+                        layout.tensorboard,
+                        layout.metrics,
+                        resume_step=trainer.step,
+                        enabled=primary,
+                    ) as metrics,
+                    EpisodeLog(
+                        layout.episodes, resume_step=trainer.step, enabled=primary
+                    ) as episodes,
+                ):
+                    if episodes.dropped:
+                        progress.message(
+                            f"{episodes.dropped} recorded episodes are of steps that are run again"
+                        )
+                    metrics.config(flatten(config))
+                    loop.run(trainer, claimed, checkpointer, metrics, episodes)
+
+
+def read_config(workdir: str | os.PathLike[str]) -> Config:
+    """The options of the run in a workdir.
+
+    Raises:
+      WorkdirError: The folder holds no run.
+      ConfigError: Its options are not those of this version.
+    """
+    return parse(read_options(workdir))

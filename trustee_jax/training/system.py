@@ -1,0 +1,44 @@
+"""The objects of a run that compute."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from trustee_jax.engine import Engine, Role
+from trustee_jax.environment import Environment
+from trustee_jax.rl import Learner
+
+
+@dataclasses.dataclass(eq=False)
+class System:
+    """Everything that computes in a run.
+
+    Attributes:
+      learner: Holds what is trained.
+      engines: By role; one engine serves both where the simulator is the policy's base.
+      environment: What is played.
+      engine_dtype: Of trained parameters where they generate.
+    """
+
+    learner: Learner
+    engines: Mapping[Role, Engine]
+    environment: Environment
+    engine_dtype: jnp.dtype
+
+    def forget(self) -> None:
+        """Gives all engines empty caches: what follows does not depend on what was before."""
+        for engine in {id(engine): engine for engine in self.engines.values()}.values():
+            engine.reset()
+
+    def refresh_policy(self) -> None:
+        """Gives the policy's engine the trained parameters, and all engines empty caches."""
+        # A copy, because the next update donates the learner's arrays.
+        params = jax.tree.map(
+            lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
+        )
+        self.engines["policy"].update(params)
+        self.forget()
