@@ -29,6 +29,7 @@ REQUIRES = [
     "rich>=13.9",
     "referencing>=0.35",
     "safetensors>=0.7",
+    "scipy>=1.13",
     "tensorboardX>=2.6.2",
     "tensorflow-datasets>=4.9.10",
     "tokenizers>=0.22",
