@@ -12,13 +12,13 @@ from trustee_jax.build import build
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.options import flatten
+from trustee_jax.progress import Progress
 from trustee_jax.storage import storage_errors
 from trustee_jax.toolsets import load_repository
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.loop import Trainer
 from trustee_jax.training.metrics import MetricWriter
-from trustee_jax.training.progress import Progress
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.stopping import Stopper
 from trustee_jax.training.workdir import Workdir, read_options

@@ -1,4 +1,4 @@
-"""A full or failing disk as one clear line."""
+"""Files that appear whole, what has to be closed, and a full or failing disk as one clear line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import Self, TextIO
 
 from trustee_jax.errors import InputError
 
@@ -45,13 +46,46 @@ def storage_errors(folder: pathlib.Path) -> Iterator[None]:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Replaces a file at once: readers, and a machine that fails, find the old or the new one."""
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path, sync=True) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path, *, sync: bool = False) -> Iterator[TextIO]:
+    """A UTF-8 file that takes the place of `path` when the block ends well, and is removed if not.
+
+    Args:
+      path: What readers go on to find until then.
+      sync: Whether the new file is on the disk before it takes the place, and its name after.
+    """
+    partial = path.with_name(path.name + ".tmp")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+class Closing:
+    """What is closed at the end of a `with` block."""
+
+    def close(self) -> None:
+        """Lets go of what it holds."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def sync_folder(folder: pathlib.Path) -> None:

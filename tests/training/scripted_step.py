@@ -13,11 +13,11 @@ from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine.engine import EngineStats
 from trustee_jax.environment import Environment, Episode, Task, Verdict
 from trustee_jax.environment.verdict import Part
+from trustee_jax.progress import Progress
 from trustee_jax.rl import LearnerConfig, TrainState
 from trustee_jax.simulator import Failure
 from trustee_jax.toolsets import ToolRepository, load_repository
 from trustee_jax.training import collect, loop
-from trustee_jax.training.progress import Progress
 
 OPTIONS = {"training.tasks_per_step": 3, "training.group_size": 4, "learner.updates_per_step": 1}
 

@@ -30,12 +30,12 @@ from trustee_jax.config import Config
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine import Request
 from trustee_jax.environment import INVALID_CAUSES
+from trustee_jax.progress import Progress
 from trustee_jax.run import read_config
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.toolsets import load_repository
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import Checkpointer
-from trustee_jax.training.progress import Progress
 from trustee_jax.training.workdir import Workdir
 from trustee_jax.weights import open_checkpoint
 

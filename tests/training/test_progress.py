@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from trustee_jax.training.progress import Progress
+from trustee_jax.progress import Progress, counted
 
 
 class _Clock:
@@ -71,4 +71,35 @@ def test_other_processes_show_nothing() -> None:
             with progress.phase(1, "tasks", 2) as advance:
                 advance(2)
             progress.finish_step(1, reward=1.0, difficulty=1.0, seconds=1.0)
+        assert console.file.getvalue() == ""
+
+
+def test_counting_in_a_log_gives_a_line_now_and_then_and_one_at_the_end() -> None:
+    console, clock = _console(terminal=False), _Clock()
+    with counted("verdicts", 7, console, clock=clock) as advance:
+        for clock.now in range(10, 80, 10):
+            advance(0, note="under way")
+            advance()
+    assert console.file.getvalue().splitlines() == [
+        "verdicts 3/7  30 s, about 40 s left",
+        "verdicts 6/7  60 s, about 10 s left",
+        "verdicts 7/7  70 s, about 0 s left",
+    ]
+
+
+def test_counting_on_a_terminal_leaves_nothing_behind() -> None:
+    console = _console(terminal=True)
+    with counted("documents", 8, console) as advance:
+        advance(5, note="pets.json")
+    shown = console.file.getvalue()
+    assert "5/8" in shown
+    assert "pets.json" in shown
+    assert shown.rindex("\x1b[2K") > shown.rindex("5/8")
+
+
+def test_counting_can_be_silent() -> None:
+    for terminal in (False, True):
+        console = _console(terminal)
+        with counted("documents", 1, console, enabled=False) as advance:
+            advance()
         assert console.file.getvalue() == ""

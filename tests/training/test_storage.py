@@ -10,7 +10,7 @@ import pytest
 from scripted_step import Script
 
 from trustee_jax.environment import Stopped
-from trustee_jax.storage import StorageError, storage_errors
+from trustee_jax.storage import StorageError, replacing, storage_errors
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import RestoreError
 from trustee_jax.training.metrics import MetricWriter
@@ -112,3 +112,18 @@ def test_what_says_already_what_is_wrong_is_left_alone(tmp_path: pathlib.Path) -
     unreadable = "checkpoints/3 is damaged (os_error_code='5'); delete this folder"
     with pytest.raises(RestoreError, match="delete this folder"), storage_errors(tmp_path):
         raise RestoreError(unreadable)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: pathlib.Path, sync: bool) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path, sync=sync) as file:
+        file.write("half of the n")
+        raise KeyboardInterrupt
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
+    with replacing(path, sync=sync) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("new", [path])

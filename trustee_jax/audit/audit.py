@@ -23,12 +23,14 @@ from trustee_jax.audit.judging import (
     second_look,
 )
 from trustee_jax.audit.recorded import AuditError, Recorded
-from trustee_jax.audit.show import progress, show, standard_output
+from trustee_jax.audit.show import show, standard_output
 from trustee_jax.audit.summary import ModeSummary, summarize
 from trustee_jax.environment import EnvironmentConfig, ModelJudge
 from trustee_jax.environment.driver import SupportsRequests
 from trustee_jax.paths import user_path
+from trustee_jax.progress import counted
 from trustee_jax.simulator import CRITERIA, Simulator, prompts
+from trustee_jax.storage import replacing
 from trustee_jax.streams import Purpose
 
 MODES = ("reasoned", "logprobs", "joint")
@@ -137,7 +139,7 @@ def run_audit(
             groups.append(open_questions)
     if judgements:
         console.print(f"{len(judgements)} verdicts are there from before", highlight=False)
-    with progress(sum(map(len, groups)), console) as advance:
+    with counted("verdicts", sum(map(len, groups)), console) as advance:
 
         def note(question: Question, judgement: Judgement) -> None:
             judgements.append(judgement)
@@ -328,6 +330,5 @@ def _check_writable(path: Path) -> None:
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
     """Atomic: a reader sees the old file or the new one."""
-    written = path.with_name(path.name + ".tmp")
-    written.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(written, path)
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

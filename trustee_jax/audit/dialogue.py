@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,11 @@ def final_text(messages: Sequence[Mapping[str, Any]]) -> str | None:
     if last["role"] != "assistant" or last.get("tool_calls") or last.get("malformed_calls"):
         return None
     return (last.get("content") or "").strip() or None
+
+
+def words(value: Any) -> set[str]:
+    """The words and numbers of a value's text, in small letters."""
+    return set(re.findall(r"\w+", str(value).casefold()))
 
 
 def with_final_text(evidence: Evidence, text: str) -> Evidence:

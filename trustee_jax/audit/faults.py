@@ -24,6 +24,7 @@ from trustee_jax.audit.dialogue import (
     with_final_text,
     without_call,
     without_changes,
+    words,
 )
 from trustee_jax.environment import Evidence
 from trustee_jax.environment.judges.rules import invented_values
@@ -120,20 +121,20 @@ def _wrong_argument(evidence: Evidence, rng: random.Random) -> Evidence | None:
     """An argument of an expected call gets another valid value; the result stays."""
     calls = expected_calls(evidence)
     tools = {tool.name: tool for tool in evidence.task.tools}
-    wished = _words(_wish(evidence))
+    wished = words(_wish(evidence))
     places = [
         (call, path, value)
         for call in calls
         for path, value in _leaves(call.arguments)
         if (required := path[0] in tools[call.name].parameters.get("required", ()))
         or isinstance(value, str)
-        if _words(str(value)) <= (_words(_known(evidence, call)) if required else wished)
+        if words(value) <= (words(_known(evidence, call)) if required else wished)
     ]
     rng.shuffle(places)
     for call, path, old in places:
         tool = tools[call.name]
         for new in _alternatives(evidence, _subschema(tool.parameters, path), old, rng):
-            if new == old or _words(str(new)) <= wished:
+            if new == old or words(new) <= wished:
                 continue
             changed = with_argument(evidence, call, path, new)
             if changed is None:
@@ -258,10 +259,6 @@ def _known(evidence: Evidence, call: Call) -> str:
 
 def _parameters(evidence: Evidence) -> Iterator[Mapping[str, Any]]:
     yield from (tool.parameters for tool in evidence.task.tools)
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.casefold()))
 
 
 def _leaves(

@@ -1,13 +1,12 @@
 """Recorded episodes as evidence, and which of them are clean, told without the model under test."""
 
 import collections
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustee_jax.audit.dialogue import calls_of, final_text
+from trustee_jax.audit.dialogue import calls_of, final_text, words
 from trustee_jax.environment import Change, Evidence, Task
 from trustee_jax.environment.judges.rules import find_vetoes
 from trustee_jax.errors import InputError
@@ -126,8 +125,4 @@ def _recorded(name: str, episode: Mapping[str, Any], place: str) -> Recorded:
 
 def _holds(arguments: Mapping[str, Any], values: Mapping[str, str]) -> bool:
     """Whether every expected value stands in its argument, whatever its spelling of case."""
-    return all(_words(value) <= _words(arguments.get(name, "")) for name, value in values.items())
-
-
-def _words(value: Any) -> set[str]:
-    return set(re.findall(r"\w+", str(value).casefold()))
+    return all(words(value) <= words(arguments.get(name, "")) for name, value in values.items())

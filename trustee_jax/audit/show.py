@@ -1,18 +1,14 @@
 """An audit on the terminal: how far it is, and its tables."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 import rich.box
-import rich.progress
 from rich.console import Console
 from rich.table import Table
 
 from trustee_jax.audit.measures import Calibration, Rate
 from trustee_jax.audit.summary import Group, ModeSummary
 
-_PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
 _LOG_WIDTH = 116  # what the tables need
 _LEGEND = (
     "Caught: the verdict finds a criterion not met that the fault has broken; with Wilson's 95% "
@@ -26,49 +22,6 @@ def standard_output() -> Console:
     """The console that is the standard output, wide enough for the tables where it is a log."""
     console = Console()
     return console if console.is_terminal else Console(width=_LOG_WIDTH)
-
-
-@contextlib.contextmanager
-def progress(
-    total: int, console: Console, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[], None]]:
-    """Shows how many verdicts are there: a live line on a terminal, plain lines in a log.
-
-    Args:
-      total: how many there will be.
-      console: where to.
-      clock: seconds since some moment.
-
-    Yields:
-      The function to call for each.
-    """
-    if console.is_terminal:
-        columns = (
-            rich.progress.TextColumn("verdicts"),
-            rich.progress.BarColumn(bar_width=24),
-            rich.progress.MofNCompleteColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TimeRemainingColumn(),
-        )
-        with rich.progress.Progress(*columns, console=console, transient=True) as live:
-            task = live.add_task("verdicts", total=total)
-            yield lambda: live.advance(task)
-        return
-    start = shown = clock()
-    done = 0
-
-    def advance() -> None:
-        nonlocal done, shown
-        done += 1
-        if clock() - shown >= _PLAIN_INTERVAL or done == total:
-            shown = clock()
-            left = (shown - start) / done * (total - done)
-            console.print(
-                f"verdicts {done}/{total}  {shown - start:.0f} s, about {left:.0f} s left",
-                highlight=False,
-            )
-
-    yield advance
 
 
 def show(

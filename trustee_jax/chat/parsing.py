@@ -8,6 +8,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trustee_jax.text import without_surrogates
+
 THINK_START, THINK_END = "<think>", "</think>"
 CALL_START, CALL_END = "<tool_call>", "</tool_call>"
 PYTHON_TAG = "<|python_tag|>"
@@ -263,7 +265,7 @@ def _clean(value: Any, depth: int) -> Any:
     if depth == 0:
         raise ValueError(f"nested deeper than {_MAX_DEPTH}")
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return without_surrogates(value)
     if isinstance(value, list):
         return [_clean(item, depth - 1) for item in value]
     if isinstance(value, dict):

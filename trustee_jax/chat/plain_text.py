@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trustee_jax.text import without_surrogates
+
 # A noncharacter of Unicode (its section 23.7): for a program's own use, never in a text.
 _MARK = "\ufdd0"
 # A template may write JSON in ASCII.
@@ -40,7 +42,7 @@ class PlainText:
         Lone surrogates, which JSON can spell and no tokenizer can encode, become "?".
         """
         if isinstance(data, str):
-            text = data.encode("utf-8", "replace").decode().replace(_MARK, "\ufffd")
+            text = without_surrogates(data).replace(_MARK, "\ufffd")
             text = text.replace(r"\ufdd0", rf"\{_MARK}ufdd0")  # or it would pass for a mark
             text = self._words.sub(_MARK, text)
             return self._signs.sub(rf"{_MARK}\g<0>{_MARK}", text)

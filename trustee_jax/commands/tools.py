@@ -151,9 +151,8 @@ def _synthesize(values: flags.FlagValues) -> None:
         raise flags.Error("--model or --config is needed: the model that writes the tools")
     output = _free_output(values)
     # A command stands above all rooms: this one needs an engine, of which tools know nothing.
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from trustee_jax.build import build_simulator
+    from trustee_jax.progress import counted
     from trustee_jax.synthesis.synthesize import category_of, synthesize
     from trustee_jax.toolsets.importing import Candidate, ImportReport, Refusal, normalise
 
@@ -161,16 +160,14 @@ def _synthesize(values: flags.FlagValues) -> None:
     if not domains or "" in categories or len(categories) < len(domains):
         raise flags.Error("--domains needs one or more different names, separated by commas")
     simulator, engine = build_simulator(_writer_config(values), ("task",))
-    columns = (TextColumn("writing tools"), MofNCompleteColumn(), TimeElapsedColumn())
     wanted, report = int(values["per_domain"].value or 0), ImportReport()
     items: list[Candidate | Refusal] = []
     interrupted = False
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=wanted * len(domains))
+    with counted("tools written", wanted * len(domains)) as advance:
 
         def add(item: Candidate | Refusal) -> None:
             items.append(item)
-            progress.advance(task, isinstance(item, Candidate))
+            advance(isinstance(item, Candidate))
 
         try:
             seed = int(values["seed"].value or 0)
@@ -206,13 +203,15 @@ def _stored_problems(source: str, repository: ToolRepository) -> list[str]:
     if source == STARTER or not absolute(source).is_dir():
         return []
     from rich.console import Console
-    from rich.progress import Progress
+
+    from trustee_jax.progress import counted
 
     problems = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("checking", total=len(repository))
+    console = Console(stderr=True)
+    shown = console.is_terminal
+    with counted("tools checked", len(repository), console, enabled=shown) as advance:
         for category, tool in _by_category(repository):
-            progress.advance(task)
+            advance()
             label = f"{category} {tool.name!r}"
             found = function_problems(tool.openai()["function"])
             if tool.category != category:

@@ -33,8 +33,9 @@ from trustee_jax.simulator.simulator import (
     Usage,
     tool_fields,
 )
-from trustee_jax.simulator.transcript import call_text, compact_json, is_error
+from trustee_jax.simulator.transcript import call_text, is_error
 from trustee_jax.streams import Purpose
+from trustee_jax.text import compact_json
 from trustee_jax.toolsets import check_arguments
 
 

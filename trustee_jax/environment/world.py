@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from trustee_jax.simulator.transcript import compact_json
+from trustee_jax.text import compact_json
 
 Records = dict[str, list[dict[str, Any]]]
 Operation = Literal["add", "update", "remove"]

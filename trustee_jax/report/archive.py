@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from trustee_jax.report.episodes import Json
+from trustee_jax.text import compact_json
 
 _CHUNK_CHARACTERS = 1 << 20
 _QUERY_CHARACTERS = 160
@@ -21,15 +22,11 @@ def compress(value: Any) -> str:
     JSON lacks though Python reads them, become null.
     """
     try:
-        text = _json(value)
+        text = compact_json(value, allow_nan=False)
     except ValueError:
-        text = _json(json.loads(json.dumps(value), parse_constant=lambda _: None))
+        text = compact_json(json.loads(json.dumps(value), parse_constant=lambda _: None))
     data = text.encode("utf-8", "backslashreplace")
     return base64.b64encode(gzip.compress(data, compresslevel=9, mtime=0)).decode("ascii")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Names:

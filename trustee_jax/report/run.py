@@ -12,6 +12,7 @@ from typing import Any
 
 from trustee_jax import jsonl
 from trustee_jax.errors import InputError
+from trustee_jax.options import flatten
 from trustee_jax.training import records
 from trustee_jax.training.workdir import Layout
 
@@ -80,16 +81,7 @@ def _options(file: pathlib.Path) -> dict[str, Any]:
             raise ValueError("not an object")
     except ValueError as error:
         raise ReportError(f"{file} is not a config ({error}); restore or delete it") from None
-    return dict(_flat("", options))
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    # Not config.flatten, which knows only the options of this version.
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            yield from _flat(f"{prefix}.{name}" if prefix else name, item)
-    else:
-        yield prefix, value
+    return flatten(options)
 
 
 def _metrics(file: pathlib.Path) -> dict[int, dict[str, float | None]]:

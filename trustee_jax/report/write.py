@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import hashlib
 import html
 import importlib.resources
-import os
 import pathlib
 import string
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-import rich.progress
 from rich.console import Console
 
+from trustee_jax.progress import counted
 from trustee_jax.report import accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
 from trustee_jax.report.episodes import Json, normalise
 from trustee_jax.report.run import ReportError, Run, open_run
+from trustee_jax.storage import replacing
 
 # Concatenated in this order.
 _PROGRAM = (
@@ -59,19 +58,14 @@ def write_report(
     console = console or Console(highlight=False)
     run = open_run(folder)
     left_out = max(0, run.episodes - most_episodes) if most_episodes is not None else 0
-    unfinished = output.with_name(output.name + ".tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+        with replacing(output) as file:
             _write(file, run, left_out, defaults, console)
-        os.replace(unfinished, output)
     except OSError as error:
         raise ReportError(
             f"{output} cannot be written ({error.strerror}); choose another"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
     size = output.stat().st_size
     shown = run.episodes - left_out
     console.print(
@@ -115,15 +109,11 @@ def _write(
 
 def _episodes(run: Run, left_out: int, console: Console) -> Iterator[Json]:
     records = enumerate(run.read_episodes(left_out), start=left_out + 1)
-    for number, record in rich.progress.track(
-        records,
-        description="episodes",
-        total=run.episodes - left_out,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
-        yield normalise(record, number)
+    total, shown = run.episodes - left_out, console.is_terminal
+    with counted("episodes", total, console, enabled=shown) as advance:
+        for number, record in records:
+            yield normalise(record, number)
+            advance()
 
 
 def _summary(run: Run, index: Index, left_out: int, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jinja2
 
 from trustee_jax.errors import ConfigError
 from trustee_jax.paths import user_path
-from trustee_jax.simulator.transcript import compact_json
+from trustee_jax.text import compact_json
 
 SimulatorRole = Literal["task", "world", "user", "tool", "verifier"]
 

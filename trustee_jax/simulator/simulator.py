@@ -16,6 +16,7 @@ from trustee_jax.simulator.config import RoleConfig, SimulatorConfig
 from trustee_jax.simulator.prompts import Prompts, SimulatorRole
 from trustee_jax.simulator.schemas import Schema, matches
 from trustee_jax.simulator.transcript import cut_lines, transcript
+from trustee_jax.text import without_surrogates
 
 Problem = Literal["too_long", "refused", "length", "malformed"]
 Key = tuple[int, ...]
@@ -264,7 +265,7 @@ class Simulator:
         try:
             # JSON can spell lone surrogates, which nothing can write out again.
             answer = json.loads(text, parse_constant=_reject_constant)
-            answer = json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+            answer = json.loads(without_surrogates(json.dumps(answer, ensure_ascii=False)))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or not matches(answer, schema):

@@ -6,16 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trustee_jax.chat import attempts
+from trustee_jax.text import compact_json
 
 # What models write into the field of an error that did not happen.
 _NO_ERROR = ("", "none", "null", "false", "no error")
 _NO_ERROR_BEGINS = tuple(f'{{"error":{text}' for text in ('""', "false", "null", "0,"))
 _PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
-
-
-def compact_json(value: Any) -> str:
-    """Writes a value as one line of JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def call_text(name: str, arguments: Mapping[str, Any] | str) -> str:

@@ -1,11 +1,11 @@
 """Files of tools in the OpenAI format: read with every problem named, and written."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from trustee_jax.storage import replacing
 from trustee_jax.toolsets.schema import function_problems
 from trustee_jax.toolsets.tool import Tool, ToolError
 
@@ -67,22 +67,17 @@ def write_tools(file: Path, tools: Iterable[Tool]) -> int:
       ToolError: there are none.
     """
     lines = file.suffix == ".jsonl"
-    partial = file.with_name(f".{file.name}.partial")
     count = 0
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write("" if lines else "[")
-            for tool in tools:
-                stream.write("" if not count else "\n" if lines else ",\n ")
-                entry = {"category": tool.category, **tool.openai()}
-                stream.write(json.dumps(entry, ensure_ascii=False))
-                count += 1
-            stream.write("\n" if lines else "]\n")
+    with replacing(file) as stream:
+        stream.write("" if lines else "[")
+        for tool in tools:
+            stream.write("" if not count else "\n" if lines else ",\n ")
+            entry = {"category": tool.category, **tool.openai()}
+            stream.write(json.dumps(entry, ensure_ascii=False))
+            count += 1
+        stream.write("\n" if lines else "]\n")
         if not count:
             raise ToolError(str(file), ["there are no tools to write"])
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
     return count
 
 

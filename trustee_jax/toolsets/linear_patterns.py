@@ -8,6 +8,8 @@ from typing import Any
 
 import re2
 
+from trustee_jax.text import without_surrogates
+
 # As Python's `re` has them: inclusive ranges of code points, ascending.
 _SPACES = (
     *((0x09, 0x0D), (0x1C, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
@@ -21,7 +23,6 @@ _TOKEN = re.compile(
     | (?P<plain>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 # Bytes of one pattern. A larger automaton would take seconds where it does not fit its cache.
@@ -39,7 +40,7 @@ def linear(text: str) -> Any:
 
 def is_found(compiled: Any, text: str) -> bool:
     """Whether a compiled pattern is found in a text; surrogates that stand alone are U+FFFD."""
-    return compiled.search(_LONE_SURROGATE.sub("\ufffd", text)) is not None
+    return compiled.search(without_surrogates(text, "\ufffd")) is not None
 
 
 def _spelled(text: str) -> str | None:

@@ -1,6 +1,5 @@
 """Figures and tables of a repository, for a terminal."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from trustee_jax.text import compact_json
 from trustee_jax.toolsets.tool import Tool
 
 
@@ -49,7 +49,7 @@ class Overview:
         for schema in properties.values():
             self.types[_type(schema)] += 1
             self.described += isinstance(schema, dict) and bool(schema.get("description"))
-        text = json.dumps(tool.openai(), ensure_ascii=False, separators=(",", ":"))
+        text = compact_json(tool.openai())
         self.sizes.append(len(text.encode()))
 
     def summary(self) -> Table:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from trustee_jax.text import compact_json
 from trustee_jax.toolsets.repository import ToolRepository, ToolView
 from trustee_jax.toolsets.tool import Tool, ToolError
 
@@ -136,11 +137,10 @@ def _write(partial: Path, folder: Path, tools: Iterator[Tool]) -> int:
 
 
 def _record(tool: Tool) -> dict[str, str]:
-    parameters = json.dumps(tool.parameters, ensure_ascii=False, separators=(",", ":"))
     return {
         "name": tool.name,
         "description": tool.description,
-        "parameters": parameters,
+        "parameters": compact_json(tool.parameters),
         "category": tool.category,
     }
 

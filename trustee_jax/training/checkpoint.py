@@ -11,8 +11,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -21,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from trustee_jax.errors import InputError, NonFiniteError
 from trustee_jax.rl import all_finite
+from trustee_jax.storage import Closing
 
 _HOST = "host"
 _METRIC = "score"
@@ -53,7 +53,7 @@ class _Manager(ocp.CheckpointManager):
         return False
 
 
-class Checkpointer:
+class Checkpointer(Closing):
     """Saves in the background; keeps the newest and the best; restores onto any mesh.
 
     With several processes, all of them call every method with the same arguments.
@@ -193,17 +193,6 @@ class Checkpointer:
     def close(self) -> None:
         """Waits, and releases the background threads."""
         self._manager.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _score(metrics: Mapping[str, float | None]) -> float:

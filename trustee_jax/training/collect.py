@@ -16,12 +16,12 @@ from trustee_jax.engine import Completion, Request
 from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
 from trustee_jax.environment import run as drive
 from trustee_jax.errors import ConfigError
+from trustee_jax.progress import Progress
 from trustee_jax.rl import Fate, group_fate
 from trustee_jax.simulator import Failure
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training.config import TrainingConfig
-from trustee_jax.training.progress import Progress
 from trustee_jax.training.system import System
 
 T = TypeVar("T")

@@ -14,6 +14,7 @@ import jax
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.environment import Episode, RecentTasks, Stopped
 from trustee_jax.errors import NonFiniteError
+from trustee_jax.progress import Progress
 from trustee_jax.rl import Sample, group_advantages, pack
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training import summary
@@ -21,7 +22,6 @@ from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.collect import Collection, Collector, Group
 from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.metrics import MetricWriter
-from trustee_jax.training.progress import Progress
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.system import System
 from trustee_jax.training.workdir import Workdir

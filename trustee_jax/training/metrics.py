@@ -8,14 +8,14 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
 from trustee_jax.jsonl import JsonLines
+from trustee_jax.storage import Closing
 
 
 class _EventFile:
@@ -57,7 +57,7 @@ def _next_name(folder: pathlib.Path) -> str:
     return f"events.out.tfevents.{max([int(time.time()), *after]):010d}.{socket.gethostname()}"
 
 
-class MetricWriter:
+class MetricWriter(Closing):
     """Writes scalars, text and the config of one run.
 
     A process other than the first makes one with `enabled=False`, which writes nothing.
@@ -132,14 +132,3 @@ class MetricWriter:
             self._events.close()
         if self._lines is not None:
             self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

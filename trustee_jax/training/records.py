@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from trustee_jax import jsonl
+from trustee_jax.storage import Closing
 
 
-class EpisodeLog:
+class EpisodeLog(Closing):
     """Appends episodes, one JSON line each, to a file.
 
     A process other than the first makes one with `enabled=False`, which writes nothing.
@@ -52,17 +52,6 @@ class EpisodeLog:
         """Closes the file."""
         if self._lines is not None:
             self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_episodes(path: pathlib.Path) -> Iterator[dict[str, Any]]:

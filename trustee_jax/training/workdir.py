@@ -8,13 +8,12 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from trustee_jax.errors import InputError
 from trustee_jax.options import flatten
 from trustee_jax.paths import user_path
-from trustee_jax.storage import write_text
+from trustee_jax.storage import Closing, write_text
 
 # Options that a resumed run may change. The first say how far and how safely it runs: it goes on
 # bit for bit. The others say on how many devices, and how much at once, so that it can go on with
@@ -82,7 +81,7 @@ class Layout:
         return self.root / "episodes.jsonl"
 
 
-class Workdir:
+class Workdir(Closing):
     """A claimed workdir. While it is entered, no other process of this machine can claim it."""
 
     def __init__(
@@ -139,17 +138,6 @@ class Workdir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _acquire(self) -> None:
         # The lock ends with the process, however that ends.

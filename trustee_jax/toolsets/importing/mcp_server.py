@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from trustee_jax.text import without_surrogates
 from trustee_jax.toolsets.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.toolsets.tool import ToolError
 
 SECONDS = 60.0
 # A server that always names a next page would never end.
 _MOST_PAGES = 1000
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterator[Item]:
@@ -168,7 +168,7 @@ def _message(line: str) -> Any:
 
     try:
         text = json.dumps(json.loads(line), ensure_ascii=False)
-        clean = _LONE_SURROGATE.sub("\ufffd", text)
+        clean = without_surrogates(text, "\ufffd")
         return SessionMessage(types.jsonrpc_message_adapter.validate_json(clean, by_name=False))
     except (ValueError, RecursionError):
         return None

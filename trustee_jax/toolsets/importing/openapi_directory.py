@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from trustee_jax.paths import user_path
+from trustee_jax.progress import counted
 from trustee_jax.toolsets.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.toolsets.importing.categories import category_of
 from trustee_jax.toolsets.importing.documents import parse
@@ -50,19 +44,11 @@ def read_directory(
     total = _count(path)
     if not total:
         raise ToolError(source, [f"holds no api/*.json; {_REMEDY}"])
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[place]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("documents", total=total, place="")
+    with counted("documents", total, Console(stderr=True), enabled=progress) as advance:
         for place, text in documents:
-            bar.update(task, place=place)
+            advance(0, note=place)
             yield from _items(place, text, category, limits)
-            bar.advance(task)
+            advance(note=place)
 
 
 def _items(place: str, text: bytes, category: str, limits: Limits) -> Iterator[Item]:

@@ -1,17 +1,23 @@
-"""What a run shows on the terminal: a live line where there is one, plain lines in a log."""
+"""How far work is: a live line on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Protocol, Self
 
 import rich.progress
 from rich.console import Console
 
-_PLAIN_INTERVAL = 30.0  # seconds between two lines of one phase in a log
+_PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
+_COLUMNS = (
+    rich.progress.TextColumn("{task.description}"),
+    rich.progress.BarColumn(bar_width=24),
+    rich.progress.MofNCompleteColumn(),
+    rich.progress.TextColumn("{task.fields[note]}"),
+    rich.progress.TimeElapsedColumn(),
+)
 
 
 class Advance(Protocol):
@@ -24,6 +30,54 @@ class Advance(Protocol):
           done: Tasks, episodes or batches that are finished.
           tokens: Tokens that the phase has processed so far.
         """
+
+
+@contextlib.contextmanager
+def counted(
+    label: str,
+    total: int,
+    console: Console | None = None,
+    *,
+    enabled: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Callable[..., None]]:
+    """Shows how many of so many are done.
+
+    Args:
+      label: What they are.
+      total: How many there will be.
+      console: Where to; None is the standard output.
+      enabled: Whether anything is shown.
+      clock: Seconds since some moment.
+
+    Yields:
+      The function to call as they are done: how many more, 1 if not given, and as `note` what is
+      under way.
+    """
+    console = console or Console(highlight=False)
+    if console.is_terminal:
+        columns = (*_COLUMNS, rich.progress.TimeRemainingColumn())
+        with rich.progress.Progress(
+            *columns, console=console, transient=True, disable=not enabled
+        ) as live:
+            task = live.add_task(label, total=total, note="")
+            yield lambda more=1, note="": live.update(task, advance=more, note=note)
+        return
+    start = shown = clock()
+    done = 0
+
+    def advance(more: int = 1, note: str = "") -> None:
+        nonlocal done, shown
+        done += more
+        if enabled and more and (clock() - shown >= _PLAIN_INTERVAL or done == total):
+            shown = clock()
+            left = (shown - start) / done * (total - done)
+            console.print(
+                f"{label} {done}/{total}  {shown - start:.0f} s, about {left:.0f} s left",
+                highlight=False,
+            )
+
+    yield advance
 
 
 class Progress:
@@ -54,15 +108,7 @@ class Progress:
         self._clock = clock
         self._live: rich.progress.Progress | None = None
         if enabled and self._console.is_terminal:
-            self._live = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(bar_width=24),
-                rich.progress.MofNCompleteColumn(),
-                rich.progress.TextColumn("{task.fields[speed]}"),
-                rich.progress.TimeElapsedColumn(),
-                console=self._console,
-                transient=True,
-            )
+            self._live = rich.progress.Progress(*_COLUMNS, console=self._console, transient=True)
 
     def message(self, text: str) -> None:
         """Shows a line that stays."""
@@ -83,7 +129,7 @@ class Progress:
         """
         label = f"step {step}/{self._steps}  {name}"
         start = self._clock()
-        task = None if self._live is None else self._live.add_task(label, total=total, speed="")
+        task = None if self._live is None else self._live.add_task(label, total=total, note="")
         last, shown = (0, 0), start
 
         def advance(done: int, tokens: int = 0) -> None:
@@ -91,7 +137,7 @@ class Progress:
             last = (done, tokens)
             speed = _speed(tokens, self._clock() - start)
             if self._live is not None and task is not None:
-                self._live.update(task, completed=done, speed=speed)
+                self._live.update(task, completed=done, note=speed)
             elif done < total and self._clock() - shown >= _PLAIN_INTERVAL:
                 shown = self._clock()
                 self._plain(label, done, total, speed, shown - start)
@@ -128,12 +174,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
 
