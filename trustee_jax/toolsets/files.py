@@ -1,6 +1,7 @@
 """Files of tools in the OpenAI format: read with every problem named, and written."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ SUFFIXES = (".json", ".jsonl")
 # What the schema of a function's arguments is called by OpenAI, MCP, Anthropic and Gemini.
 ARGUMENTS = ("parameters", "inputSchema", "input_schema", "parametersJsonSchema")
 _LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
+_SPACE = re.compile(r"\s*")
+_NEXT = re.compile(r"^[\[{]", re.MULTILINE)
 _WRAP = 'use {"type": "function", "function": {...}}'
 
 
@@ -114,13 +117,7 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
     Raises:
       ToolError: the file cannot be read, or has another form.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        problem = "cannot be read: there is no such file; name a file, a stored folder or starter"
-        raise ToolError(str(file), [problem]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ToolError(str(file), [f"cannot be read: {error}; give a UTF-8 file"]) from error
+    text = read_text(file, "there is no such file; name a file, a stored folder or starter")
     if file.suffix == ".jsonl":
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
@@ -178,6 +175,45 @@ def tools_within(entry: Any) -> list[Any] | None:
     if any(word in entry for word in ARGUMENTS):
         return None
     return next((entry[key] for key in _LISTS if isinstance(entry.get(key), list)), None)
+
+
+def read_text(file: Path, absent: str = "") -> str:
+    """Returns the text of a file.
+
+    Args:
+      file: In UTF-8.
+      absent: What to say where there is no such file; "": what the system says.
+
+    Raises:
+      ToolError: It cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"{error}; give a UTF-8 file"
+        problem = absent if absent and isinstance(error, FileNotFoundError) else problem
+        raise ToolError(str(file), [f"cannot be read: {problem}"]) from error
+
+
+def json_values(text: str) -> Iterator[tuple[int, Any, str]]:
+    """Yields (line, value, "") of each value; (line, None, what is wrong) where there is none.
+
+    An object that has a key twice is none: one of the two values would be lost.
+    After something broken it goes on with the next line that begins with "{" or "[".
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
+    position, line, counted = _SPACE.match(text).end(), 1, 0  # type: ignore[union-attr]
+    while position < len(text):
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            yield line, None, str(error) or type(error).__name__
+            following = _NEXT.search(text, position + 1)
+            position = following.start() if following else len(text)
+        else:
+            yield line, value, ""
+            position = _SPACE.match(text, position).end()  # type: ignore[union-attr]
 
 
 def _json(text: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from trustee_jax.toolsets.importing import drafts
 from trustee_jax.toolsets.importing.drafts import modern
-from trustee_jax.toolsets.importing.fields import NOT_RENAMED, RENAMED
+from trustee_jax.toolsets.importing.names import NOT_RENAMED, RENAMED
 from trustee_jax.toolsets.schema import function_problems
 
 TEXT = {"type": "string"}

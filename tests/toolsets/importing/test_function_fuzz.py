@@ -13,7 +13,7 @@ from random_functions import KEY_PATTERNS, NAMES, PATTERNS, VALIDATORS, Instance
 from trustee_jax.errors import raises_recursion_error
 from trustee_jax.toolsets import Tool, check_arguments
 from trustee_jax.toolsets.importing import Candidate, ImportReport, Limits, drafts, normalise
-from trustee_jax.toolsets.importing.fields import NOT_RENAMED, RENAMED
+from trustee_jax.toolsets.importing.names import NOT_RENAMED, RENAMED
 from trustee_jax.toolsets.schema import function_problems, subschemas
 
 # What may let something through, or keep it out, that the original does not.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trustee_jax.toolsets.importing.conditions import or_null
-from trustee_jax.toolsets.importing.equality import equal, is_among
+from trustee_jax.toolsets.importing.values import equal, is_among
 
 CONTRADICTION = "demands that exclude each other: the first one kept"
 INFERRED = "missing type inferred from what is said of it"

@@ -5,10 +5,10 @@ from typing import Any
 
 from trustee_jax.toolsets.importing.conditions import is_presence
 from trustee_jax.toolsets.importing.demands import CONTRADICTION, Demands, Group, Part
-from trustee_jax.toolsets.importing.equality import is_among
 from trustee_jax.toolsets.importing.text import plain
 from trustee_jax.toolsets.importing.values import (
     as_number,
+    is_among,
     is_whole,
     json_types,
     usable_pattern,

@@ -6,8 +6,8 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from trustee_jax.toolsets.importing.fields import rename_fields
-from trustee_jax.toolsets.importing.references import NAMES, at, with_plain_references
+from trustee_jax.toolsets.importing.documents import NAMES, at, with_plain_references
+from trustee_jax.toolsets.importing.names import rename_fields
 from trustee_jax.toolsets.importing.values import JSON_TYPES, SLASHES, without_slashes
 from trustee_jax.toolsets.patterns import is_fast, is_key_pattern, python_text
 from trustee_jax.toolsets.remedies import OF_OBJECTS

@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from trustee_jax.toolsets.importing.candidates import Item, Refusal
+from trustee_jax.toolsets.importing.candidates import ImportReport, Item, Limits, Refusal
 from trustee_jax.toolsets.importing.drafts import modern
-from trustee_jax.toolsets.importing.limits import Limits
 from trustee_jax.toolsets.importing.names import Names, is_valid, provider_word
-from trustee_jax.toolsets.importing.report import ImportReport
 from trustee_jax.toolsets.importing.text import cut
 from trustee_jax.toolsets.schema import function_problems
 from trustee_jax.toolsets.tool import Tool

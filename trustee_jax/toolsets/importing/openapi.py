@@ -8,9 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trustee_jax.paths import user_path
-from trustee_jax.toolsets.importing.candidates import Item, Refusal
+from trustee_jax.toolsets.importing.candidates import Item, Limits, Refusal
 from trustee_jax.toolsets.importing.documents import load, mapping
-from trustee_jax.toolsets.importing.limits import Limits
 from trustee_jax.toolsets.importing.names import snake_case
 from trustee_jax.toolsets.importing.operation import Operation
 from trustee_jax.toolsets.importing.parts import Unusable

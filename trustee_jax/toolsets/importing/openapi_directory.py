@@ -12,10 +12,9 @@ from rich.console import Console
 
 from trustee_jax.paths import user_path
 from trustee_jax.progress import counted
-from trustee_jax.toolsets.importing.candidates import Candidate, Item, Refusal
+from trustee_jax.toolsets.importing.candidates import Candidate, Item, Limits, Refusal
 from trustee_jax.toolsets.importing.categories import category_of
 from trustee_jax.toolsets.importing.documents import parse
-from trustee_jax.toolsets.importing.limits import Limits
 from trustee_jax.toolsets.importing.openapi import operations
 from trustee_jax.toolsets.tool import ToolError
 

@@ -14,16 +14,15 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any
 
-from trustee_jax.toolsets.importing.candidates import Candidate, Item, Refusal
+from trustee_jax.toolsets.importing.candidates import Candidate, Item, Limits, Refusal
 from trustee_jax.toolsets.importing.demands import Demands, Part
 from trustee_jax.toolsets.importing.dialects import left_out
 from trustee_jax.toolsets.importing.documents import mapping
-from trustee_jax.toolsets.importing.equality import equal
-from trustee_jax.toolsets.importing.limits import Limits
 from trustee_jax.toolsets.importing.names import SNAKE_CASE, snake_case
 from trustee_jax.toolsets.importing.parts import TooLarge, Unusable
 from trustee_jax.toolsets.importing.schemas import DEPRECATED, Field, SchemaReader
 from trustee_jax.toolsets.importing.text import joined, plain
+from trustee_jax.toolsets.importing.values import equal
 
 CREDENTIALS = "credentials left out"
 TRANSPORT = "parameters of the transport left out"

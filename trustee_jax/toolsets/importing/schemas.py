@@ -13,22 +13,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trustee_jax.toolsets.importing.alternatives import (
+from trustee_jax.toolsets.importing.candidates import Limits
+from trustee_jax.toolsets.importing.conditions import renamed
+from trustee_jax.toolsets.importing.demands import CONTRADICTION, Demands, Group, Part, overlap
+from trustee_jax.toolsets.importing.dialects import left_out
+from trustee_jax.toolsets.importing.names import CUT, RENAMED, Keys, named, rename_fields
+from trustee_jax.toolsets.importing.parts import (
+    PartReader,
+    TooLarge,
     are_disjoint,
     fused,
     merged_objects,
     possible,
 )
-from trustee_jax.toolsets.importing.conditions import renamed
-from trustee_jax.toolsets.importing.demands import CONTRADICTION, Demands, Group, Part, overlap
-from trustee_jax.toolsets.importing.dialects import left_out
-from trustee_jax.toolsets.importing.equality import equal
-from trustee_jax.toolsets.importing.fields import CUT, RENAMED, named, rename_fields
-from trustee_jax.toolsets.importing.limits import Limits
-from trustee_jax.toolsets.importing.names import Keys
-from trustee_jax.toolsets.importing.parts import PartReader, TooLarge
 from trustee_jax.toolsets.importing.text import cut
-from trustee_jax.toolsets.importing.values import limits_of, usable_pattern, values_of
+from trustee_jax.toolsets.importing.values import equal, limits_of, usable_pattern, values_of
 from trustee_jax.toolsets.patterns import is_key_pattern, matches
 from trustee_jax.toolsets.schema import subschemas
 
@@ -115,7 +114,7 @@ class SchemaReader:
         """
         self._parts_left -= 1
         if self._parts_left < 0:
-            raise TooLarge
+            raise TooLarge(self._limits.bytes)
         found = self.demands(node)
         types = found.told_types()
         self.note(*found.reasons)

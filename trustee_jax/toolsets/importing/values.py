@@ -2,60 +2,34 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trustee_jax.toolsets.importing.equality import equal, is_among
 from trustee_jax.toolsets.patterns import is_fast, is_pattern
 
 JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 # What Swagger, BFCL (Python, Java, JavaScript) and ToolBench documents write instead.
 _ALIASES = {
-    "str": "string",
-    "char": "string",
-    "text": "string",
-    "file": "string",
-    "binary": "string",
-    "date": "string",
-    "time": "string",
-    "datetime": "string",
-    "date-time": "string",
-    "uuid": "string",
-    "uri": "string",
-    "url": "string",
-    "enum": "string",
-    "password": "string",
-    "int": "integer",
-    "int32": "integer",
-    "int64": "integer",
-    "long": "integer",
-    "short": "integer",
-    "bigint": "integer",
-    "byte": "integer",
-    "float": "number",
-    "double": "number",
-    "decimal": "number",
-    "numeric": "number",
-    "bool": "boolean",
-    "dict": "object",
-    "map": "object",
-    "hashmap": "object",
-    "hashtable": "object",
-    "list": "array",
-    "tuple": "array",
-    "set": "array",
-    "arraylist": "array",
-    "queue": "array",
-    "stack": "array",
+    alias: kind
+    for kind, aliases in {
+        "string": "str char text file binary date time datetime date-time uuid uri url enum "
+        "password",
+        "integer": "int int32 int64 long short bigint byte",
+        "number": "float double decimal numeric",
+        "boolean": "bool",
+        "object": "dict map hashmap hashtable",
+        "array": "list tuple set arraylist queue stack",
+    }.items()
+    for alias in aliases.split()
 }
-_CHECKS: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
+_CHECKS: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
     "number": (int, float),
-    "boolean": (bool,),
-    "object": (dict,),
-    "array": (list,),
-    "null": (type(None),),
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "null": type(None),
 }
 NO_PATTERN = "pattern that cannot be compiled left out"
 LONG_PATTERN = "pattern of more than 200 characters left out"
@@ -79,6 +53,31 @@ _LIMITS = (
 )
 # As JavaScript writes it, with its flags; "/v1/x/" may be a part of a path.
 _LITERAL = re.compile(r"/(\^.*|.*\$)/([a-z]*)", re.DOTALL)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are one, at any depth: 1 and 1.0 are, true and 1 not."""
+    if one is other:
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Returns the first of each of the values that are one."""
+    found: list[Any] = []
+    for value in values:
+        if not is_among(value, found):
+            found.append(value)
+    return found
+
+
+def is_among(value: Any, values: Sequence[Any]) -> bool:
+    """Whether one of the values is this one."""
+    return any(equal(value, other) for other in values)
 
 
 def json_types(value: Any) -> tuple[list[str], bool]:
