@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trustee_jax.toolsets.importing.documents import mapping
 from trustee_jax.toolsets.importing.names import provider_word, snake_case
 from trustee_jax.toolsets.importing.text import plain
 
@@ -50,8 +51,7 @@ def category_of(document: Mapping[str, Any], place: str) -> str:
       document: the OpenAPI document.
       place: its file below `api/`, "<host>/<service>.json" or "<host>.json".
     """
-    written = document.get("info")
-    info = written if isinstance(written, Mapping) else {}
+    info = mapping(document.get("info"))
     host, _, file = place.removesuffix(".json").rpartition("/")
     host = host or file
     label = _label(info.get("x-apisguru-categories"))

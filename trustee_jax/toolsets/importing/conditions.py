@@ -36,22 +36,25 @@ def renamed(node: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any] 
       node: for which `is_presence` holds, or from `or_null`.
       keys: name of a field -> its new one.
     """
+    try:
+        return _renamed(node, keys)
+    except KeyError:
+        return None
+
+
+def _renamed(node: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for word, value in node.items():
-        try:
-            if word == "type":
-                result[word] = value
-            elif word == "required":
-                result[word] = [keys[name] for name in value]
-            elif word == "dependentRequired":
-                result[word] = {keys[k]: [keys[name] for name in v] for k, v in value.items()}
-        except KeyError:
-            return None
-        if word in _LISTS or word == "not":
-            inner = [renamed(item, keys) for item in (value if word != "not" else [value])]
-            if None in inner:
-                return None
-            result[word] = inner if word != "not" else inner[0]
+        if word == "type":
+            result[word] = value
+        elif word == "required":
+            result[word] = [keys[name] for name in value]
+        elif word == "dependentRequired":
+            result[word] = {keys[k]: [keys[name] for name in v] for k, v in value.items()}
+        elif word == "not":
+            result[word] = _renamed(value, keys)
+        elif word in _LISTS:
+            result[word] = [_renamed(item, keys) for item in value]
     return result
 
 

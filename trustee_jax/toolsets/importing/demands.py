@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,16 +110,18 @@ class Demands:
         )
         if self.default and other.default and not equal(self.default, other.default):
             result.note(SEVERAL_DEFAULTS)
-        result.types = result._narrowed(_common_types(self.types, other.types), self.types)
-        result.values = result._narrowed(_common_values(self.values, other.values), self.values)
+        result.types = result._narrowed(_joined(self.types, other.types, overlap), self.types)
+        result.values = result._narrowed(
+            _joined(self.values, other.values, _common_values), self.values
+        )
         result.limits = _tightest(self.limits, other.limits)
         result.extra = _both_schemas(self.extra, other.extra)
         if _reaches(self, other) or _reaches(other, self):
             result.note(CLOSED)
         places = range(max(len(self.prefix), len(other.prefix)))
         pairs = [(self._at(place), other._at(place)) for place in places]
-        result.prefix = [_both_parts(mine, theirs) or Part({}) for mine, theirs in pairs]
-        result.items = _both_parts(self.items, other.items)
+        result.prefix = [_joined(mine, theirs, _same) or Part({}) for mine, theirs in pairs]
+        result.items = _joined(self.items, other.items, _same)
         return result
 
     def _narrowed(self, common: Any, first: Any) -> Any:
@@ -157,7 +159,7 @@ class Demands:
         if self.values is not None:
             is_text = all(isinstance(value, str) for value in self.values)
             return ["string"] if is_text else None
-        inferred = None
+        inferred: str | None = None
         if self.properties or self.by_pattern or self.extra is not None:
             inferred = "object"
         elif self.groups:  # which say it, each for itself
@@ -181,15 +183,14 @@ def overlap(one: Iterable[str], other: Iterable[str]) -> list[str]:
     return result + ["integer"] * ("number" in one and "integer" in other - {*result, "number"})
 
 
-def _common_types(one: list[str] | None, other: list[str] | None) -> list[str] | None:
+def _joined(one: Any, other: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """What both say; None is what says nothing."""
     if one is None or other is None:
         return other if one is None else one
-    return overlap(one, other)
+    return join(one, other)
 
 
-def _common_values(one: list[Any] | None, other: list[Any] | None) -> list[Any] | None:
-    if one is None or other is None:
-        return other if one is None else one
+def _common_values(one: list[Any], other: list[Any]) -> list[Any]:
     return [value for value in one if is_among(value, other)]
 
 
@@ -204,24 +205,19 @@ def _tightest(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any
 
 
 def _all_of(one: Mapping[str, Part], other: Mapping[str, Part]) -> dict[str, Part]:
-    result = {**one, **other}
-    for name in one.keys() & other.keys():
-        if not equal(one[name].node, other[name].node):
-            result[name] = Part({"allOf": [one[name], other[name]]})
-    return result
+    common = {name: _same(one[name], other[name]) for name in one if name in other}
+    return {**one, **other, **common}
 
 
-def _both_parts(one: Part | None, other: Part | None) -> Part | None:
-    if one is None or other is None or equal(one.node, other.node):
-        return other if one is None else one
-    return Part({"allOf": [one, other]})
+def _same(one: Part, other: Part) -> Part:
+    return one if equal(one.node, other.node) else Part({"allOf": [one, other]})
 
 
 def _both_schemas(one: Part | bool | None, other: Part | bool | None) -> Part | bool | None:
     if one is False or other is False:
         return False
     if isinstance(one, Part) and isinstance(other, Part):
-        return _both_parts(one, other)
+        return _same(one, other)
     return next((e for e in (one, other) if isinstance(e, Part)), one or other)
 
 

@@ -20,27 +20,13 @@ FRACTION = "multipleOf of a fraction left out"
 DEPENDENCIES = "dependencies left out"
 
 _LARGEST = 2**53  # bounds beyond it only restate the width of a number
-_COUNTS = (
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "minProperties",
-    "maxProperties",
+_COUNTS = tuple(
+    f"{end}{what}" for what in ("Length", "Items", "Properties") for end in ("min", "max")
 )
 # What demands or tells something and has no place in a tool; each is reported by its name.
 _LEFT_OUT = (
-    "if",
-    "dependentSchemas",
-    "contains",
-    "propertyNames",
-    "unevaluatedItems",
-    "$dynamicRef",
-    "$recursiveRef",
-    "discriminator",
-    "contentEncoding",
-    "contentMediaType",
-    "contentSchema",
+    *("if", "dependentSchemas", "contains", "propertyNames", "unevaluatedItems", "$dynamicRef"),
+    *("$recursiveRef", "discriminator", "contentEncoding", "contentMediaType", "contentSchema"),
 )
 
 
@@ -79,11 +65,7 @@ def own_demands(node: Mapping[str, Any], above: tuple[str, ...]) -> Demands:
         if isinstance(listed, list) and listed:
             found.groups.append(Group(word, tuple(_parts(listed, above))))
     if "not" in node:
-        condition = {"not": node["not"]}
-        if is_presence(condition):
-            found.conditions.append(condition)
-        else:
-            found.note(left_out("not"))
+        _add_condition({"not": node["not"]}, left_out("not"), found)
     for word in _LEFT_OUT:
         if word in node:
             found.note(left_out(word))
@@ -145,10 +127,7 @@ def _limits(node: Mapping[str, Any], found: Demands) -> dict[str, Any]:
 
 
 def _add_object(node: Mapping[str, Any], above: tuple[str, ...], found: Demands) -> None:
-    for word, parts in (
-        ("properties", found.properties),
-        ("patternProperties", found.by_pattern),
-    ):
+    for word, parts in (("properties", found.properties), ("patternProperties", found.by_pattern)):
         listed = node.get(word)
         if isinstance(listed, Mapping):
             parts |= {str(name): _part(child, above) for name, child in listed.items()}
@@ -165,11 +144,14 @@ def _add_object(node: Mapping[str, Any], above: tuple[str, ...], found: Demands)
         found.note(left_out("unevaluatedProperties"))
     dependent = node.get("dependentRequired", node.get("dependencies"))
     if dependent is not None:
-        condition = {"dependentRequired": dependent}
-        if is_presence(condition):
-            found.conditions.append(condition)
-        else:
-            found.note(DEPENDENCIES)
+        _add_condition({"dependentRequired": dependent}, DEPENDENCIES, found)
+
+
+def _add_condition(condition: dict[str, Any], reason: str, found: Demands) -> None:
+    if is_presence(condition):
+        found.conditions.append(condition)
+    else:
+        found.note(reason)
 
 
 def _add_list(node: Mapping[str, Any], above: tuple[str, ...], found: Demands) -> None:

@@ -29,22 +29,23 @@ KEYS = "pattern of names that cannot be checked opened to all names"
 _NAMES = (*NAMES, "$recursiveAnchor", "$vocabulary")
 # They hold a part of a schema's place, its name or a note, and demand nothing.
 _BESIDE_REF = frozenset(
-    (
-        *(
-            "$ref",
-            "$schema",
-            "$id",
-            "id",
-            "$comment",
-            "title",
-            "description",
-            "default",
-            "examples",
-        ),
-        *("definitions", "$defs", "readOnly", "writeOnly", "deprecated"),
-    )
+    [
+        "$ref",
+        "$schema",
+        "$id",
+        "id",
+        "$comment",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "definitions",
+        "$defs",
+        "readOnly",
+        "writeOnly",
+        "deprecated",
+    ]
 )
-
 # Null may break what these say; notes hold for it as well.
 _WHOLE = frozenset(("$ref", "allOf", "oneOf", "not", "if", "const"))
 _NOTES = _BESIDE_REF - {"$ref"}
@@ -79,7 +80,10 @@ def modern(schema: Any) -> tuple[Any, list[str]]:
             for key in node.keys() - _BESIDE_REF:
                 del node[key]
             reasons[BESIDE] = None
-        for rewrite in _REWRITES:
+        for rewrite in (
+            *(_tuples, _dependencies, _exclusive_limits, _required, _letters),
+            *(_patterns, _key_patterns),
+        ):
             reasons |= dict.fromkeys(rewrite(node))
         if node is not schema:  # arguments are never null
             reasons |= dict.fromkeys(_nullable(node, targets))
@@ -124,7 +128,7 @@ def _targets(schema: dict[str, Any], nodes: list[tuple[Path, dict[str, Any]]]) -
     return found
 
 
-def _follow(schema: dict[str, Any], targets: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+def _follow(schema: dict[str, Any], targets: list[_Target]) -> None:
     """Points references to where their targets stand now."""
     places = {id(node): path for path, node in subschemas(schema)}
     for node, target in targets:
@@ -240,11 +244,6 @@ def _nullable(node: dict[str, Any], targets: list[_Target]) -> list[str]:
     if isinstance(listed := node.get("enum"), list) and None not in listed:
         listed.append(None)
     return [NULLABLE]
-
-
-_REWRITES = (
-    *(_tuples, _dependencies, _exclusive_limits, _required, _letters, _patterns, _key_patterns),
-)
 
 
 def _as_object(

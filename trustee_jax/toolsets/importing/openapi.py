@@ -69,7 +69,7 @@ def operations(
     info = mapping(document.get("info"))
     title = info.get("title") if isinstance(info.get("title"), str) else ""
     category = category or snake_case(str(title))
-    provider = provider or _provider(document, info) or category
+    provider = provider or _provider(document) or category
     hidden = _security_names(document)
     names: set[str] = set()
     for route, path_item in mapping(document.get("paths")).items():
@@ -108,10 +108,15 @@ def _security_names(document: Mapping[str, Any]) -> set[tuple[str, str]]:
     }
 
 
-def _provider(document: Mapping[str, Any], info: Mapping[str, Any]) -> str:
-    named = info.get("x-providerName")
-    if isinstance(named, str) and named.strip():
-        return named.strip()
+def named_provider(document: Mapping[str, Any]) -> str:
+    """The name that a document itself gives to who offers it; "" if it gives none."""
+    named = mapping(document.get("info")).get("x-providerName")
+    return named.strip() if isinstance(named, str) else ""
+
+
+def _provider(document: Mapping[str, Any]) -> str:
+    if named := named_provider(document):
+        return named
     if isinstance(document.get("host"), str):
         return str(document["host"])
     servers = document.get("servers")

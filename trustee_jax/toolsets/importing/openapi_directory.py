@@ -15,7 +15,7 @@ from trustee_jax.progress import counted
 from trustee_jax.toolsets.importing.candidates import Candidate, Item, Limits, Refusal
 from trustee_jax.toolsets.importing.categories import category_of
 from trustee_jax.toolsets.importing.documents import parse
-from trustee_jax.toolsets.importing.openapi import operations
+from trustee_jax.toolsets.importing.openapi import named_provider, operations
 from trustee_jax.toolsets.tool import ToolError
 
 PER_PROVIDER = 50
@@ -67,11 +67,7 @@ def _items(place: str, text: bytes, category: str, limits: Limits) -> Iterator[I
 
 def _provider(document: Mapping[str, Any], place: str) -> str:
     """The host that offers a document: as it says itself, or the folder that it stands in."""
-    info = document.get("info")
-    named = info.get("x-providerName") if isinstance(info, Mapping) else None
-    if isinstance(named, str) and named.strip():
-        return named.strip()
-    return place.partition("/")[0].removesuffix(".json")
+    return named_provider(document) or place.partition("/")[0].removesuffix(".json")
 
 
 def _count(path: Path) -> int:

@@ -68,43 +68,33 @@ _BODY_CREDENTIAL = re.compile(
 )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Operation:
-    """One operation of a document, and how its parts become a function."""
+    """One operation of a document, and how its parts become a function.
 
-    def __init__(
-        self,
-        document: Mapping[str, Any],
-        route: str,
-        method: str,
-        entry: Mapping[str, Any],
-        operation: Mapping[str, Any],
-        hidden: Set[tuple[str, str]],
-        limits: Limits,
-    ):
-        """Takes the operation and where it stands.
+    Attributes:
+      document: The OpenAPI document.
+      route: Its path.
+      method: In lower case.
+      entry: The path item.
+      operation: Of it.
+      hidden: (place, lower-case name) of the parameters that carry credentials.
+      limits: Sizes of the function.
+    """
 
-        Args:
-          document: the OpenAPI document.
-          route: its path.
-          method: in lower case.
-          entry: the path item.
-          operation: of it.
-          hidden: (place, lower-case name) of the parameters that carry credentials.
-          limits: sizes of the function.
-        """
-        self._document = document
-        self._route = route
-        self._method = method
-        self._entry = entry
-        self._operation = operation
-        self._hidden = hidden
-        self._limits = limits
+    document: Mapping[str, Any]
+    route: str
+    method: str
+    entry: Mapping[str, Any]
+    operation: Mapping[str, Any]
+    hidden: Set[tuple[str, str]]
+    limits: Limits
 
     def candidate(self, name: str, category: str, provider: str, place: str) -> Item:
         """Returns the function, its schema cut at the depth at which it is small enough."""
         smallest: dict[str, Any] | None = None
         changes: dict[str, None] = {}
-        for depth in range(self._limits.depth, 0, -1):
+        for depth in range(self.limits.depth, 0, -1):
             try:
                 smallest, changes = self.parameters(depth)
             except TooLarge:
@@ -112,11 +102,11 @@ class Operation:
             except Unusable as error:
                 return Refusal(place, str(error), error.detail)
             count = len(smallest["properties"])
-            if count > self._limits.parameters or _size(smallest) <= self._limits.bytes:
+            if count > self.limits.parameters or _size(smallest) <= self.limits.bytes:
                 break
         if smallest is None:
-            return Refusal(place, f"parameters larger than {self._limits.bytes} bytes")
-        if name != self._operation.get("operationId"):
+            return Refusal(place, f"parameters larger than {self.limits.bytes} bytes")
+        if name != self.operation.get("operationId"):
             is_own = name == self._own_name()
             changes[SNAKE_CASE if is_own else FROM_PATH] = None
         return Candidate(
@@ -132,25 +122,25 @@ class Operation:
         name = self._own_name()
         if name and name not in taken:
             return name
-        path = snake_case(f"{self._method} {self._route}")
+        path = snake_case(f"{self.method} {self.route}")
         numbered = (f"{path}_{number}" for number in itertools.count(2))
         return next(name for name in itertools.chain((path,), numbered) if name not in taken)
 
     def _own_name(self) -> str:
-        written = self._operation.get("operationId")
+        written = self.operation.get("operationId")
         if not isinstance(written, str):
             return ""
         # "GET_ListUsers": as documents with one path do
-        return snake_case(written.removeprefix(f"{self._method.upper()}_"))
+        return snake_case(written.removeprefix(f"{self.method.upper()}_"))
 
     def description(self) -> str:
         """Summary and description, of the path where the operation has neither."""
-        own = joined(self._operation.get("summary"), self._operation.get("description"))
-        return own or joined(self._entry.get("summary"), self._entry.get("description"))
+        own = joined(self.operation.get("summary"), self.operation.get("description"))
+        return own or joined(self.entry.get("summary"), self.entry.get("description"))
 
     def parameters(self, depth: int) -> tuple[dict[str, Any], dict[str, None]]:
         """Returns the schema of the arguments and what was changed for it."""
-        reader = SchemaReader(self._document, self._limits, depth)
+        reader = SchemaReader(self.document, self.limits, depth)
         fields: list[Field] = []
         bodies: list[tuple[str, Any, Mapping[str, Any]]] = []
         for (name, place), parameter in self._listed(reader).items():
@@ -158,8 +148,8 @@ class Operation:
                 bodies.append((name, parameter.get("schema"), parameter))
             elif self._is_wanted(name, place, reader):
                 fields += _parameter(parameter, name, place, reader)
-        if "requestBody" in self._operation:
-            body = mapping(reader.resolve(self._operation["requestBody"]))
+        if "requestBody" in self.operation:
+            body = mapping(reader.resolve(self.operation["requestBody"]))
             content = mapping(body.get("content"))
             media = _media(content, reader)
             if media is None:
@@ -181,7 +171,7 @@ class Operation:
     def _listed(self, reader: SchemaReader) -> dict[tuple[str, str], Mapping[str, Any]]:
         """(name, place) -> parameter of the path, or of the operation in its place."""
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for owner in (self._entry, self._operation):
+        for owner in (self.entry, self.operation):
             listed = owner.get("parameters")
             own: dict[tuple[str, str], Mapping[str, Any]] = {}
             if listed is not None and not isinstance(listed, list):
@@ -202,7 +192,7 @@ class Operation:
         if place == "cookie":
             reader.note(COOKIES)
             return False
-        credential = (place, name.lower()) in self._hidden or _CREDENTIAL.search(name)
+        credential = (place, name.lower()) in self.hidden or _CREDENTIAL.search(name)
         if credential and place in ("query", "header"):
             reader.note(CREDENTIALS)
             return False
@@ -236,7 +226,7 @@ class Operation:
             reader.note(left_out("enum"))
         fields = reader.fields(found, "body")
         wanted = [
-            f for f in fields if self._method == "get" or not _BODY_CREDENTIAL.fullmatch(f.name)
+            f for f in fields if self.method == "get" or not _BODY_CREDENTIAL.fullmatch(f.name)
         ]
         if len(wanted) < len(fields):
             reader.note(CREDENTIALS)

@@ -30,22 +30,19 @@ _BASES = {"0o": 8, "0x": 16}
 _MOST_REPEATED = 1_000_000
 
 
-class _Int(int):
-    """A whole number that is not written as Python would."""
-
-    spelling: str
-
-    def __str__(self) -> str:
-        return self.spelling
-
-
-class _Float(float):
+class _Spelled:
     """A number that is not written as Python would."""
 
     spelling: str
 
     def __str__(self) -> str:
         return self.spelling
+
+
+class _Int(_Spelled, int): ...
+
+
+class _Float(_Spelled, float): ...
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
