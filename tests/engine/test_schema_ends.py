@@ -270,8 +270,8 @@ MISREAD = {
     ],
 )
 def test_patterns_are_read_as_they_are_held(pattern, shortest):
-    assert len(string_automaton((pattern,), 0, None).rest("")) == len(shortest)
-    assert string_automaton((pattern,), 0, None).matches(shortest)
+    assert len(string_automaton((pattern,)).rest("")) == len(shortest)
+    assert string_automaton((pattern,)).matches(shortest)
 
 
 @pytest.mark.filterwarnings("error")

@@ -85,7 +85,7 @@ class _Frame:
         if isinstance(node, Object):
             return node.property_node(self.names[-1])
         assert isinstance(node, Array)
-        return node.prefix[self.items] if self.items < len(node.prefix) else node.items
+        return node.item(self.items)
 
     def done(self) -> None:
         """A value has been written."""
@@ -239,7 +239,7 @@ class Completion:
         listed = [n for n in node.properties if n not in present and n.startswith(begun)]
         yield from sorted(listed, key=lambda name: self._lengths.property_need(node, name))
         for pattern in sorted(node.patterns, key=lambda p: self._lengths.need(node.patterns[p])):
-            rest = string_automaton((pattern,), 0, None).rest(begun)
+            rest = string_automaton((pattern,)).rest(begun)
             if rest is not None:
                 yield begun + rest
         for count in range(_NAME_LETTERS + 1) if node.others is not None else ():
@@ -337,6 +337,6 @@ def _string_ends(values: Iterable[Node], begun: str) -> Iterator[bytes]:
         elif isinstance(value, Text) and not value.patterns:
             yield b"x" * max(0, value.least - len(begun)) + b'"'
         elif isinstance(value, Text):
-            rest = string_automaton(value.patterns, value.least, value.most).rest(begun)
+            rest = value.automaton().rest(begun)
             if rest is not None:
                 yield quoted(rest) + b'"'

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import llguidance.hf
@@ -14,7 +16,7 @@ from llguidance import LLMatcher
 
 from trustee_jax.engine.completion import Completion, byte_tokenizer
 from trustee_jax.engine.schema_length import Lengths
-from trustee_jax.engine.schema_nodes import Node, Object, Text, reachable
+from trustee_jax.engine.schema_nodes import Node, Object, Text
 from trustee_jax.engine.schema_patterns import quoted, string_automaton
 from trustee_jax.engine.schema_reading import schema_node
 from trustee_jax.engine.types import Request, RequestError
@@ -36,19 +38,19 @@ def _grammar(schema: str) -> str:
     return LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
 
 
-def _check_patterns(root: Node) -> None:
-    for node in reachable(root):
+def _check_patterns(nodes: Iterable[Node]) -> None:
+    for node in nodes:
         if isinstance(node, Text) and node.patterns:
             _check_text(node.patterns, node.least, node.most)
         elif isinstance(node, Object):
             for pattern in node.patterns:
-                _check_text((pattern,), 0, None)
+                _check_text((pattern,))
 
 
 @functools.lru_cache(_KEPT_PARTS)
-def _check_text(patterns: tuple[str, ...], least: int, most: int | None) -> None:
+def _check_text(patterns: tuple[str, ...], least: int = 0, most: float = math.inf) -> None:
     """Refuses patterns whose shortest match here is none to llguidance."""
-    limits = {"minLength": least} | ({} if most is None else {"maxLength": most})
+    limits = {"minLength": least} | ({} if most == math.inf else {"maxLength": most})
     parts = [{"pattern": pattern} for pattern in patterns]
     schema = {"type": "string", "allOf": parts, **limits}
     shortest = string_automaton(patterns, least, most).rest("")
@@ -146,7 +148,7 @@ class ConstraintCompiler:
         try:
             root = schema_node(schema)
             lengths = Lengths(root, self._most_tokens)
-            _check_patterns(root)
+            _check_patterns(lengths.nodes)
         except RequestError:
             raise
         except RecursionError:
@@ -167,30 +169,32 @@ class ConstraintCompiler:
 
     def _count_most_tokens(self, text: bytes) -> int:
         """Tokens of whichever end of a text takes most, and of its usual spelling."""
-        return max(*self._counts(text)[:-1], len(self._tokenizer.tokenize_bytes(text)))
+        counts = [count for count, _ in self._best(text)[:-1]]
+        return max(*counts, len(self._tokenizer.tokenize_bytes(text)))
 
-    def _counts(self, text: bytes) -> list[int]:
-        """The fewest tokens of the text from each of its bytes on."""
-        counts = [0] * (len(text) + 1)
+    def _best(self, text: bytes) -> list[tuple[int, int]]:
+        """For each byte: (fewest tokens from it on, length of the first of them)."""
+        best = [(0, 0)] * (len(text) + 1)
         for start in reversed(range(len(text))):
-            ends = range(start + 1, min(start + self._longest, len(text)) + 1)
-            counts[start] = 1 + min(
-                (counts[end] for end in ends if text[start:end] in self._texts),
-                default=len(text) * len(text),
+            longest = min(self._longest, len(text) - start)
+            # Of equals the longest.
+            ways = (
+                (1 + best[start + length][0], length)
+                for length in range(longest, 0, -1)
+                if text[start : start + length] in self._texts
             )
-        return counts
+            best[start] = min(ways, key=lambda way: way[0], default=(1 + len(text) ** 2, 0))
+        return best
 
     def tokens(self, text: bytes) -> list[int] | None:
         """The text in the fewest tokens; None if the vocabulary lacks a byte of it."""
-        counts, tokens, start = self._counts(text), [], 0
+        best, tokens, start = self._best(text), [], 0
         while start < len(text):
-            ends = range(start + 1, min(start + self._longest, len(text)) + 1)
-            fitting = [end for end in ends if text[start:end] in self._texts]
-            if not fitting:
+            length = best[start][1]
+            if not length:
                 return None
-            end = min(fitting, key=lambda end: (counts[end], -end))
-            tokens.append(self._texts[text[start:end]])
-            start = end
+            tokens.append(self._texts[text[start : start + length]])
+            start += length
         return tokens
 
 

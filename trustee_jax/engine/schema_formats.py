@@ -36,26 +36,17 @@ _SHORT_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _EMAIL = rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}(?:\.{_LABEL})*|\[{_IPV4}\])"
 
 _GROUP = "[0-9a-fA-F]{1,4}"
-# Around "::": at most so many groups before it, from and to so many after it.
-_IPV6_GAPS = ((0, 2, 7), (1, 2, 6), (2, 2, 5), (3, 2, 4), (4, 3, 3), (5, 2, 2), (6, 1, 1))
-
-
-def _ipv6() -> str:
-    forms = [f"(?:{_GROUP}:){{7}}{_GROUP}", f"(?:(?:{_GROUP}:){{0,6}}{_GROUP})?::"]
-    for before, least, most in _IPV6_GAPS:
-        left = f"(?:(?:{_GROUP}:){{0,{before - 1}}}{_GROUP})?" if before else ""
-        forms.append(f"{left}::(?:{_GROUP}:){{{least - 1},{most - 1}}}{_GROUP}")
-    return _any(*forms)
+_GAPS = [f"(?:{_GROUP}:){{1,{7 - k}}}(?::{_GROUP}){{1,{k}}}" for k in range(1, 7)]
+_IPV6 = _any(
+    *(f"(?:{_GROUP}:){{7}}{_GROUP}", f"(?:{_GROUP}:){{1,7}}:", *_GAPS),
+    *(f":(?::{_GROUP}){{1,7}}", "::"),
+)
 
 
 def _uri() -> str:
     unreserved, encoded = r"a-zA-Z0-9\-._~!$&'()*+,;=", "%[0-9a-fA-F]{2}"
     segment = f"(?:[{unreserved}:@]|{encoded})"
-    gaps = [f"(?:{_GROUP}:){{1,{7 - k}}}(?::{_GROUP}){{1,{k}}}" for k in range(1, 7)]
-    bracketed = _any(
-        *(f"(?:{_GROUP}:){{7}}{_GROUP}", f"(?:{_GROUP}:){{1,7}}:", *gaps),
-        *(f":(?::{_GROUP}){{1,7}}", "::", rf"v[0-9a-fA-F]+\.[{unreserved}:]+"),
-    )
+    bracketed = _any(_IPV6, rf"v[0-9a-fA-F]+\.[{unreserved}:]+")
     host = _any(rf"\[{bracketed}\]", f"(?:[{unreserved}]|{encoded})*")
     authority = f"(?:(?:[{unreserved}:]|{encoded})*@)?{host}(?::[0-9]*)?"
     path = _any(
@@ -77,7 +68,7 @@ PATTERNS = {
         "email": _EMAIL,
         "hostname": rf"{_SHORT_LABEL}(?:\.{_SHORT_LABEL})*",
         "ipv4": _IPV4,
-        "ipv6": _ipv6(),
+        "ipv6": _IPV6,
         "uuid": "-".join(f"[0-9a-fA-F]{{{n}}}" for n in (8, 4, 4, 4, 12)),
         "uri": _uri(),
         "unknown": r"[\s\S]*",

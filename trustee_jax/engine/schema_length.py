@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 from trustee_jax.engine.schema_nodes import (
     Array,
@@ -16,7 +17,6 @@ from trustee_jax.engine.schema_nodes import (
     Node,
     Number,
     Object,
-    Reference,
     Text,
     Union,
     parts_of,
@@ -35,36 +35,36 @@ _MAX_STEP = 1000
 _MOST_HEIGHT = 64
 
 
+def _decimals(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return max(0, -exponent)
+
+
 def _number_rest(node: Number) -> int:
     """Digits, sign and point that complete a number which is begun."""
-    bounds = [bound for bound in (node.least, node.most) if bound is not None]
+    low, high = node.least, node.most
+    bounds = [bound for bound in (low, high) if bound.is_finite()]
     digits, decimals = 1, 0
     if node.step:
-        _, ciphers, exponent = node.step.as_tuple()
-        assert isinstance(exponent, int)
-        decimals = max(0, -exponent)
+        decimals = _decimals(node.step)
         step = int(node.step.scaleb(decimals))
         if step > _MAX_STEP:
             raise RequestError(f"schema: multipleOf {node.step}; at most {_MAX_STEP} can be held")
-        digits += len(str(step)) if set(ciphers) != {1} else decimals
-    for bound in bounds:
-        exponent = bound.as_tuple().exponent
-        assert isinstance(exponent, int)
-        decimals = max(decimals, -exponent)
+        digits += len(str(step)) if set(node.step.as_tuple().digits) != {1} else decimals
     # From each prefix of a number a shorter one is reached if zero and a unit lie within.
-    low, high = node.least, node.most
-    if (low is None or low <= -1 or low == 0) and (high is None or high >= 1 or high == 0):
-        zero = (low is None or low <= 0) and (high is None or high >= 0)
-        if zero and not (low == 0 and node.open_least) and not (high == 0 and node.open_most):
-            return digits + 1
+    below = low <= -1 or (low == 0 and not node.open_least)
+    if below and (high >= 1 or (high == 0 and not node.open_most)):
+        return digits + 1
     digits += max((len(str(abs(int(bound)))) for bound in bounds), default=0) + 1
-    return digits + (0 if node.integer else decimals + 2)
+    return digits + (0 if node.integer else max(decimals, *map(_decimals, bounds)) + 2)
 
 
 class Lengths:
     """Bounds for the nodes of one schema.
 
     Attributes:
+      nodes: All of the graph, parts before what they are part of.
       reserve: Tokens that complete the answer from any point, apart from `nesting`.
       nesting: What each array and object that is open adds; 0 if the schema does not contain
         itself.
@@ -81,10 +81,10 @@ class Lengths:
           RequestError: A part can never be completed, or no bound is known.
         """
         self._tokens = tokens
-        self._order: list[Node] = []
+        self.nodes: list[Node] = []
         self._components: list[list[Node]] = []
         self._cyclic: dict[int, int] = {}
-        self._visit(root)
+        self._visit(root, {}, {})
         self._need: dict[int, float] = {}
         self._measure()
         self._check_height()
@@ -100,49 +100,41 @@ class Lengths:
             raise RequestError("schema: no bound of its answers is known; simplify it")
         self.reserve = int(self._rest_of(root))
 
-    def need(self, node: Node) -> float:
-        """Tokens of the value that `completion` writes there; the dearest of alternatives."""
+    def need(self, node: Node | None) -> float:
+        """Tokens of the value that `completion` writes there; the dearest of alternatives.
+
+        Without end where there can be no value, or none that ends.
+        """
         return self._need.get(id(node), math.inf)
 
-    # Which nodes there are, and which contain themselves (Tarjan 1972).
+    def _visit(self, node: Node, index: dict[int, int], path: dict[int, Node]) -> int:
+        """Finds all nodes, and which contain themselves (Tarjan 1972).
 
-    def _visit(self, root: Node) -> None:
-        index: dict[int, int] = {}
-        low: dict[int, int] = {}
-        path: list[Node] = []
-        on_path: set[int] = set()
-        todo: list[tuple[Node, Iterator[Node]]] = []
+        Args:
+          node: That is new.
+          index: Of each node that was found.
+          path: Nodes whose component is not known yet.
 
-        def enter(node: Node) -> None:
-            index[id(node)] = low[id(node)] = len(index)
-            path.append(node)
-            on_path.add(id(node))
-            todo.append((node, iter(parts_of(node))))
-
-        enter(root)
-        while todo:
-            node, parts = todo[-1]
-            for part in parts:
-                if id(part) not in index:
-                    enter(part)
-                    break
-                if id(part) in on_path:
-                    low[id(node)] = min(low[id(node)], index[id(part)])
-            else:
-                todo.pop()
-                self._order.append(node)
-                if todo:
-                    above = id(todo[-1][0])
-                    low[above] = min(low[above], low[id(node)])
-                if low[id(node)] == index[id(node)]:
-                    component = [path.pop()]
-                    while component[-1] is not node:
-                        component.append(path.pop())
-                    on_path.difference_update(map(id, component))
-                    if len(component) > 1 or any(part is node for part in parts_of(node)):
-                        number = len(self._components)
-                        self._components.append(component)
-                        self._cyclic |= dict.fromkeys(map(id, component), number)
+        Returns:
+          The lowest index in `path` that it leads back to.
+        """
+        index[id(node)] = low = len(index)
+        path[id(node)] = node
+        parts = parts_of(node)
+        for part in parts:
+            if id(part) not in index:
+                low = min(low, self._visit(part, index, path))
+            elif id(part) in path:
+                low = min(low, index[id(part)])
+        self.nodes.append(node)
+        if low == index[id(node)]:
+            component = [path.popitem()[1]]
+            while component[-1] is not node:
+                component.append(path.popitem()[1])
+            if len(component) > 1 or node in parts:
+                self._cyclic |= dict.fromkeys(map(id, component), len(self._components))
+                self._components.append(component)
+        return low
 
     # Whole values.
 
@@ -150,12 +142,12 @@ class Lengths:
         changed = True
         while changed:
             changed = False
-            for node in self._order:
+            for node in self.nodes:
                 new = self._whole(node)
                 if new < self.need(node):
                     self._need[id(node)] = new
                     changed = True
-        for node in self._order:
+        for node in self.nodes:
             if isinstance(node, Object) and node.least > len(node.required) + 1:
                 raise RequestError(
                     f"schema: minProperties {node.least} counts names that may be repeated, so it "
@@ -169,8 +161,7 @@ class Lengths:
     def _check_height(self) -> None:
         """A shortest value is written part within part; each part needs less than the whole."""
         heights: dict[int, int] = {}
-        needs = {id(node): (self.need(node), i) for i, node in enumerate(self._order)}
-        for node in sorted(self._order, key=lambda node: needs[id(node)]):
+        for node in sorted(self.nodes, key=self.need):
             inner = (heights.get(id(part), 0) for part in parts_of(node))
             heights[id(node)] = isinstance(node, Array | Object) + max(inner, default=0)
         if max(heights.values()) > _MOST_HEIGHT:
@@ -183,9 +174,6 @@ class Lengths:
             return _number_rest(node)
         if isinstance(node, Text):
             return 1 + self._text(node)
-        if isinstance(node, Reference):
-            assert node.target is not None
-            return self.need(node.target)
         if isinstance(node, Union):
             needs = [self.need(option) for option in node.options]
             pick = min if id(node) in self._cyclic else max
@@ -195,16 +183,14 @@ class Lengths:
     def _text(self, node: Text) -> float:
         if not node.patterns:
             return self._tokens(b"x" * node.least + b'"')
-        automaton = string_automaton(node.patterns, node.least, node.most)
-        return automaton.longest_rest + 1
+        return node.automaton().longest_rest + 1
 
     # The rest of a value.
 
     def closing(self, node: Node) -> float:
         """Tokens that complete an array or object after its bracket, the other one included."""
         if isinstance(node, Array):
-            listed = node.prefix[: node.least]
-            return 1 + self._items(listed, node, node.least)
+            return 1 + self._items(node, 0)
         assert isinstance(node, Object)
         required = [self.property_need(node, name) for name in node.required]
         if node.least > len(node.required):
@@ -212,33 +198,30 @@ class Lengths:
             required.append(min((p for p, _ in self._optional(node)), default=math.inf))
         return 1 + sum(required)
 
-    def _items(self, listed: list[Node], node: Array, count: int) -> float:
-        total = sum(1 + self.need(item) for item in listed)
-        free = count - len(listed)
-        if free > 0:
-            total += free * (1 + (self.need(node.items) if node.items else math.inf))
-        return total
-
-    def _name(self, name: str) -> int:
-        return self._tokens(b',"' + quoted(name) + b'":')
+    def _items(self, node: Array, start: int) -> float:
+        """Tokens of the items that must come from an index on."""
+        total = sum(1 + self.need(item) for item in node.prefix[start : node.least])
+        free = node.least - max(start, len(node.prefix))
+        return total + (free * (1 + self.need(node.items)) if free > 0 else 0)
 
     def property_need(self, node: Object, name: str) -> float:
         """Tokens of a listed property with its name."""
-        value = node.property_node(name)
-        return self._name(name) + (self.need(value) if value else math.inf)
+        return self._tokens(b',"' + quoted(name) + b'":') + self.need(node.property_node(name))
 
     def _optional(self, node: Object) -> Iterator[tuple[float, Node]]:
         """(tokens with the name, value) of all properties that may be left out."""
         for name, value in node.properties.items():
             if name not in node.required:
                 yield self.property_need(node, name), value
+        yield from self._free(node)
+
+    def _free(self, node: Object) -> Iterator[tuple[float, Node]]:
+        """The same of those that are not listed."""
         for pattern, value in node.patterns.items():
-            longest = string_automaton((pattern,), 0, None).longest_rest
-            name_end = 2 + _CHARACTER + longest + _NAME_END
-            yield name_end + self.need(value), value
+            longest = string_automaton((pattern,)).longest_rest
+            yield 2 + _CHARACTER + longest + _NAME_END + self.need(value), value
         if node.others is not None:
-            name_end = 2 + _NAME_CHARACTER + _NAME_END
-            yield name_end + self.need(node.others), node.others
+            yield 2 + _NAME_CHARACTER + _NAME_END + self.need(node.others), node.others
 
     def _leaving(self, node: Node) -> float:
         """The rest within a node that contains itself, what is open around it apart."""
@@ -259,36 +242,27 @@ class Lengths:
     def _rest_inside(self, node: Node) -> float:
         if isinstance(node, Text):
             return _CHARACTER + self._text(node)
-        if isinstance(node, Union | Reference):
+        if isinstance(node, Union):
             return max(map(self._rest_of, parts_of(node)), default=0.0)
         if isinstance(node, Array):
             # Within an item, those after it are still to come.
-            rests = [
-                self._rest_of(item)
-                + self._items(node.prefix[i + 1 : node.least], node, node.least - i - 1)
-                for i, item in enumerate(node.prefix)
-            ]
-            if node.items is not None:
-                left = max(0, node.least - len(node.prefix) - 1)
-                rests.append(self._rest_of(node.items) + left * (1 + self.need(node.items)))
+            items = enumerate(parts_of(node), 1)
+            rests = [self._rest_of(item) + self._items(node, after) for after, item in items]
             return 2 + max(rests, default=0.0)
         if isinstance(node, Object):
             return self._rest_of_object(node)
         return self.need(node)
 
     def _rest_of_object(self, node: Object) -> float:
-        listed = list(dict.fromkeys([*node.properties, *node.required]))
-        required = set(node.required)
-        needs = [self.property_need(node, name) if name in required else 0.0 for name in listed]
-        rests = []
-        for i, name in enumerate(listed):
-            value = node.property_node(name)
-            assert value is not None
-            later = sum(needs[i + 1 :]) if node.ordered else sum(needs) - needs[i]
-            rests.append(max(self.property_need(node, name), self._rest_of(value)) + later)
         # Free properties come last.
-        free = Object({}, node.patterns, node.others)
-        rests += [max(need, self._rest_of(value)) for need, value in self._optional(free)]
+        rests = [max(need, self._rest_of(value)) for need, value in self._free(node)]
+        to_come = sum(self.property_need(node, name) for name in node.required)
+        for name in dict.fromkeys([*node.properties, *node.required]):
+            need, value = self.property_need(node, name), node.property_node(name)
+            assert value is not None
+            later = to_come - (need if name in node.required else 0)
+            to_come = later if node.ordered else to_come
+            rests.append(max(need, self._rest_of(value)) + later)
         if node.least > len(node.required):
             rests.append(self.closing(node))
         return 2 + max(rests, default=0.0)

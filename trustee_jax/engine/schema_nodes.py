@@ -7,12 +7,16 @@ shortest value of.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from trustee_jax.engine.schema_patterns import quoted, string_automaton
+from trustee_jax.engine.schema_patterns import StringAutomaton, quoted, string_automaton
 from trustee_jax.engine.types import RequestError
+
+INFINITY = Decimal("Infinity")
 
 
 class Node:
@@ -32,8 +36,8 @@ class Number(Node):
     """A number in [least, most], perhaps without these, a multiple of `step`."""
 
     integer: bool
-    least: Decimal | None = None
-    most: Decimal | None = None
+    least: Decimal = -INFINITY
+    most: Decimal = INFINITY
     open_least: bool = False
     open_most: bool = False
     step: Decimal | None = None
@@ -45,7 +49,11 @@ class Text(Node):
 
     patterns: tuple[str, ...] = ()
     least: int = 0
-    most: int | None = None
+    most: float = math.inf
+
+    def automaton(self) -> StringAutomaton:
+        """Of its strings."""
+        return string_automaton(self.patterns, self.least, self.most)
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,6 +63,10 @@ class Array(Node):
     prefix: list[Node]
     items: Node | None
     least: int = 0
+
+    def item(self, index: int) -> Node | None:
+        """What the item there may be; None: there is none."""
+        return self.prefix[index] if index < len(self.prefix) else self.items
 
 
 @dataclasses.dataclass(eq=False)
@@ -77,24 +89,21 @@ class Object(Node):
         if name in self.properties:
             return self.properties[name]
         for pattern, node in self.patterns.items():
-            if string_automaton((pattern,), 0, None).matches(name):
+            if string_automaton((pattern,)).matches(name):
                 return node
         return self.others
 
 
 @dataclasses.dataclass(eq=False)
 class Union(Node):
-    """One of several; none: no value is allowed."""
+    """One of several; none: no value is allowed.
+
+    Attributes:
+      reference: The `$ref` whose target is the one option, which may contain this node.
+    """
 
     options: list[Node]
-
-
-@dataclasses.dataclass(eq=False)
-class Reference(Node):
-    """The node of a `$ref`, which may contain itself."""
-
-    name: str
-    target: Node | None = None
+    reference: str | None = None
 
 
 NOTHING = Union([])
@@ -119,7 +128,7 @@ def literal(value: Any) -> Node:
     if isinstance(value, str):
         return Literal(value, b'"' + quoted(value) + b'"')
     if value is None or isinstance(value, bool):
-        return Literal(value, {None: b"null", True: b"true", False: b"false"}[value])
+        return Literal(value, json.dumps(value).encode())
     if isinstance(value, int | float):
         return Literal(value, format(exact(value), "f").encode())
     if isinstance(value, list):
@@ -129,9 +138,9 @@ def literal(value: Any) -> Node:
 
 
 BOOLEAN = Union([literal(True), literal(False)])
-_ANY_OBJECT = Object({}, {}, ANYTHING)
 ANYTHING.options += [
-    *(literal(None), BOOLEAN, Number(False), Text(), Array([], ANYTHING), _ANY_OBJECT)
+    *(literal(None), BOOLEAN, Number(False), Text()),
+    *(Array([], ANYTHING), Object({}, {}, ANYTHING)),
 ]
 
 
@@ -139,9 +148,6 @@ def parts_of(node: Node) -> list[Node]:
     """The nodes of which a node is made."""
     if isinstance(node, Union):
         return node.options
-    if isinstance(node, Reference):
-        assert node.target is not None
-        return [node.target]
     if isinstance(node, Array):
         return [*node.prefix, *([node.items] if node.items else [])]
     if isinstance(node, Object):
@@ -151,15 +157,21 @@ def parts_of(node: Node) -> list[Node]:
     return []
 
 
-def reachable(root: Node) -> list[Node]:
-    """All nodes of a graph, each once."""
-    found = {id(root): root}
-    todo = [root]
+def reachable(roots: Iterable[Node], through: type[Node] = Node) -> list[Node]:
+    """The roots and their parts, each once; only nodes of the type `through` are gone into."""
+    found: dict[int, Node] = {}
+    todo = list(roots)[::-1]
     while todo:
-        new = {id(part): part for part in parts_of(todo.pop()) if id(part) not in found}
-        found |= new
-        todo += new.values()
+        node = todo.pop()
+        if id(node) not in found:
+            found[id(node)] = node
+            todo += parts_of(node)[::-1] if isinstance(node, through) else ()
     return list(found.values())
+
+
+def expand(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes without unions, each once."""
+    return [node for node in reachable(nodes, Union) if not isinstance(node, Union)]
 
 
 def drop_impossible(root: Node) -> None:
@@ -170,7 +182,7 @@ def drop_impossible(root: Node) -> None:
     Raises:
       RequestError: Nothing is left.
     """
-    nodes = reachable(root)
+    nodes = reachable([root])
     gone: set[int] = set()
     while found := {id(n) for n in nodes if id(n) not in gone and _allows_none(n, gone)}:
         gone |= found
@@ -180,10 +192,9 @@ def drop_impossible(root: Node) -> None:
         if isinstance(node, Union):
             node.options = [option for option in node.options if id(option) not in gone]
         elif isinstance(node, Array):
-            count = len(node.prefix)
-            whole = [i for i, item in enumerate(node.prefix) if id(item) in gone]
-            if whole or id(node.items) in gone:
-                node.prefix, node.items = node.prefix[: min(whole, default=count)], None
+            ends = [i for i, item in enumerate(parts_of(node)) if id(item) in gone]
+            if ends:
+                node.prefix, node.items = node.prefix[: ends[0]], None
         elif isinstance(node, Object):
             node.properties = {n: v for n, v in node.properties.items() if id(v) not in gone}
             node.patterns = {p: v for p, v in node.patterns.items() if id(v) not in gone}
@@ -193,16 +204,12 @@ def drop_impossible(root: Node) -> None:
 def _allows_none(node: Node, gone: set[int]) -> bool:
     """Whether no value is allowed, for all that is known of the parts."""
     if isinstance(node, Text):
-        if node.most is not None and node.least > node.most:
-            return True
-        patterns = node.patterns
-        return bool(patterns) and string_automaton(patterns, node.least, node.most).empty
-    if isinstance(node, Union | Reference):
+        return node.least > node.most or bool(node.patterns and node.automaton().empty)
+    if isinstance(node, Union):
         return all(id(part) in gone for part in parts_of(node))
     needed: list[Node | None] = []
     if isinstance(node, Array):
-        needed += node.prefix[: node.least]
-        needed += [node.items] if node.least > len(node.prefix) else []
+        needed += map(node.item, range(min(node.least, len(node.prefix) + 1)))
     elif isinstance(node, Object):
         needed += map(node.property_node, node.required)
         if node.least > len(node.required):
@@ -210,23 +217,3 @@ def _allows_none(node: Node, gone: set[int]) -> bool:
             optional = [*listed, *node.patterns.values(), node.others]
             needed.append(next((part for part in optional if part and id(part) not in gone), None))
     return any(part is None or id(part) in gone for part in needed)
-
-
-def expand(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes without unions and references, each once."""
-    seen: dict[int, Node] = {}
-    todo = list(nodes)[::-1]
-    visited: set[int] = set()
-    while todo:
-        node = todo.pop()
-        if id(node) in visited:
-            continue
-        visited.add(id(node))
-        if isinstance(node, Union):
-            todo += node.options[::-1]
-        elif isinstance(node, Reference):
-            assert node.target is not None
-            todo.append(node.target)
-        else:
-            seen[id(node)] = node
-    return list(seen.values())

@@ -7,7 +7,6 @@ explored once; Dijkstra's algorithm from the accepting states gives the shortest
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import heapq
 import json
@@ -24,20 +23,6 @@ Ranges = tuple[tuple[int, int], ...]
 
 _LAST = 0x10FFFF
 _ALL: Ranges = ((0, _LAST),)
-# As llguidance reads them: \d and \w in ASCII, \s in Unicode.
-_CATEGORIES: dict[Any, Ranges] = {
-    ops.CATEGORY_DIGIT: ((48, 57),),
-    ops.CATEGORY_WORD: ((48, 57), (65, 90), (95, 95), (97, 122)),
-    ops.CATEGORY_SPACE: (
-        *((9, 13), (32, 32), (133, 133), (160, 160), (5760, 5760), (8192, 8202)),
-        *((8232, 8233), (8239, 8239), (8287, 8287), (12288, 12288)),
-    ),
-}
-_NEGATED = {
-    ops.CATEGORY_NOT_DIGIT: ops.CATEGORY_DIGIT,
-    ops.CATEGORY_NOT_WORD: ops.CATEGORY_WORD,
-    ops.CATEGORY_NOT_SPACE: ops.CATEGORY_SPACE,
-}
 # Of a product; beyond it, exploring takes more than about a second.
 _MAX_STATES = 20_000
 # An escape, a class, what opens a named group, a brace that opens no repetition as Python sees it.
@@ -49,7 +34,9 @@ _SYNTAX = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SET_OPERATION = re.compile(r"\[|&&|--|~~")
-_SHORTEST_FIRST = "0ax-A .:@1"
+# The code points that are tried for the shortest character, of several the first: usual ones, and
+# those from which on JSON has one that is as short.
+_USUAL, _SHORTER_FROM = tuple(b"0ax-A .:@1"), (0, 32, 35, 93, 0x80, 0xE000)
 
 
 def _union(ranges: list[tuple[int, int]]) -> Ranges:
@@ -66,6 +53,20 @@ def _negate(ranges: Ranges) -> Ranges:
     edges = [-1, *(edge for low, high in ranges for edge in (low, high)), _LAST + 1]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return tuple((low + 1, high - 1) for low, high in pairs if low + 1 <= high - 1)
+
+
+# As llguidance reads them: \d and \w in ASCII, \s in Unicode.
+_CATEGORIES: dict[Any, Ranges] = {
+    ops.CATEGORY_DIGIT: ((48, 57),),
+    ops.CATEGORY_WORD: ((48, 57), (65, 90), (95, 95), (97, 122)),
+    ops.CATEGORY_SPACE: (
+        *((9, 13), (32, 32), (133, 133), (160, 160), (5760, 5760), (8192, 8202)),
+        *((8232, 8233), (8239, 8239), (8287, 8287), (12288, 12288)),
+    ),
+}
+for _kind in ("DIGIT", "WORD", "SPACE"):
+    _ranges = _CATEGORIES[getattr(ops, f"CATEGORY_{_kind}")]
+    _CATEGORIES[getattr(ops, f"CATEGORY_NOT_{_kind}")] = _negate(_ranges)
 
 
 def _both(a: Ranges, b: Ranges) -> Ranges:
@@ -94,114 +95,33 @@ def quoted(text: str) -> bytes:
 @functools.cache
 def _cheapest(ranges: Ranges) -> tuple[int, str] | None:
     """(bytes in JSON, character) of the character that takes the fewest."""
-    for usual in _SHORTEST_FIRST:
-        if _contains(ranges, ord(usual)):
-            return 1, usual
-    best: tuple[int, str] | None = None
-    for low, high in ranges:
-        starts = (low, max(low, 32), max(low, 35), max(low, 93), max(low, 0x80), max(low, 0xE000))
-        for code in starts:
-            if code <= high and not 0xD800 <= code <= 0xDFFF:
-                found = len(quoted(chr(code))), chr(code)
-                best = min(best or found, found)
-    return best
-
-
-@dataclasses.dataclass
-class _Nfa:
-    """States are numbered; 0 is the start, 1 the end of the pattern proper.
-
-    Attributes:
-      steps: For each state, (characters, next state).
-      jumps: For each state, (assertion or None, next state) without a character.
-    """
-
-    steps: list[list[tuple[Ranges, int]]]
-    jumps: list[list[tuple[Any, int]]]
-
-    def new(self) -> int:
-        """Adds a state."""
-        if len(self.steps) > _MAX_STATES:
-            raise RequestError("its repetitions are too many; make them fewer")
-        self.steps.append([])
-        self.jumps.append([])
-        return len(self.steps) - 1
-
-    def add(self, items: Any, begin: int) -> int:
-        """Adds a parsed sequence after the state `begin`; returns the state after it."""
-        for op, argument in items:
-            begin = self._add_one(op, argument, begin)
-        return begin
-
-    def _add_one(self, op: Any, argument: Any, begin: int) -> int:
-        if op is ops.SUBPATTERN:
-            if argument[1] or argument[2]:
-                raise RequestError("it sets flags; write them out")
-            return self.add(argument[3], begin)
-        if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
-            least, most, repeated = argument
-            return self._repeat(least, most, repeated, begin)
-        end = self.new()
-        if op is ops.BRANCH:
-            for items in argument[1]:
-                self.jumps[self.add(items, begin)].append((None, end))
-        elif op is ops.AT and argument in (ops.AT_BEGINNING, ops.AT_END):
-            self.jumps[begin].append((argument, end))
-        else:
-            self.steps[begin].append((_characters(op, argument), end))
-        return end
-
-    def _repeat(self, least: int, most: Any, items: Any, begin: int) -> int:
-        for _ in range(least):
-            begin = self.add(items, begin)
-        end = self.new()
-        if most is ops.MAXREPEAT:
-            loop = self.new()
-            self.jumps[begin].append((None, loop))
-            self.jumps[self.add(items, loop)].append((None, loop))
-            self.jumps[loop].append((None, end))
-            return end
-        for _ in range(most - least):
-            self.jumps[begin].append((None, end))
-            begin = self.add(items, begin)
-        self.jumps[begin].append((None, end))
-        return end
+    starts = sorted(max(low, code) for low, _ in ranges for code in _SHORTER_FROM)
+    usable = (code for code in (*_USUAL, *starts) if _contains(ranges, code))
+    characters = (chr(code) for code in usable if not 0xD800 <= code <= 0xDFFF)
+    return min(((len(quoted(c)), c) for c in characters), key=lambda x: x[0], default=None)
 
 
 def _characters(op: Any, argument: Any) -> Ranges:
-    if op is ops.LITERAL:
-        return ((argument, argument),)
+    """What one character of a pattern may be."""
     if op is ops.ANY:
-        return _negate(((10, 10),))
-    if op is ops.NOT_LITERAL:
-        return _held(_negate(((argument, argument),)))
-    if op is ops.IN:
-        negate = argument[0][0] is ops.NEGATE
-        ranges: list[tuple[int, int]] = []
-        for kind, value in argument[negate:]:
-            if kind is ops.LITERAL:
-                ranges.append((value, value))
-            elif kind is ops.RANGE:
-                ranges.append(value)
-            elif value in _NEGATED:
-                ranges += _negate(_CATEGORIES[_NEGATED[value]])
-            else:
-                ranges += _CATEGORIES[value]
-        return _held(_negate(_union(ranges)) if negate else _union(ranges))
-    raise RequestError(
-        f"it has {str(op).lower()}, whose shortest match is not known; use classes, groups, "
-        "alternatives and repetitions"
-    )
-
-
-def _held(ranges: Ranges) -> Ranges:
-    """Refuses what llguidance does not hold.
-
-    Where a class has all control characters it lets all of their escapes through, and with them
-    those of the quote and the backslash.
-    """
-    control = _both(ranges, ((0, 31),))
-    if control in (((0, 31),), ((0, 9), (11, 31))) and not (
+        op, argument = ops.NOT_LITERAL, 10
+    if op in (ops.LITERAL, ops.NOT_LITERAL):
+        negation = [(ops.NEGATE, None)] if op is ops.NOT_LITERAL else []
+        op, argument = ops.IN, [*negation, (ops.LITERAL, argument)]
+    if op is not ops.IN:
+        raise RequestError(
+            f"it has {str(op).lower()}, whose shortest match is not known; use classes, groups, "
+            "alternatives and repetitions"
+        )
+    negate = argument[0][0] is ops.NEGATE
+    listed: list[tuple[int, int]] = []
+    for kind, value in argument[negate:]:
+        single = {ops.LITERAL: (value, value), ops.RANGE: value}.get(kind)
+        listed += [single] if single else _CATEGORIES[value]
+    ranges = _negate(_union(listed)) if negate else _union(listed)
+    # Where a class has all control characters, llguidance lets all of their escapes through, and
+    # with them those of the quote and the backslash.
+    if _both(ranges, ((0, 31),)) in (((0, 31),), ((0, 9), (11, 31))) and not (
         _contains(ranges, ord('"')) and _contains(ranges, ord("\\"))
     ):
         raise RequestError(
@@ -227,43 +147,94 @@ _Point = tuple[int, bool, bool]
 
 
 class _Pattern:
-    """The automaton of one pattern, searched for anywhere in the text unless it is anchored."""
+    """The automaton of one pattern, searched for anywhere in the text unless it is anchored.
+
+    Attributes:
+      starts: What is reached before the first character.
+    """
 
     def __init__(self, pattern: str):
-        self._nfa = _Nfa([], [])
-        start, self._end = self._nfa.new(), self._nfa.new()
-        body = self._nfa.new()
-        self._nfa.steps[start].append((_ALL, start))
-        self._nfa.jumps[start].append((None, body))
+        # For each state: (characters, next state); (assertion or None, next state without any).
+        self._steps: list[list[tuple[Ranges, int]]] = []
+        self._jumps: list[list[tuple[Any, int]]] = []
+        start, self._end, body = self._new(), self._new(), self._new()
+        self._steps[start].append((_ALL, start))
+        self._jumps[start].append((None, body))
         parsed = parser.parse(_SYNTAX.sub(_python_text, pattern))
         if parsed.state.flags != re.UNICODE:
             raise RequestError("it sets flags; write them out")
-        last = self._nfa.add(parsed, body)
-        self._nfa.jumps[last].append((None, self._end))
-        self._nfa.steps[self._end].append((_ALL, self._end))
+        self._jumps[self._add(parsed, body)].append((None, self._end))
+        self._steps[self._end].append((_ALL, self._end))
         self.starts = self._closure((start, False, False))
         self._next: dict[_Point, list[tuple[Ranges, frozenset[_Point]]]] = {}
+
+    def _new(self) -> int:
+        if len(self._steps) > _MAX_STATES:
+            raise RequestError("its repetitions are too many; make them fewer")
+        self._steps.append([])
+        self._jumps.append([])
+        return len(self._steps) - 1
+
+    def _add(self, items: Any, begin: int) -> int:
+        """Adds a parsed sequence after the state `begin`; returns the state after it."""
+        for op, argument in items:
+            begin = self._add_one(op, argument, begin)
+        return begin
+
+    def _add_one(self, op: Any, argument: Any, begin: int) -> int:
+        if op is ops.SUBPATTERN:
+            if argument[1] or argument[2]:
+                raise RequestError("it sets flags; write them out")
+            return self._add(argument[3], begin)
+        if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
+            least, most, repeated = argument
+            return self._repeat(least, most, repeated, begin)
+        end = self._new()
+        if op is ops.BRANCH:
+            for items in argument[1]:
+                self._jumps[self._add(items, begin)].append((None, end))
+        elif op is ops.AT and argument in (ops.AT_BEGINNING, ops.AT_END):
+            self._jumps[begin].append((argument, end))
+        else:
+            self._steps[begin].append((_characters(op, argument), end))
+        return end
+
+    def _repeat(self, least: int, most: Any, items: Any, begin: int) -> int:
+        for _ in range(least):
+            begin = self._add(items, begin)
+        end = self._new()
+        if most is ops.MAXREPEAT:
+            loop = self._new()
+            self._jumps[begin].append((None, loop))
+            self._jumps[self._add(items, loop)].append((None, loop))
+            begin = loop
+        else:
+            for _ in range(most - least):
+                self._jumps[begin].append((None, end))
+                begin = self._add(items, begin)
+        self._jumps[begin].append((None, end))
+        return end
 
     def _closure(self, point: _Point) -> frozenset[_Point]:
         """What is reached without a character; only points that matter: they step or accept."""
         seen, todo = {point}, [point]
         while todo:
             state, begun, ended = todo.pop()
-            for assertion, following in self._nfa.jumps[state]:
+            for assertion, following in self._jumps[state]:
                 if assertion is ops.AT_BEGINNING and begun:
                     continue
                 reached = (following, begun, ended or assertion is ops.AT_END)
                 if reached not in seen:
                     seen.add(reached)
                     todo.append(reached)
-        return frozenset(p for p in seen if self.accepts(p) or (self._nfa.steps[p[0]] and not p[2]))
+        return frozenset(p for p in seen if self.accepts(p) or (self._steps[p[0]] and not p[2]))
 
     def accepts(self, point: _Point) -> bool:
         return point[0] == self._end
 
     def following(self, point: _Point) -> list[tuple[Ranges, frozenset[_Point]]]:
         if point not in self._next:
-            steps = [] if point[2] else self._nfa.steps[point[0]]
+            steps = [] if point[2] else self._steps[point[0]]
             self._next[point] = [(r, self._closure((s, True, False))) for r, s in steps]
         return self._next[point]
 
@@ -277,7 +248,7 @@ class StringAutomaton:
         is not counted.
     """
 
-    def __init__(self, patterns: tuple[str, ...], least: int, most: int | None):
+    def __init__(self, patterns: tuple[str, ...], least: int, most: float):
         """Explores the product; see `string_automaton`."""
         self._patterns = [_Pattern(pattern) for pattern in patterns]
         self._least, self._most = least, most
@@ -290,10 +261,10 @@ class StringAutomaton:
 
     def _product(self, sets: tuple[frozenset[_Point], ...], length: int) -> list[Any]:
         """The product's states of one reached set per pattern."""
-        if self._most is None:
-            length = min(length, self._least)
-        elif length > self._most:
+        if length > self._most:
             return []
+        if self._most == math.inf:  # all lengths from the least on are alike
+            length = min(length, self._least)
         states: list[tuple[_Point, ...]] = [()]
         for points in sets:
             states = [(*state, point) for state in states for point in points]
@@ -358,8 +329,9 @@ class StringAutomaton:
                 for ranges, new in self._following[state]
                 if _contains(ranges, code) and new in self._rest
             }
-        best = min(states, key=lambda s: self._rest.get(s, (math.inf,))[0], default=None)
-        if best not in self._rest:
+        ended = (state for state in states if state in self._rest)
+        best = min(ended, key=lambda state: self._rest[state][0], default=None)
+        if best is None:
             return None
         text = ""
         while (step := self._rest[best])[2] is not None:
@@ -373,7 +345,9 @@ class StringAutomaton:
 
 
 @functools.lru_cache(maxsize=4096)
-def string_automaton(patterns: tuple[str, ...], least: int, most: int | None) -> StringAutomaton:
+def string_automaton(
+    patterns: tuple[str, ...], least: int = 0, most: float = math.inf
+) -> StringAutomaton:
     """The automaton of the strings that have all `patterns` and a length in [least, most].
 
     Raises:

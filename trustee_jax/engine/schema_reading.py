@@ -6,7 +6,8 @@ alternatives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
@@ -21,7 +22,6 @@ from trustee_jax.engine.schema_nodes import (
     Node,
     Number,
     Object,
-    Reference,
     Text,
     Union,
     drop_impossible,
@@ -33,16 +33,16 @@ from trustee_jax.engine.types import RequestError
 
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
 _APPLIED = {"const", "enum", "allOf", "anyOf", "oneOf", "$ref"}
-_KEYWORDS = {
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-    "string": ("minLength", "maxLength", "pattern", "format"),
-    "array": ("items", "additionalItems", "prefixItems", "minItems", "maxItems"),
-    "object": (
-        *("properties", "additionalProperties", "patternProperties", "required"),
-        *("minProperties", "maxProperties"),
-    ),
+# What `_Builder._simple` reads, or llguidance alone.
+_CONSTRAINING = {
+    *("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "pattern", "format"),
+    *("items", "additionalItems", "prefixItems", "minItems", "maxItems"),
+    *("properties", "additionalProperties", "patternProperties", "required"),
+    *("minProperties", "maxProperties"),
 }
-_CONSTRAINING = {word for words in _KEYWORDS.values() for word in words} | {"type"}
+# Drafts without `prefixItems`.
+_OLD = ("/2019-09/schema", "draft-07/schema", "draft-06/schema", "draft-04/schema")
 
 
 def _moves(name: Any) -> bool:
@@ -50,48 +50,24 @@ def _moves(name: Any) -> bool:
     return isinstance(name, str) and (name == "#" or not name.startswith("#"))
 
 
-def _least(a: Any, b: Any) -> Any:
-    return b if a is None else a if b is None else min(a, b)
-
-
-def _bound(a: Number, b: Number, low: bool) -> tuple[Decimal | None, bool]:
-    """The narrower of two bounds, and whether it is open."""
-    sign = 1 if low else -1
-    bounds = [
-        (value * sign, is_open)
-        for node in (a, b)
-        for value, is_open in [
-            (node.least, node.open_least) if low else (node.most, node.open_most)
-        ]
-        if value is not None
-    ]
-    if not bounds:
-        return None, False
-    value, is_open = max(bounds)
-    return value * sign, is_open
-
-
 def _fits(fixed: Literal, node: Node) -> bool:
-    value = fixed.value
     if isinstance(node, Literal):
         return node.text == fixed.text
-    if isinstance(node, Text) and isinstance(value, str):
-        return string_automaton(node.patterns, node.least, node.most).matches(value)
-    if not isinstance(node, Number) or isinstance(value, bool | str) or value is None:
+    if isinstance(node, Text):
+        return isinstance(fixed.value, str) and node.automaton().matches(fixed.value)
+    if not isinstance(node, Number) or isinstance(fixed.value, bool | str | None):
         return False
     number = Decimal(fixed.text.decode())
     if (node.integer and number % 1) or (node.step and number % node.step):
         return False
-    low, high = node.least, node.most
-    return (low is None or number > low or (number == low and not node.open_least)) and (
-        high is None or number < high or (number == high and not node.open_most)
-    )
+    above = node.least < number or (node.least == number and not node.open_least)
+    return above and (number < node.most or (number == node.most and not node.open_most))
 
 
 class _Builder:
     def __init__(self, document: Any):
         self._document = document
-        self._references: dict[str, Reference] = {}
+        self._references: dict[str, Union] = {}
 
     def build(self, schema: Any) -> Node:
         if isinstance(schema, bool):
@@ -107,28 +83,29 @@ class _Builder:
             if word in _APPLIED:
                 result = self._merge(result, self._simple(pending, schema))
                 pending = {}
-                result = self._apply(result, word, value)
+                for node in self._applied(word, value):
+                    result = self._merge(result, node)
             elif word in _CONSTRAINING:
                 pending[word] = value
         return self._merge(result, self._simple(pending, schema))
 
-    def _apply(self, result: Node, word: str, value: Any) -> Node:
+    def _applied(self, word: str, value: Any) -> Iterator[Node]:
+        """What an applied keyword demands, all of it."""
         if word == "const":
-            return self._merge(result, literal(value))
-        if word == "enum":
-            return self._merge(result, Union([literal(item) for item in value]))
-        if word == "$ref":
-            return self._merge(result, self._reference(value))
-        if word == "allOf":
-            for part in value:
-                result = self._merge(result, self.build(part))
-            return result
-        return self._merge(result, Union([self.build(part) for part in value]))
+            yield literal(value)
+        elif word == "enum":
+            yield Union([literal(item) for item in value])
+        elif word == "$ref":
+            yield self._reference(value)
+        elif word == "allOf":
+            yield from map(self.build, value)
+        else:
+            yield Union([self.build(part) for part in value])
 
     def _reference(self, name: str) -> Node:
         if name not in self._references:
-            reference = self._references[name] = Reference(name)
-            reference.target = self.build(self._find(name))
+            node = self._references[name] = Union([], name)
+            node.options = [self.build(self._find(name))]
         return self._references[name]
 
     def _find(self, name: str) -> Any:
@@ -146,33 +123,29 @@ class _Builder:
         return found
 
     def _simple(self, words: dict[str, Any], schema: Mapping[str, Any]) -> Node:
-        """The keywords of the types: a union over those that are allowed."""
+        """The keywords of the types: a union over those that are allowed.
+
+        Args:
+          words: Those of the schema that stand between two applied ones.
+          schema: All of it.
+        """
         if not words:
             return ANYTHING
         types = schema.get("type", _TYPES)
-        types = (types,) if isinstance(types, str) else types
         nodes: list[Node] = []
-        for kind in types:
-            base = "number" if kind == "integer" else kind
-            mine = {word: words[word] for word in _KEYWORDS.get(base, ()) if word in words}
+        for kind in (types,) if isinstance(types, str) else types:
             if kind == "null":
                 nodes.append(literal(None))
             elif kind == "boolean":
                 nodes.append(BOOLEAN)
-            elif base == "number":
-                nodes.append(self._number(mine, kind == "integer"))
+            elif kind in ("number", "integer"):
+                nodes.append(self._number(words, kind == "integer"))
             elif kind == "string":
-                nodes.append(self._text(mine))
+                nodes.append(self._text(words))
             elif kind == "array":
-                # What applies to the others needs to know which are listed, also where the list
-                # itself stands on the other side of an applied keyword.
-                if "items" in mine and "prefixItems" in schema:
-                    mine.setdefault("prefixItems", [True] * len(schema["prefixItems"]))
-                nodes.append(self._array(mine, schema))
+                nodes.append(self._array(words, schema))
             else:
-                if "additionalProperties" in mine and "properties" in schema:
-                    mine.setdefault("properties", dict.fromkeys(schema["properties"], True))
-                nodes.append(self._object(mine))
+                nodes.append(self._object(words, schema))
         return nodes[0] if len(nodes) == 1 else Union(nodes)
 
     def _number(self, words: dict[str, Any], integer: bool) -> Node:
@@ -199,15 +172,15 @@ class _Builder:
                     f"(formats that are: {', '.join(sorted(PATTERNS))})"
                 )
             patterns.append(PATTERNS[name])
-        return Text(tuple(patterns), words.get("minLength", 0), words.get("maxLength"))
+        return Text(tuple(patterns), words.get("minLength", 0), words.get("maxLength", math.inf))
 
     def _array(self, words: dict[str, Any], schema: Mapping[str, Any]) -> Node:
         items, prefix = words.get("items", True), words.get("prefixItems", [])
-        old = (
-            str(schema.get("$schema", ""))
-            .rstrip("#")
-            .endswith(("/2019-09/schema", "draft-07/schema", "draft-06/schema", "draft-04/schema"))
-        )
+        if "items" in words and "prefixItems" in schema:
+            # What applies to the others needs to know which are listed, also where the list itself
+            # stands on the other side of an applied keyword.
+            prefix = words.get("prefixItems", [True] * len(schema["prefixItems"]))
+        old = str(schema.get("$schema", "")).rstrip("#").endswith(_OLD)
         if isinstance(items, list):
             items, prefix = words.get("additionalItems", True), items
         elif old or "additionalItems" in words:
@@ -215,16 +188,19 @@ class _Builder:
         listed = [self.build(item) for item in prefix]
         return Array(listed, self.build(items), words.get("minItems", 0))
 
-    def _object(self, words: dict[str, Any]) -> Node:
+    def _object(self, words: dict[str, Any], schema: Mapping[str, Any]) -> Node:
+        listed = words.get("properties", {})
+        if "additionalProperties" in words and "properties" in schema:
+            listed = words.get("properties", dict.fromkeys(schema["properties"], True))
         patterns = {
             pattern: self.build(part)
             for pattern, part in words.get("patternProperties", {}).items()
         }
         properties = {}
-        for name, part in words.get("properties", {}).items():
+        for name, part in listed.items():
             node = self.build(part)
             for pattern, other in patterns.items():
-                if string_automaton((pattern,), 0, None).matches(name):
+                if string_automaton((pattern,)).matches(name):
                     node = self._merge(node, other)
             properties[name] = node
         return Object(
@@ -235,74 +211,63 @@ class _Builder:
             words.get("minProperties", 0),
         )
 
-    def _merge(self, a: Node, b: Node) -> Node:
-        """What both allow."""
+    def _merge(self, a: Node | None, b: Node | None) -> Node:
+        """What both allow; None allows nothing."""
+        if a is None or b is None:
+            return NOTHING
         if a is ANYTHING or a is b:
             return b
         if b is ANYTHING:
             return a
-        for node, other, first in ((a, b, True), (b, a, False)):
-            if isinstance(node, Reference):
-                if node.target is None:
-                    raise RequestError(
-                        f"schema: $ref {node.name!r} has keywords beside it and leads back to "
-                        "itself; move them into what it refers to"
-                    )
-                return self._merge(node.target, other) if first else self._merge(other, node.target)
-            if isinstance(node, Union):
-                pairs = [(option, other) if first else (other, option) for option in node.options]
-                options = [self._merge(*pair) for pair in pairs]
-                options = [option for option in options if option is not NOTHING]
-                return Union(options) if options else NOTHING
-        if isinstance(a, Literal) or isinstance(b, Literal):
-            value, other = (a, b) if isinstance(a, Literal) else (b, a)
-            assert isinstance(value, Literal)
-            return value if _fits(value, other) else NOTHING
+        if isinstance(a, Union):
+            return self._union(a, lambda option: self._merge(option, b))
+        if isinstance(b, Union):
+            return self._union(b, lambda option: self._merge(a, option))
+        if isinstance(b, Literal):
+            a, b = b, a
+        if isinstance(a, Literal):
+            return a if _fits(a, b) else NOTHING
         if isinstance(a, Number) and isinstance(b, Number):
             return self._merge_numbers(a, b)
         if isinstance(a, Text) and isinstance(b, Text):
             patterns = tuple(dict.fromkeys(a.patterns + b.patterns))
-            return Text(patterns, max(a.least, b.least), _least(a.most, b.most))
+            return Text(patterns, max(a.least, b.least), min(a.most, b.most))
         if isinstance(a, Array) and isinstance(b, Array):
-            length = max(len(a.prefix), len(b.prefix))
-            items_of_both = [
-                (
-                    a.prefix[i] if i < len(a.prefix) else a.items or NOTHING,
-                    b.prefix[i] if i < len(b.prefix) else b.items or NOTHING,
-                )
-                for i in range(length)
-            ]
-            return Array(
-                [self._merge(*pair) for pair in items_of_both],
-                self._merge(a.items or NOTHING, b.items or NOTHING),
-                max(a.least, b.least),
-            )
+            listed = range(max(len(a.prefix), len(b.prefix)))
+            prefix = [self._merge(a.item(i), b.item(i)) for i in listed]
+            return Array(prefix, self._merge(a.items, b.items), max(a.least, b.least))
         if isinstance(a, Object) and isinstance(b, Object):
             return self._merge_objects(a, b)
         return NOTHING
 
+    def _union(self, node: Union, merged: Callable[[Node], Node]) -> Node:
+        if node.reference is not None and not node.options:
+            raise RequestError(
+                f"schema: $ref {node.reference!r} has keywords beside it and leads back to "
+                "itself; move them into what it refers to"
+            )
+        options = [o for o in map(merged, node.options) if o is not NOTHING]
+        return Union(options) if options else NOTHING
+
     def _merge_numbers(self, a: Number, b: Number) -> Number:
-        least, open_least = _bound(a, b, True)
-        most, open_most = _bound(a, b, False)
+        # Of two equal bounds the open one is the narrower.
+        least, open_least = max((n.least, n.open_least) for n in (a, b))
+        most, closed_most = min((n.most, not n.open_most) for n in (a, b))
         if a.step and b.step and a.step != b.step:
             raise RequestError("schema: two multipleOf meet in allOf; give their common multiple")
         integer = a.integer or b.integer
-        return Number(integer, least, most, open_least, open_most, a.step or b.step)
+        return Number(integer, least, most, open_least, not closed_most, a.step or b.step)
 
     def _merge_objects(self, a: Object, b: Object) -> Node:
-        def merged(x: Node | None, y: Node | None) -> Node:
-            return self._merge(x or NOTHING, y or NOTHING)
-
         names = dict.fromkeys([*a.properties, *b.properties])
-        properties = {n: merged(a.property_node(n), b.property_node(n)) for n in names}
-        patterns = {
-            p: merged(a.patterns.get(p, a.others), b.patterns.get(p, b.others))
-            for p in dict.fromkeys([*a.patterns, *b.patterns])
-        }
+        patterns = dict.fromkeys([*a.patterns, *b.patterns])
         return Object(
-            properties,
-            patterns,
-            merged(a.others, b.others),
+            {n: self._merge(a.property_node(n), b.property_node(n)) for n in names},
+            {
+                p: self._merge(a.patterns.get(p, a.others), b.patterns.get(p, b.others))
+                for p in patterns
+            },
+            self._merge(a.others, b.others),
             tuple(dict.fromkeys(a.required + b.required)),
             max(a.least, b.least),
             ordered=not (a.properties and b.properties),
