@@ -14,6 +14,7 @@ from jsonschema.validators import extend
 
 from trustee_jax.errors import raises_recursion_error
 from trustee_jax.toolsets.patterns import MATCHED_TEXT, is_fast, matches
+from trustee_jax.toolsets.remedies import shortened
 from trustee_jax.toolsets.schema import resolver_of
 from trustee_jax.toolsets.tool import Tool
 from trustee_jax.toolsets.unknown import UnknownFields, is_listed
@@ -203,7 +204,7 @@ def _messages(error: ValidationError) -> list[str]:
         return [f"{subject} must not repeat items"]
     if keyword in _LIMITS:
         return [f"{subject} {_LIMITS[keyword].format(_show(limit))}, got {_show(value)}"]
-    return [f"{subject} {'is' if path else 'are'} not valid: {_cut(error.message)}"]
+    return [f"{subject} {'is' if path else 'are'} not valid: {shortened(error.message, 80)}"]
 
 
 def _absent(error: ValidationError) -> str:
@@ -244,11 +245,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _show(value: Any) -> str:
-    return _cut(repr(value)) if not isinstance(value, bool) else str(value).lower()
-
-
-def _cut(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return shortened(repr(value), 80) if not isinstance(value, bool) else str(value).lower()
 
 
 @_FORMATS.checks("date-time", raises=ValueError)

@@ -122,7 +122,7 @@ def bad_schema(error: ValidationError) -> str:
         return f"{_json(value)} is not of type {kinds}; correct or drop it"
     if error.validator == "format" and last == "pattern":
         return f"{_json(value)} is no regular expression; correct or drop it"
-    return f"{_cut(error.message)}; correct it"
+    return f"{shortened(error.message)}; correct it"
 
 
 def _bad_type(value: Any) -> str:
@@ -135,7 +135,7 @@ def _bad_type(value: Any) -> str:
         close = difflib.get_close_matches(str(value), _TYPES, n=1)
         meant = close[0] if close else ""
     remedy = f"write {_json(meant)}" if meant else f"write one of {', '.join(_TYPES)}"
-    return f"{_cut(repr(value))} is no JSON Schema type; {remedy}"
+    return f"{shortened(repr(value))} is no JSON Schema type; {remedy}"
 
 
 def _no_schema(value: Any) -> str:
@@ -169,8 +169,9 @@ def _kind(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return _cut(json.dumps(value, ensure_ascii=False, default=repr))
+    return shortened(json.dumps(value, ensure_ascii=False, default=repr))
 
 
-def _cut(text: str, limit: int = 120) -> str:
+def shortened(text: str, limit: int = 120) -> str:
+    """A text of at most so many characters, cut with "..." at its end."""
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-Path = tuple[str | int, ...]
+from trustee_jax.toolsets.schema import Path
+
 # A schema, and whether it may say what an object holds: one that only tests it may not.
 _Part = tuple[Any, bool]
 
