@@ -15,7 +15,7 @@ from trustee_jax.options import flatten
 from trustee_jax.progress import Progress
 from trustee_jax.storage import storage_errors
 from trustee_jax.toolsets import load_repository
-from trustee_jax.training import loop
+from trustee_jax.training import loop, summary
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.loop import Trainer
 from trustee_jax.training.metrics import MetricWriter
@@ -68,6 +68,7 @@ def train(config: Config, workdir: pathlib.Path) -> None:
                     MetricWriter(
                         layout.tensorboard,
                         layout.metrics,
+                        causes=summary.CAUSES,
                         resume_step=trainer.step,
                         enabled=primary,
                     ) as metrics,
@@ -80,6 +81,7 @@ def train(config: Config, workdir: pathlib.Path) -> None:
                             f"{episodes.dropped} recorded episodes are of steps that are run again"
                         )
                     metrics.config(flatten(config))
+                    metrics.layout(summary.LAYOUT)
                     loop.run(trainer, claimed, checkpointer, metrics, episodes)
 
 

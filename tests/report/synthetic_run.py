@@ -292,10 +292,10 @@ def _metrics(
         "ended/user": 0.5, "ended/assistant_turns": 0.3, "ended/length": 0.2,
         "engine/episodes_cached_share": 0.8,
     }  # fmt: skip
-    scalars["policy/unmarked_calls"] = float(sum(e["counts"]["unmarked_calls"] for e in valid))
     for cause in CAUSES:
-        scalars[f"episodes/invalid_{cause}"] = float(sum(e["cause"] == cause for e in episodes))
-    scalars["episodes/invalid_never_seen"] = 0.0
+        count = sum(e["cause"] == cause for e in episodes)
+        if count:
+            scalars[f"episodes/invalid_{cause}"] = float(count)
     for reason in REASONS:
         scalars[f"tasks/rejected_{reason}"] = float(rng.randint(0, 2))
     for criterion in CRITERIA[:3]:

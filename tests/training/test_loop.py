@@ -22,20 +22,21 @@ import pytest
 import rewarded_run
 from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.layout_pb2 import Layout
 
 from trustee_jax import build as building
 from trustee_jax import run as running
 from trustee_jax.commands import main as cli
 from trustee_jax.config import Config
-from trustee_jax.curriculum import Curriculum
+from trustee_jax.curriculum import ASPECTS, Curriculum
 from trustee_jax.engine import Request
-from trustee_jax.environment import INVALID_CAUSES
 from trustee_jax.progress import Progress
 from trustee_jax.run import read_config
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.toolsets import load_repository
 from trustee_jax.training import loop
 from trustee_jax.training.checkpoint import Checkpointer
+from trustee_jax.training.summary import CAUSES, LAYOUT
 from trustee_jax.training.workdir import Workdir
 from trustee_jax.weights import open_checkpoint
 
@@ -566,12 +567,15 @@ def test_tensorboard_shows_everything_once(resumed: pathlib.Path) -> None:
         if event.session_log.status == SessionLog.START:
             shown = {key: value for key, value in shown.items() if key[1] < event.step}
         for value in event.summary.value:
-            if value.HasField("simple_value"):
+            if value.tag == "custom_scalars__config__":
+                layout = Layout.FromString(value.tensor.string_val[0])
+            elif value.HasField("simple_value"):
                 assert (value.tag, event.step) not in shown
                 shown[value.tag, event.step] = value.simple_value
             else:
                 shown[value.tag, event.step] = value.tensor.string_val[0].decode()
 
+    assert [category.title for category in layout.category] == [*LAYOUT]
     metrics = _lines(resumed / "metrics.jsonl")
     scalars = {key: value for key, value in shown.items() if isinstance(value, float)}
     assert scalars == {
@@ -582,19 +586,14 @@ def test_tensorboard_shows_everything_once(resumed: pathlib.Path) -> None:
     }
 
     learning = next(line for line in metrics if line["learner/updates"])
-    aspects = "difficulty tools calls persona ambiguity turns criteria system_prompt"
     limits = "user_turns assistant_turns tool_turns"
     expected = {
         *(f"groups/{name}" for name in ("used", "uniform", "too_few_valid", "refills")),
-        *(
-            f"tasks/{kind}_{why}"
-            for kind, why in (("failed", "task_length"), ("rejected", "blank"))
-        ),
+        *(f"tasks/{name}" for name in ("written", "draws", "failed", "rejected")),
         *(f"reward/{name}" for name in ("mean", "positive", "zero", "negative", "no_call")),
         f"reward/{CRITERIA[0]}",
-        *(f"curriculum/{name}" for name in (*aspects.split(), *limits.split())),
+        *(f"curriculum/{name}" for name in ("difficulty", *(aspect.name for aspect in ASPECTS))),
         "episodes/valid",
-        *(f"episodes/invalid_{cause}" for cause in INVALID_CAUSES),
         *(f"counts/{name}" for name in limits.split()),
         *(f"counts/{name}" for name in ("calls", "valid_calls", "malformed_calls")),
         *(f"counts/{name}" for name in ("policy_tokens", "context_tokens", "simulator_tokens")),
@@ -604,7 +603,14 @@ def test_tensorboard_shows_everything_once(resumed: pathlib.Path) -> None:
         *(f"tokens_per_second/{name}" for name in ("tasks", "episodes", "learning")),
     }
     assert expected <= learning.keys()
-    assert any(line["episodes/invalid_verifier_malformed"] for line in metrics)
+    # A cause is there from the first step on in which it occurred, and none that never did.
+    causes = {name for line in metrics for name in line if name.startswith(CAUSES)}
+    assert "episodes/invalid_verifier_malformed" in causes
+    for cause in causes:
+        values = [line[cause] for line in metrics if cause in line]
+        assert values[0] > 0
+        assert cause in metrics[-1]
+        assert len(values) == len(metrics) - next(i for i, m in enumerate(metrics) if cause in m)
 
     texts = {key: value for key, value in shown.items() if isinstance(value, str)}
     for step in range(1, 5):

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.layout_pb2 import Layout
 
 from trustee_jax.training.metrics import MetricWriter
 
@@ -84,6 +85,67 @@ def test_lines_stay_json_when_a_scalar_is_not_finite(tmp_path: pathlib.Path) -> 
         writer.scalars(1, {"kl": float("nan"), "loss": float("inf")})
     line = (tmp_path / "metrics.jsonl").read_text()
     assert json.loads(line, parse_constant=pytest.fail) == {"step": 1, "kl": None, "loss": None}
+
+
+def test_a_cause_is_written_from_its_first_step_on(tmp_path: pathlib.Path) -> None:
+    steps: dict[int, dict[str, float]] = {
+        1: {"valid": 1.0},
+        2: {"valid": 0.5, "invalid_b": 2.0},
+        3: {"valid": 1.0},
+        4: {"valid": 0.0, "invalid_a": 3.0, "invalid_b": 1.0},
+        5: {"valid": 1.0},
+    }
+
+    def write(name: str, *parts: range) -> tuple[str, dict]:
+        board, lines = tmp_path / name, tmp_path / f"{name}.jsonl"
+        for part in parts:
+            start = part.start - 1
+            with MetricWriter(board, lines, causes=("invalid_",), resume_step=start) as writer:
+                for step in part:
+                    writer.scalars(step, steps[step])
+        return lines.read_text(), _scalars(board)
+
+    text, shown = write("whole", range(1, 6))
+    assert shown == {
+        "valid": {1: 1.0, 2: 0.5, 3: 1.0, 4: 0.0, 5: 1.0},
+        "invalid_b": {2: 2.0, 3: 0.0, 4: 1.0, 5: 0.0},
+        "invalid_a": {4: 3.0, 5: 0.0},
+    }
+    # Bit for bit, wherever it was resumed; what is run again leaves nothing behind.
+    for cut in (1, 2, 3, 4):
+        assert write(f"cut{cut}", range(1, cut + 1), range(cut + 1, 6)) == (text, shown)
+        assert write(f"again{cut}", range(1, 6), range(cut + 1, 6)) == (text, shown)
+
+
+def test_the_layout_reaches_tensorboard(tmp_path: pathlib.Path) -> None:
+    with MetricWriter(tmp_path, tmp_path / "metrics.jsonl", resume_step=3) as writer:
+        writer.layout({"Reward": {"Mean": ["reward/mean"], "Other": ["a/.+", "b"]}, "Speed": {}})
+    (value,) = (
+        value for event in _events(tmp_path) if event.step == 3 for value in event.summary.value
+    )
+    # Both by which the plugin finds it.
+    assert value.tag == "custom_scalars__config__"
+    assert value.metadata.plugin_data.plugin_name == "custom_scalars"
+    layout = Layout.FromString(value.tensor.string_val[0])
+    assert [category.title for category in layout.category] == ["Reward", "Speed"]
+    charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
+    assert charts == {"Mean": ["reward/mean$"], "Other": ["a/.+$", "b$"]}
+
+
+def test_tensorboards_own_reader_finds_layout_and_scalars(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    with MetricWriter(tmp_path / "board", tmp_path / "metrics.jsonl") as writer:
+        writer.layout({"Reward": {"Mean": ["reward/mean"]}})
+        writer.scalars(1, {"reward/mean": 0.5})
+    found = EventAccumulator(str(tmp_path / "board")).Reload()
+    assert [(event.step, event.value) for event in found.Scalars("reward/mean")] == [(1, 0.5)]
+    assert found.PluginTagToContent("custom_scalars").keys() == {"custom_scalars__config__"}
+    (event,) = found.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    assert [chart.title for chart in layout.category[0].chart] == ["Mean"]
 
 
 def test_texts_and_config_reach_tensorboard(tmp_path: pathlib.Path) -> None:

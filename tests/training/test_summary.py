@@ -1,6 +1,7 @@
-"""Every cause is there from the first step on, and the numbers add up."""
+"""A cause is there once, in the steps in which it occurred, and the numbers add up."""
 
 import dataclasses
+import re
 from typing import get_args
 
 import pytest
@@ -8,22 +9,18 @@ from scripted_step import Script
 
 from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End
 from trustee_jax.simulator.simulator import Problem
-from trustee_jax.training.summary import describe, episode_scalars
+from trustee_jax.training import summary
+from trustee_jax.training.summary import CAUSES, LAYOUT, describe, episode_scalars
 
 
 def scalars(monkeypatch, rewards, **options):
     return Script(monkeypatch, rewards, **options).trainer().train_step(lambda *_: None).scalars
 
 
-def test_every_cause_is_there_though_nothing_went_wrong(monkeypatch) -> None:
+def test_no_cause_is_there_where_nothing_went_wrong(monkeypatch) -> None:
     found = scalars(monkeypatch, lambda key: float(key[2] % 2))
-    names = [f"invalid_{cause}" for cause in INVALID_CAUSES]
-    assert all(found[f"episodes/{name}"] == found[f"share/{name}"] == 0 for name in names)
-    names = [f"failed_{role}_{p}" for role in ("task", "world") for p in get_args(Problem)]
-    names += [f"rejected_{reason}" for reason in REJECTIONS]
-    assert all(found[f"tasks/{name}"] == found[f"share/{name}"] == 0 for name in names)
-    ends = {how: found[f"ended/{how}"] for how in get_args(End)}
-    assert ends == dict.fromkeys(get_args(End), 0.0) | {"user": 1.0}
+    assert {name: v for name, v in found.items() if name.startswith(CAUSES)} == {"ended/user": 1}
+    assert found["tasks/failed"] == found["tasks/rejected"] == 0
     assert found["groups/uniform"] == found["groups/too_few_valid"] == found["groups/refills"] == 0
 
 
@@ -35,8 +32,9 @@ def test_shares_and_counts_add_up(monkeypatch) -> None:
     played = found["episodes/played"]
     assert played == 3 * 4 + 4  # all of the last group once more
     assert found["episodes/invalid_user_length"] == 2 + 8
-    invalid = [value for name, value in found.items() if name.startswith("share/invalid_")]
-    assert found["episodes/valid"] + sum(invalid) == pytest.approx(1)
+    invalid = [value for name, value in found.items() if name.startswith("episodes/invalid_")]
+    assert invalid == [10]
+    assert found["episodes/valid"] * played + sum(invalid) == pytest.approx(played)
     fates = [found[f"groups/{fate}"] for fate in ("used", "uniform", "too_few_valid")]
     assert fates == [2, 0, 1]
     assert sum(fates) == found["tasks/written"]
@@ -45,16 +43,14 @@ def test_shares_and_counts_add_up(monkeypatch) -> None:
 def test_calls_written_as_text_are_counted_and_shown(monkeypatch) -> None:
     script = Script(monkeypatch, lambda key: float(key[2] % 2))
     result = script.trainer().train_step(lambda *_: None)
-    assert result.scalars["policy/unmarked_calls"] == result.scalars["counts/unmarked_calls"] == 0
+    assert result.scalars["counts/unmarked_calls"] == 0
     said = {"role": "assistant", "content": "{}", "unmarked_calls": ["find"]}
     one, other = (
         dataclasses.replace(episode, messages=(said,), counts=Counts(unmarked_calls=number))
         for number, episode in enumerate(result.shown.values(), start=1)
     )
     invalid = dataclasses.replace(one, reward=None, cause="user_length")
-    found = episode_scalars([one, other, invalid])
-    assert (found["policy/unmarked_calls"], found["counts/unmarked_calls"]) == (3, 1.5)
-    assert episode_scalars([invalid])["policy/unmarked_calls"] == 0
+    assert episode_scalars([one, other, invalid])["counts/unmarked_calls"] == 1.5
     assert "(that text calls find without the form of a call)" in describe(one)
 
 
@@ -74,3 +70,40 @@ def test_the_curriculum_is_shown_as_the_step_was_played(monkeypatch, rule) -> No
     else:
         assert not frontiers
         assert not successes
+
+
+def test_every_cause_begins_as_said() -> None:
+    for names, prefix in (
+        (INVALID_CAUSES, "episodes/invalid_"),
+        ([f"{r}_{p}" for r in ("task", "world") for p in get_args(Problem)], "tasks/failed_"),
+        (REJECTIONS, "tasks/rejected_"),
+        (get_args(End), "ended/"),
+    ):
+        assert prefix in CAUSES
+        assert summary._occurred(prefix, dict.fromkeys(names, 2), names) == {
+            f"{prefix}{name}": 2.0 for name in names
+        }
+
+
+@pytest.mark.parametrize("rule", ["scalar", "frontier"])
+def test_each_chart_has_something_to_show(monkeypatch, rule) -> None:
+    found = scalars(
+        monkeypatch,
+        lambda key: None if key[2] == 3 else float(key[2] % 2),
+        **{"curriculum.rule": rule},
+    )
+    empty = {
+        chart
+        for charts in LAYOUT.values()
+        for chart, names in charts.items()
+        if not any(re.fullmatch(name, metric) for name in names for metric in found)
+    }
+    # The script's learner has no KL, and its tasks do not fail.
+    scripted = {
+        "KL to the initial policy",
+        "Failed task draws by cause",
+        "Rejected tasks by reason",
+    }
+    frontier = {"Difficulty of each frontier", "Success rate at each frontier"}
+    assert empty == scripted | (frontier if rule == "scalar" else set())
+    assert [*LAYOUT] == ["Reward", "Validity", "Difficulty", "KL", "Speed"]

@@ -1,15 +1,14 @@
 """The adaptive curriculum: difficulty -> aspects of a task -> next difficulty; no JAX."""
 
-from trustee_jax.curriculum.aspects import REDRAWN, TURNS_NEEDED, Aspects
-from trustee_jax.curriculum.config import CurriculumConfig, FrontierConfig, Ramp
+from trustee_jax.curriculum.aspects import ASPECTS, PROBED, Aspect, Aspects, Ramp
+from trustee_jax.curriculum.config import CurriculumConfig, FrontierConfig
 from trustee_jax.curriculum.curriculum import Curriculum
-from trustee_jax.curriculum.frontier import PROBED
 from trustee_jax.curriculum.rules import Outcome
 
 __all__ = [
+    "ASPECTS",
     "PROBED",
-    "REDRAWN",
-    "TURNS_NEEDED",
+    "Aspect",
     "Aspects",
     "Curriculum",
     "CurriculumConfig",

@@ -6,12 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from trustee_jax.curriculum.aspects import Aspects
+from trustee_jax.curriculum.aspects import ASPECTS, PROBED, Aspects
 from trustee_jax.curriculum.config import CurriculumConfig
 from trustee_jax.curriculum.rules import Outcome, read_level
-
-PROBED = ("tools", "calls", "persona", "ambiguity", "turns", "criteria", "system_prompt")
-"""The aspects that have a frontier, which moves unless their ramps are pinned."""
 
 
 class Frontier:
@@ -39,9 +36,8 @@ class Frontier:
     A step function of d_k (a persona has three levels) is no obstacle: the frontier then moves to
     and fro over the edge between the level that is too easy and the one that is too hard.
 
-    The turn limits follow the higher one of the frontiers of turns and calls: as on the method's
-    one line, there is room for the turns that are asked for, and a tool turn for each call. The
-    soft curriculum's epsilon is not used.
+    An aspect without a frontier follows the highest of those that its row names. The soft
+    curriculum's epsilon is not used.
 
     Attributes:
       config: the options.
@@ -80,9 +76,11 @@ class Frontier:
             else rng.uniform(low + nearness * (frontier - low), frontier)
             for name, frontier in frontiers.items()
         }
-        room = max(frontiers["turns"], frontiers["calls"])
+        for aspect in ASPECTS:
+            if aspect.follows:
+                drawn[aspect.name] = max(frontiers[name] for name in aspect.follows)
         ramps = self.config.ramps
-        values: dict[str, Any] = {n: ramp(drawn.get(n, room)) for n, ramp in ramps.items()}
+        values: dict[str, Any] = {name: ramps[name](level) for name, level in drawn.items()}
         return Aspects(difficulty=self.difficulty, probed=probed, **values)
 
     def update(self, outcomes: Sequence[Outcome]) -> None:

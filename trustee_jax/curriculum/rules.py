@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trustee_jax.curriculum.aspects import REDRAWN, Aspects
+from trustee_jax.curriculum.aspects import ASPECTS, Aspects
 from trustee_jax.curriculum.config import CurriculumConfig
 
 
@@ -73,7 +73,7 @@ class Fixed:
         values: dict[str, Any] = {name: ramp(self.difficulty) for name, ramp in ramps.items()}
         redrawn = bool(rng.random() < self.config.epsilon)
         if redrawn:
-            for name in REDRAWN:
+            for name in (aspect.name for aspect in ASPECTS if aspect.redrawn):
                 low, high = ramps[name].low, ramps[name].high
                 values[name] = int(rng.integers(low, high, endpoint=True))
         return Aspects(difficulty=self.difficulty, redrawn=redrawn, **values)

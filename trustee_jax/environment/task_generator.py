@@ -74,13 +74,10 @@ def generate_task(
             {
                 "tools": tool_fields(tools),
                 "category": tools[0].category,
-                "calls": aspects.calls,
-                "persona": aspects.persona,
-                "ambiguity": aspects.ambiguity,
-                "turns": aspects.turns,
                 "values": values,
                 "example": _example(values is not None),
-            },
+            }
+            | aspects.requested,
             task_schema(names, aspects.calls, text_limit)
             if values is None
             else planned_task_schema(values, aspects.calls, text_limit),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from trustee_jax.environment import INVALID_CAUSES, REJECTIONS
 from trustee_jax.report.panels import Values
+from trustee_jax.training.summary import TASK_CAUSES
 
 _RECENT = 10  # steps
 
@@ -20,7 +22,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
       [{"title", "unit", "total", "rows", "never"}]: rows are {"label", "count", "share",
       "recent", "steps", "series"}, where share is of the total, recent the same over the
       last steps, steps how many steps it occurred in, and series its count at every step. `never`
-      lists the causes that are counted but did not occur.
+      lists the causes that are known but did not occur.
     """
     steps = list(metrics.values())
     valid = _counts(steps, "episodes/valid", _column(steps, "episodes/played"))
@@ -31,7 +33,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             _column(steps, "episodes/played"),
             [
                 ("valid", valid),
-                *_causes(steps, "episodes/invalid_"),
+                *_causes(steps, "episodes/invalid_", INVALID_CAUSES),
             ],
         ),
         # A draw that fails may have written several tasks before, each refused.
@@ -41,7 +43,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             [
                 ("written", _column(steps, "tasks/written")),
                 ("surplus", _column(steps, "tasks/surplus")),
-                *_causes(steps, "tasks/failed_"),
+                *_causes(steps, "tasks/failed_", TASK_CAUSES),
             ],
         ),
         _parted(
@@ -50,7 +52,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             [
                 ("used", _column(steps, "tasks/written")),
                 ("surplus", _column(steps, "tasks/surplus")),
-                *_causes(steps, "tasks/rejected_"),
+                *_causes(steps, "tasks/rejected_", REJECTIONS),
             ],
         ),
         _parted(
@@ -71,7 +73,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             [
                 ("well-formed", _counts(steps, "counts/calls", valid)),
                 ("malformed", _counts(steps, "counts/malformed_calls", valid)),
-                ("unmarked, read as text", _column(steps, "policy/unmarked_calls")),
+                ("unmarked, read as text", _counts(steps, "counts/unmarked_calls", valid)),
             ],
         ),
     ]
@@ -112,8 +114,11 @@ def _table(
     }
 
 
-def _causes(steps: list[Any], prefix: str) -> list[tuple[str, list[float]]]:
-    names = dict.fromkeys(name for values in steps for name in values if name.startswith(prefix))
+def _causes(
+    steps: list[Any], prefix: str, known: Iterable[str] = ()
+) -> list[tuple[str, list[float]]]:
+    found = (name for values in steps for name in values if name.startswith(prefix))
+    names = dict.fromkeys([*found, *(f"{prefix}{cause}" for cause in known)])
     return [
         (name.removeprefix(prefix), _column(steps, name))
         for name in sorted(names, key=lambda name: -sum(_column(steps, name)))

@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from trustee_jax.curriculum import ASPECTS
+from trustee_jax.training.summary import CAUSES
+
 Values = Mapping[int, Mapping[str, float | None]]
 Role = Literal["", "good", "middle", "bad", "kept"]
 
@@ -17,9 +20,14 @@ _REWARD_SHARES = {"positive": "1", "zero": "0", "negative": "-1"}
 _ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "kept"}
 _DIGITS = 7
 # Those that the accounting lists, and the shares made of them.
-_COUNTED = re.compile(
-    r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|share/|policy/unmarked_calls$"
-)
+_COUNTED = re.compile(r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|share/")
+_MEANINGS = {aspect.name: aspect.meaning for aspect in ASPECTS} | {
+    "redrawn": "share of the tasks whose aspects were drawn at random"
+}
+_AT_FRONTIER = {
+    "frontier": "level of difficulty at which it is probed",
+    "success": "share of its probes that succeed",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +60,16 @@ class Panel:
 
 
 def derive(metrics: Values) -> dict[int, dict[str, float | None]]:
-    """The metrics, with shares of all played episodes in place of counts for each cause."""
+    """The metrics, with what a step does not have because it did not occur in it.
+
+    That is 0 for a cause that occurs in other steps, and the share of the played episodes that each
+    cause of invalidity has.
+    """
+    causes = [name for values in metrics.values() for name in values if name.startswith(CAUSES)]
+    absent: dict[str, float | None] = dict.fromkeys(causes, 0.0)
     result = {}
-    for step, values in metrics.items():
+    for step, recorded in metrics.items():
+        values = absent | dict(recorded)
         derived = dict(values)
         played, valid = values.get("episodes/played"), values.get("episodes/valid")
         if played:
@@ -190,10 +205,10 @@ def _curriculum(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel
         if name not in frontier:
             share = _last(name) == "redrawn" or _last(name).startswith("success_")
             limits = (0.0, 1.0) if share else None
-            yield Panel(words(name).capitalize(), {name: words(name)}, limits=limits)
+            yield Panel(words(name).capitalize(), {name: words(name)}, _note(name), limits=limits)
     for name in frontier:
         label = name.removeprefix("curriculum/").replace("/", " ").replace("_", " ")
-        yield Panel(label.capitalize(), {name: label})
+        yield Panel(label.capitalize(), {name: label}, _note(name))
 
 
 def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
@@ -206,13 +221,13 @@ def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
         scale="log",
     )
     yield Panel(
-        "Engine against learner",
+        "Log-probabilities of sampler and learner",
         {"learner/logprob_difference": "mean", "learner/logprob_difference_max": "maximum"},
-        "difference of a token's log-probability, before a step's first update",
+        "their difference for a token, before a step's first update",
         scale="log",
     )
     yield Panel("Loss", {"learner/loss": "loss"})
-    yield Panel("Probability ratio", {"learner/ratio": "ratio"}, "present to sampling policy")
+    yield Panel("Importance ratio", {"learner/ratio": "ratio"}, "present to sampling policy")
     updates = {"learner/updates": "done", "learner/skipped_updates": "skipped"}
     yield Panel("Updates", updates, "per step; skipped where something was not finite")
     yield Panel("Tokens trained on", {"learner/tokens": "tokens"}, "per step")
@@ -258,6 +273,11 @@ _GROUPS: tuple[tuple[str, bool, Callable[[Sequence[str], Sequence[str]], Iterabl
     ("Lengths", False, _lengths),
     ("Speed", False, _speed),
 )
+
+
+def _note(name: str) -> str:
+    kind = _last(name).partition("_")[0]
+    return _MEANINGS.get(_last(name)) or _AT_FRONTIER.get(kind, "")
 
 
 def _with(prefix: str, names: Iterable[str]) -> list[str]:

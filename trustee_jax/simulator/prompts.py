@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jinja2
 
+from trustee_jax.curriculum import ASPECTS
 from trustee_jax.errors import ConfigError
 from trustee_jax.paths import user_path
 from trustee_jax.text import compact_json
@@ -36,13 +37,10 @@ _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
     "task": {
         "tools": [_TOOL],
         "category": "user",
-        "calls": 1,
-        "persona": 0,
-        "ambiguity": 0,
-        "turns": 0,
         "values": {"find": {"city": "string"}},
         "example": EXAMPLE_TASK,
-    },
+    }
+    | {aspect.name: aspect.ramp.low for aspect in ASPECTS if aspect.requested},
     "world": {
         "tools": [_TOOL],
         "intent": "g",

@@ -146,7 +146,7 @@ class Trainer:
             finite.
         """
         number, start = self.step + 1, time.monotonic()
-        held = self.curriculum.metrics()
+        curriculum_before = self.curriculum.metrics()
 
         # 1. Tasks at the present difficulty.
         collection = self._prepared or self._write_tasks(number)
@@ -168,7 +168,7 @@ class Trainer:
         self.step = number
         seconds = time.monotonic() - start
         fates = collections.Counter(self._collector.fate(group) for group in collection.groups)
-        scalars |= summary.curriculum_scalars(held, episodes)
+        scalars |= summary.curriculum_scalars(curriculum_before, episodes)
         scalars |= summary.collection_scalars(collection, fates)
         scalars["seconds/step"] = seconds
         result = StepResult(episodes, scalars)
@@ -177,7 +177,7 @@ class Trainer:
         self.progress.finish_step(
             number,
             reward=result.reward,
-            difficulty=held["difficulty"],
+            difficulty=curriculum_before["difficulty"],
             seconds=seconds,
             note=f"{valid}/{len(episodes)} episodes valid, {fates['used']}/{fates.total()} groups "
             f"of use, {scalars['learner/updates']:.0f} updates"

@@ -7,14 +7,14 @@ import pathlib
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
-from trustee_jax.jsonl import JsonLines
+from trustee_jax.jsonl import JsonLines, read
 from trustee_jax.storage import Closing
 
 
@@ -68,6 +68,7 @@ class MetricWriter(Closing):
         tensorboard: pathlib.Path,
         jsonl: pathlib.Path,
         *,
+        causes: tuple[str, ...] = (),
         resume_step: int = 0,
         enabled: bool = True,
     ) -> None:
@@ -76,6 +77,10 @@ class MetricWriter(Closing):
         Args:
           tensorboard: Folder of the event files.
           jsonl: File with one line of scalars a step.
+          causes: How names begin that are given only in steps in which they occur. They are written
+            from the first such step on, as 0 where they are not given: a curve with holes would
+            join two rare events by a line. What is known of earlier steps is read from `jsonl`, so
+            that a resumed run writes what an uninterrupted one does.
           resume_step: The last step that stays; 0 starts afresh.
           enabled: Whether anything is written.
 
@@ -85,8 +90,12 @@ class MetricWriter(Closing):
         self._events: _EventFile | None = None
         self._lines: JsonLines | None = None
         self._resume_step = resume_step
+        self._causes = causes
+        self._known: dict[str, float] = {}
         if enabled:
             self._lines = JsonLines(jsonl, resume_step=resume_step)
+            for line in read(jsonl):
+                self._learn(line)
             self._events = _EventFile(tensorboard, resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -98,9 +107,13 @@ class MetricWriter(Closing):
         """
         if self._events is None or self._lines is None:
             return
-        numbers = {name: float(value) for name, value in values.items()}
+        numbers = self._known | {name: float(value) for name, value in values.items()}
+        self._learn(numbers)
         self._events.add(step, *(summary.scalar(name, value) for name, value in numbers.items()))
         self._lines.append(step, numbers)
+
+    def _learn(self, names: Iterable[str]) -> None:
+        self._known |= {name: 0.0 for name in names if name.startswith(self._causes)}
 
     def text(self, step: int, name: str, text: str) -> None:
         """Shows a text, as it is, in TensorBoard's text tab."""
@@ -120,6 +133,22 @@ class MetricWriter(Closing):
             rows = [f"| {name} | `{cell}` |" for name, cell in cells.items()]
             table = "\n".join(["| option | value |", "|---|---|", *rows])
             self._events.add(self._resume_step, summary.text("config", table))
+
+    def layout(self, layout: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Arranges charts of TensorBoard's tab "Custom scalars".
+
+        Args:
+          layout: Category -> chart -> regular expressions, each of whole names of scalars.
+        """
+        if self._events is not None:
+            categories = {
+                # TensorBoard asks only whether a name begins with what an expression matches.
+                category: {
+                    c: ["Multiline", [f"{n}$" for n in names]] for c, names in charts.items()
+                }
+                for category, charts in layout.items()
+            }
+            self._events.add(self._resume_step, summary.custom_scalars(categories))
 
     def sync(self) -> None:
         """Returns when all scalars are on the disk; see `JsonLines.sync`."""

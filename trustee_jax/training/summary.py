@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
-from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode
+from trustee_jax.curriculum import ASPECTS
+from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode, Task
 from trustee_jax.rl import Fate
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.simulator.simulator import Problem
@@ -19,18 +20,41 @@ TASK_CAUSES = tuple(
 )
 """Why a draw gives no task: the role that failed, and its `Failure.problem`."""
 
-_ASPECTS = (
-    "tools",
-    "calls",
-    "persona",
-    "ambiguity",
-    "turns",
-    "criteria",
-    "system_prompt",
-    "user_turns",
-    "assistant_turns",
-    "tool_turns",
-)
+# What was lost is counted, not given as a share: counts are exact and add up over steps, and each
+# step has the totals to divide them by. How valid episodes ended are shares, which add up to 1.
+CAUSES = ("tasks/failed_", "tasks/rejected_", "episodes/invalid_", "ended/")
+"""How the names of metrics begin that a step has only for what occurred in it."""
+
+LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "Reward": {
+        "Mean reward": ["reward/mean"],
+        "Share of episodes by reward": ["reward/positive", "reward/zero", "reward/negative"],
+        "Criteria met": [f"reward/{criterion}" for criterion in CRITERIA],
+    },
+    "Validity": {
+        "Share of valid episodes": ["episodes/valid"],
+        "Invalid episodes by cause": ["episodes/invalid_.+"],
+        "Failed task draws by cause": ["tasks/failed_.+"],
+        "Rejected tasks by reason": ["tasks/rejected_.+"],
+    },
+    "Difficulty": {
+        "Difficulty": ["curriculum/difficulty"],
+        "Difficulty of each frontier": ["curriculum/frontier_.+"],
+        "Success rate at each frontier": ["curriculum/success_.+"],
+    },
+    "KL": {
+        "KL to the initial policy": ["learner/kl"],
+        "Log-probability difference of sampler and learner": [
+            "learner/logprob_difference",
+            "learner/logprob_difference_max",
+        ],
+    },
+    "Speed": {
+        "Seconds by phase": ["seconds/.+"],
+        "Tokens per second": ["tokens_per_second/.+"],
+    },
+}
+"""What to look at first: category -> chart -> regular expressions of its metrics' names."""
 
 
 def mean_reward(episodes: Iterable[Episode]) -> float | None:
@@ -39,14 +63,16 @@ def mean_reward(episodes: Iterable[Episode]) -> float | None:
     return sum(rewards) / len(rewards) if rewards else None
 
 
-def curriculum_scalars(held: Mapping[str, float], episodes: Sequence[Episode]) -> dict[str, float]:
-    """What the curriculum held, and how often its probes of each aspect succeeded.
+def curriculum_scalars(
+    before: Mapping[str, float], episodes: Sequence[Episode]
+) -> dict[str, float]:
+    """What the curriculum was at, and how often its probes of each aspect succeeded.
 
     Args:
-      held: `Curriculum.metrics` at which the step was played.
+      before: `Curriculum.metrics` at which the step was played.
       episodes: Of the step.
     """
-    scalars = {f"curriculum/{name}": value for name, value in held.items()}
+    scalars = {f"curriculum/{name}": value for name, value in before.items()}
     probes: dict[str, list[bool]] = {}
     for episode in episodes:
         if episode.reward is not None and episode.task.aspects.probed is not None:
@@ -76,10 +102,7 @@ def collection_scalars(collection: Collection, fates: Mapping[Fate, int]) -> dic
 
 
 def _task_scalars(collection: Collection) -> dict[str, float]:
-    """Aspects of the tasks, and how often none could be written, or not used, by cause.
-
-    A failure's share is of the draws; a rejection's of all tasks that were written, used or not.
-    """
+    """Aspects of the tasks, and how often none could be written, or not used, by cause."""
     tasks = [group.task for group in collection.groups]
     failures, rejections = collection.failures, collection.rejections
     scalars = {
@@ -89,37 +112,33 @@ def _task_scalars(collection: Collection) -> dict[str, float]:
         "tasks/failed": float(failures.total()),
         "tasks/rejected": float(rejections.total()),
     }
-    for cause in TASK_CAUSES:
-        scalars[f"tasks/failed_{cause}"] = float(failures[cause])
-        scalars[f"share/failed_{cause}"] = _share(failures[cause], collection.draws)
-    texts = len(tasks) + collection.unused_tasks + rejections.total()
-    for reason in REJECTIONS:
-        scalars[f"tasks/rejected_{reason}"] = float(rejections[reason])
-        scalars[f"share/rejected_{reason}"] = _share(rejections[reason], texts)
-    for name in _ASPECTS if tasks else ():
-        scalars[f"curriculum/{name}"] = _mean(getattr(task.aspects, name) for task in tasks)
+    scalars |= _occurred("tasks/failed_", failures, TASK_CAUSES)
+    scalars |= _occurred("tasks/rejected_", rejections, REJECTIONS)
+    return scalars | aspect_scalars(tasks)
+
+
+def aspect_scalars(tasks: Sequence[Task]) -> dict[str, float]:
+    """Mean of each aspect over a step's tasks; empty if there is none."""
+    if not tasks:
+        return {}
+    means = {
+        f"curriculum/{row.name}": _mean(getattr(task.aspects, row.name) for task in tasks)
+        for row in ASPECTS
+    }
     # A category may have fewer tools than were asked for.
-    if tasks:
-        scalars["curriculum/tools"] = _mean(len(task.tools) for task in tasks)
-        scalars["curriculum/redrawn"] = _mean(task.aspects.redrawn for task in tasks)
-    return scalars
+    means["curriculum/tools"] = _mean(len(task.tools) for task in tasks)
+    return means | {"curriculum/redrawn": _mean(task.aspects.redrawn for task in tasks)}
 
 
 def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Rewards, validity by cause, and means of the counts over the valid episodes.
-
-    `policy/unmarked_calls` is no mean, but how many there were in the valid episodes.
-    """
+    """Rewards, validity by cause, and means of the counts over the valid episodes."""
     valid = [episode for episode in episodes if episode.valid]
     causes = collections.Counter(episode.cause for episode in episodes)
     scalars = {
         "episodes/played": float(len(episodes)),
-        "episodes/valid": _share(len(valid), len(episodes)),
+        "episodes/valid": len(valid) / len(episodes) if episodes else 0.0,
     }
-    for cause in INVALID_CAUSES:
-        scalars[f"episodes/invalid_{cause}"] = float(causes[cause])
-        scalars[f"share/invalid_{cause}"] = _share(causes[cause], len(episodes))
-    scalars["policy/unmarked_calls"] = float(sum(e.counts.unmarked_calls for e in valid))
+    scalars |= _occurred("episodes/invalid_", causes, INVALID_CAUSES)
     if not valid:
         return scalars
     rewards = collections.Counter(episode.reward for episode in valid)
@@ -136,7 +155,7 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
         if parts:
             scalars[f"reward/{criterion}"] = _mean(parts)
     ends = collections.Counter(episode.ended for episode in valid)
-    scalars |= {f"ended/{ended}": ends[ended] / len(valid) for ended in get_args(End)}
+    scalars |= {f"ended/{end}": ends[end] / len(valid) for end in get_args(End) if ends[end]}
     for field in dataclasses.fields(Counts):
         scalars[f"counts/{field.name}"] = _mean(getattr(e.counts, field.name) for e in valid)
     return scalars
@@ -168,5 +187,5 @@ def _mean(values: Iterable[float]) -> float:
     return sum(listed) / len(listed)
 
 
-def _share(count: int, total: int) -> float:
-    return count / total if total else 0.0
+def _occurred(prefix: str, counts: Mapping[Any, int], causes: Iterable[str]) -> dict[str, float]:
+    return {f"{prefix}{cause}": float(counts[cause]) for cause in causes if counts[cause]}
