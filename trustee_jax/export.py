@@ -15,7 +15,6 @@ from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.rl import divide
 from trustee_jax.run import read_config
 from trustee_jax.training.checkpoint import Checkpointer
-from trustee_jax.training.loop import named_leaves
 from trustee_jax.training.workdir import Layout
 from trustee_jax.weights import export_hf, open_checkpoint
 
@@ -44,17 +43,15 @@ def export(
     mesh = make_mesh()
     graphdef, trained, frozen = divide(abstract)
     shardings = param_shardings(trained, MeshRules.create(mesh, LEARNER_RULES))
-    wanted = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-        for (name, leaf), sharding in zip(
-            named_leaves(trained).items(), jax.tree.leaves(shardings), strict=True
-        )
-    }
+    wanted = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        trained,
+        shardings,
+    )
     checkpoints = Layout(pathlib.Path(workdir)).checkpoints
     # The run may be saving right now.
     with Checkpointer(checkpoints, read_only=True) as checkpointer:
-        restored = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
-    trained = jax.tree.unflatten(jax.tree.structure(trained), [restored[name] for name in wanted])
+        trained = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
     if jax.tree.leaves(frozen):
         _, _, frozen = divide(load(checkpoint, abstract, mesh, config.seed))
     _, state = nnx.split(nnx.merge(graphdef, trained, frozen))

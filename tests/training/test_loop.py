@@ -220,7 +220,7 @@ def _saved(workdir: pathlib.Path, step: int) -> tuple[dict, dict, dict]:
     with warnings.catch_warnings(), ocp.PyTreeCheckpointer() as reader:
         warnings.simplefilter("ignore")
         params, optimizer = (
-            jax.tree.map(np.asarray, reader.restore(folder / name))
+            jax.tree.map(np.asarray, ocp.tree.to_flat_dict(reader.restore(folder / name), "."))
             for name in ("params", "optimizer")
         )
     return params, optimizer, json.loads((folder / "host" / "metadata").read_text())

@@ -118,7 +118,8 @@ class Checkpointer(Closing):
 
         Args:
           step: Training steps that are complete, from 1.
-          arrays: Trees of arrays by name, e.g. "params" and "optimizer". Names other than "host".
+          arrays: Trees of arrays by name, e.g. "params" and "optimizer"; any of dicts, lists, named
+            tuples and registered classes. Names other than "host".
           host: JSON values: step counter, curriculum, ....
           score: What `keep_best` ranks by; higher is better, None is worst.
 
@@ -201,17 +202,17 @@ def _score(metrics: Mapping[str, float | None]) -> float:
 
 
 def _check_tree(item: epath.Path, abstract: Any) -> None:
-    """Compares names, shapes and dtypes before anything is read."""
+    """Compares paths in the tree, shapes and dtypes before anything is read."""
     if not item.exists():
         raise RestoreError(f"{item}: missing; this checkpoint was saved with other trees of arrays")
     metadata = ocp.StandardCheckpointHandler().metadata(item)
     found = {
-        ".".join(map(str, path)): (tuple(leaf.shape), str(leaf.dtype))
+        "/".join(map(str, path)): (tuple(leaf.shape), str(leaf.dtype))
         for path, leaf in ocp.tree.to_flat_dict(metadata.tree).items()
         if leaf is not None
     }
     expected = {
-        ".".join(ocp.tree.str_keypath(path)): _stored_form(leaf)
+        "/".join(ocp.tree.str_keypath(path)): _stored_form(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)
     }
     differences = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 
@@ -295,41 +295,18 @@ class Trainer:
             "recent_tasks": self._recent.state(),
             "skipped_updates": self._skipped,
         }
-        checkpointer.save(self.step, self._arrays(), host, score=score)
+        checkpointer.save(self.step, vars(self._system.learner.state), host, score=score)
 
     def restore(self, checkpointer: Checkpointer) -> None:
         """Goes on from the newest checkpoint."""
         state = self._system.learner.state
-        abstract = {
-            group: {
-                name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-                for name, leaf in arrays.items()
-            }
-            for group, arrays in self._arrays().items()
-        }
-        restored = checkpointer.restore(abstract)
-        leaves = [
-            restored.arrays[group][name] for group, arrays in abstract.items() for name in arrays
-        ]
-        # `_arrays` lists the leaves of params, then of the rest, in the order of the tree.
-        self._system.learner.state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
+        restored = checkpointer.restore(vars(abstract))
+        self._system.learner.state = dataclasses.replace(state, **restored.arrays)
         self.step = restored.host["step"]
         self.curriculum.restore(restored.host["curriculum"])
         self._recent.restore(restored.host["recent_tasks"])
         self._skipped = restored.host["skipped_updates"]
         self._prepared = None
-
-    def _arrays(self) -> dict[str, dict[str, jax.Array]]:
-        state = self._system.learner.state
-        return {
-            "params": named_leaves(state.params),
-            "optimizer": named_leaves(state.optimizer),
-        }
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree under dotted names, in its order: what checkpoints hold."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
