@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -179,6 +180,58 @@ def test_another_tree_is_one_clear_error(
             checkpointer.restore({"params": tree})
     message = str(caught.value)
     assert all(word in message for word in [str(tmp_path / "4" / "params"), *words])
+
+
+def _train_state(rank: int, optimizer: optax.GradientTransformation) -> dict:
+    lora = nnx.LoRA(8, rank, 16, rngs=nnx.Rngs(0))
+    params = nnx.state(lora)
+    return {"params": params, "optimizer": optimizer.init(params)}
+
+
+@pytest.mark.parametrize(
+    ("rank", "optimizer", "item", "words"),
+    [
+        (4, optax.adamw(1e-3), "params", ["lora_a/value: float32[8, 2] saved, float32[8, 4]"]),
+        (
+            2,
+            optax.sgd(1e-3, momentum=0.9),
+            "optimizer",
+            [
+                "0/mu/lora_a/value: float32[8, 2] saved, nothing expected",
+                "0/trace/lora_a/value: nothing saved, float32[8, 2] expected",
+            ],
+        ),
+        # Of another chain, a step counter more.
+        (
+            2,
+            optax.adamw(optax.linear_schedule(0.0, 1e-3, 5)),
+            "optimizer",
+            ["2/count: nothing saved, int32[] expected"],
+        ),
+    ],
+)
+def test_another_train_state_is_one_clear_error(
+    tmp_path: pathlib.Path, rank: int, optimizer, item: str, words: list[str]
+) -> None:
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(4, _train_state(2, optax.adamw(1e-3)), {})
+        checkpointer.wait()
+        shapes = jax.eval_shape(lambda: _train_state(rank, optimizer))
+        abstract = {name: shapes[name] for name in ("params", "optimizer")}
+        with pytest.raises(RestoreError, match=f"4/{item} holds other arrays") as caught:
+            checkpointer.restore(abstract)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_flat_names_in_place_of_a_tree_are_one_clear_error(tmp_path: pathlib.Path) -> None:
+    """As runs before this version saved them."""
+    state = _train_state(2, optax.adamw(1e-3))
+    flat = {name: ocp.tree.to_flat_dict(tree, sep=".") for name, tree in state.items()}
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(4, flat, {})
+        checkpointer.wait()
+        with pytest.raises(RestoreError, match=r"lora_a\.value: .* saved, nothing expected"):
+            checkpointer.restore(jax.eval_shape(lambda: state))
 
 
 def test_missing_checkpoints_and_trees_are_named(tmp_path: pathlib.Path) -> None:
