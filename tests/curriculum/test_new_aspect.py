@@ -38,7 +38,8 @@ PLACES = {
 PROGRAM = """
 import dataclasses, json, pathlib, runpy
 import numpy as np
-from trustee_jax.config import Config, default, flatten, parse
+from trustee_jax.config import Config, default, parse
+from trustee_jax.options import flatten
 from trustee_jax.curriculum import Aspects, Curriculum, CurriculumConfig, Outcome
 from trustee_jax.environment import Episode, Task
 from trustee_jax.report import panels
