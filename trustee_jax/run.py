@@ -80,7 +80,7 @@ def train(config: Config, workdir: pathlib.Path) -> None:
                         progress.message(
                             f"{episodes.dropped} recorded episodes are of steps that are run again"
                         )
-                    metrics.config(flatten(config))
+                    metrics.config(flatten(saved))
                     metrics.layout(summary.LAYOUT)
                     loop.run(trainer, claimed, checkpointer, metrics, episodes)
 

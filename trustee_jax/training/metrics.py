@@ -126,7 +126,7 @@ class MetricWriter(Closing):
         """Shows the run's options as a table.
 
         Args:
-          options: JSON values by dotted name, see `config.flatten`.
+          options: JSON values by dotted name, see `options.flatten`.
         """
         if self._events is not None:
             cells = {name: json.dumps(value).replace("|", r"\|") for name, value in options.items()}
