@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trustee_jax.audit.dialogue import calls_of, final_text, replay, without_call
+from trustee_jax.audit.dialogue import final_text, replay, with_messages, without_call
 from trustee_jax.audit.faults import FAULTS, expected_calls, plant
 from trustee_jax.audit.recorded import GOLD, read_recorded
 from trustee_jax.chat import attempts
@@ -68,13 +68,13 @@ def test_planting_is_pure_and_repeatable(fault, gold):
 def test_the_world_agrees_with_the_changes(fault, gold):
     for faulty in faulty_episodes(fault, gold):
         assert replay(faulty.task.world, faulty.changes) == faulty.world
-        made = {call.text for call in calls_of(faulty.messages) if not call.failed}
+        made = {call.text for call in faulty.calls if call.succeeded}
         assert {change.call for change in faulty.changes} <= made
 
 
 def test_every_call_has_its_answer(fault, gold):
     for faulty in faulty_episodes(fault, gold):
-        calls = calls_of(faulty.messages)
+        calls = faulty.calls
         answers = [m["tool_call_id"] for m in faulty.messages if m["role"] == "tool"]
         assert answers == [call.id for call in calls]
         for call in calls:
@@ -84,7 +84,7 @@ def test_every_call_has_its_answer(fault, gold):
 
 def test_what_the_deterministic_checks_find(fault, gold):
     for faulty in faulty_episodes(fault, gold):
-        found = {veto.criterion for veto in find_vetoes(faulty.task, faulty.messages)}
+        found = {veto.criterion for veto in find_vetoes(faulty)}
         assert found >= ALWAYS_VETOED.get(fault.name, set())
         if fault.name in NEVER_VETOED:
             assert not found
@@ -98,16 +98,20 @@ def test_the_faults_break_criteria_that_exist(fault):
 def test_dropped_call(evidence):
     faulty = plant(BY_NAME["dropped_call"], evidence, 0)
     last = expected_calls(evidence)[-1]
-    kept = [call.id for call in calls_of(evidence.messages) if call.id != last.id]
-    assert [call.id for call in calls_of(faulty.messages)] == kept
+    kept = [call.id for call in evidence.calls if call.id != last.id]
+    assert [call.id for call in faulty.calls] == kept
     assert faulty.messages[-1] == evidence.messages[-1]
     gone = transcript(evidence.messages)
     for line in transcript(faulty.messages):
         gone.remove(line)
-    function = evidence.messages[last.message]["tool_calls"][last.place]["function"]
+    (made,) = (
+        call["function"]
+        for call in evidence.messages[last.message]["tool_calls"]
+        if call["id"] == last.id
+    )
     assert gone == [
-        f"assistant calls: {function['name']}({function['arguments']})",
-        f"tool returns: {evidence.messages[last.answer]['content']}",
+        f"assistant calls: {made['name']}({made['arguments']})",
+        f"tool returns: {last.answer}",
     ]
     left = [change.to_json() for change in evidence.changes if change.call != last.text]
     assert [change.to_json() for change in faulty.changes] == left
@@ -116,7 +120,7 @@ def test_dropped_call(evidence):
 def test_wrong_argument(evidence):
     faulty = plant(BY_NAME["wrong_argument"], evidence, 0)
     assert faulty is not None
-    pairs = list(zip(calls_of(evidence.messages), calls_of(faulty.messages), strict=True))
+    pairs = list(zip(evidence.calls, faulty.calls, strict=True))
     ((old, new),) = [(a, b) for a, b in pairs if a.arguments != b.arguments]
     ((before, after),) = differences(old.arguments, new.arguments)
     assert type(before) is type(after)
@@ -179,9 +183,10 @@ def test_wrong_answer_states_what_is_nowhere_else(gold):
 def test_ignored_error(evidence):
     faulty = plant(BY_NAME["ignored_error"], evidence, 0)
     last = expected_calls(evidence)[-1]
-    assert "error" in json.loads(faulty.messages[last.answer]["content"])
-    for index, (a, b) in enumerate(zip(evidence.messages, faulty.messages, strict=True)):
-        assert (a == b) == (index != last.answer)
+    (failed,) = (call for call in faulty.calls if call.id == last.id)
+    assert failed.error and not last.error
+    for a, b in zip(evidence.messages, faulty.messages, strict=True):
+        assert (a == b) == (b.get("tool_call_id") != last.id)
     assert all(change.call != last.text for change in faulty.changes)
 
 
@@ -217,14 +222,14 @@ def test_without_a_final_answer_no_fault_is_planted(fault, gold):
 
 def test_without_a_call_nothing_can_be_dropped(evidence):
     messages = [m for m in evidence.messages if m["role"] != "tool" and not m.get("tool_calls")]
-    silent = dataclasses.replace(evidence, messages=messages)
+    silent = with_messages(evidence, messages)
     for name in ("dropped_call", "wrong_argument", "ignored_error", "flattery", "repeated_call"):
         assert plant(BY_NAME[name], silent, 0) is None
 
 
 def test_a_call_on_which_a_later_change_rests_is_not_dropped(gold):
     (one,) = [o.evidence for o in gold if o.evidence.task.intent.startswith("Reserve a table")]
-    search, _, reserve = calls_of(one.messages)
+    search, _, reserve = one.calls
     added = Change(search.text, "add", "slots", "s-1", {"id": "s-1", "free": True})
     used = Change(reserve.text, "update", "slots", "s-1", {"id": "s-1", "free": False})
     changes = (added, used)
@@ -235,16 +240,16 @@ def test_a_call_on_which_a_later_change_rests_is_not_dropped(gold):
 
 def test_of_two_calls_alike_that_changed_something_none_is_dropped(gold):
     (one,) = [o.evidence for o in gold if "45 minutes" in o.evidence.task.intent]
-    (call,) = calls_of(one.messages)
+    (call,) = one.calls
     again = [*one.messages[:-1], copy.deepcopy(one.messages[call.message]), one.messages[-1]]
     again[-2]["tool_calls"][0]["id"] = "other"
-    assert without_call(dataclasses.replace(one, messages=again), call) is None
+    assert without_call(with_messages(one, again), call) is None
 
 
 def test_one_of_two_parallel_calls_is_dropped_alone(gold):
     (one,) = [o.evidence for o in gold if "lake-house" in o.evidence.task.intent]
     faulty = plant(BY_NAME["dropped_call"], one, 0)
-    assert [call.name for call in calls_of(faulty.messages)] == [
+    assert [call.name for call in faulty.calls] == [
         "list_smart_devices",
         "set_thermostat",
     ]
@@ -275,14 +280,14 @@ def test_code_catches_some_wrong_arguments(gold):
     caught = [
         episode
         for episode in planted
-        if any(v.check == "wrong_value" for v in find_vetoes(episode.task, episode.messages))
+        if any(v.check == "wrong_value" for v in find_vetoes(episode))
     ]
     assert len(planted) >= 100 and len(caught) >= 0.25 * len(planted)
 
 
 def test_a_dropped_call_leaves_malformed_ones_in_their_order(gold):
     evidence = gold[0].evidence
-    call = calls_of(evidence.messages)[0]
+    call = evidence.calls[0]
     messages = copy.deepcopy(list(evidence.messages))
     messages[call.message]["malformed_calls"] = [
         {"id": f"bad{place}", "place": place, "text": "{", "problem": "p"} for place in (0, 2)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trustee_jax.audit.dialogue import calls_of, final_text, replay
+from trustee_jax.audit.dialogue import final_text, replay, with_messages
 from trustee_jax.audit.recorded import (
     GOLD,
     AuditError,
@@ -39,11 +39,12 @@ def test_a_gold_episode_is_one_that_a_run_could_record(line, gold, starter):
     evidence = gold[line].evidence
     task, messages = evidence.task, evidence.messages
     assert all(starter[tool.name] == tool for tool in task.tools)
-    calls = calls_of(messages)
+    calls, results = evidence.calls, {m.get("tool_call_id"): m for m in messages}
     for call in calls:
         assert check_arguments(starter[call.name], dict(call.arguments)) == []
-        assert messages[call.answer]["name"] == call.name
-        content = messages[call.answer]["content"]
+        assert results[call.id]["name"] == call.name
+        content = results[call.id]["content"]
+        assert call.succeeded and call.answer == content
         assert len(content) <= 512
         assert isinstance(json.loads(content), dict)
     assert [m["role"] for m in messages[:2]] == ["system", "user"]
@@ -61,7 +62,7 @@ def test_a_gold_episode_is_one_that_a_run_could_record(line, gold, starter):
 def test_a_gold_episode_is_clean(line, gold):
     evidence = gold[line].evidence
     assert find_flaw(evidence) is None
-    assert find_vetoes(evidence.task, evidence.messages) == []
+    assert find_vetoes(evidence) == []
 
 
 @pytest.mark.parametrize("line", range(len(LINES)))
@@ -81,7 +82,7 @@ def test_the_task_of_a_gold_episode_can_be_solved(line, gold):
 def test_the_world_of_a_gold_episode_follows_from_its_changes(line, gold):
     evidence = gold[line].evidence
     assert replay(evidence.task.world, evidence.changes) == evidence.world
-    made = {call.text for call in calls_of(evidence.messages)}
+    made = {call.text for call in evidence.calls}
     assert {change.call for change in evidence.changes} <= made
 
 
@@ -90,7 +91,8 @@ def test_what_code_cannot_vouch_for_is_not_clean(gold):
     messages = evidence.messages
 
     def flaw(**changes):
-        return find_flaw(dataclasses.replace(evidence, **changes))
+        changed = dataclasses.replace(evidence, **changes)
+        return find_flaw(with_messages(changed, changed.messages))
 
     def with_task(**changes):
         return flaw(task=dataclasses.replace(evidence.task, **changes))

@@ -81,8 +81,8 @@ found["requested"] = task.aspects.requested["patience"]
 fields = task.aspects.requested | {"values": None, "example": {}, "tools": [], "category": "c"}
 found["prompt"] = "patience is 2 of 2" in Prompts().messages("task", fields)[1]["content"]
 
-episode = Episode(task=task, key=(1, 0, 0), messages=(), sequences=(), ended="user", verdict=None,
-                  reward=1.0, world=None, changes=(), segments=())
+episode = Episode(task=task, key=(1, 0, 0), messages=(), calls=(), sequences=(), ended="user",
+                  verdict=None, reward=1.0, world=None, changes=(), segments=())
 scalars = summary.curriculum_scalars(frontier.metrics(), [episode])
 scalars |= summary.aspect_scalars([task])
 names = [name for name in scalars if name.endswith("patience")]

@@ -76,7 +76,7 @@ def judge(environment: Environment, task: Task, logits: float, answer: bool) -> 
                 )
             return done
 
-    evidence = Evidence(task, ({"role": "user", "content": "Hi"},), "user")
+    evidence = Evidence.read(task, ({"role": "user", "content": "Hi"},))
     said = json.dumps({"reasoning": "r", "line": 1, "met": answer}, separators=(",", ":"))
     engine = Engine(environment.policy_format, lambda *_: said)
     (found,) = run([environment.judge.judge(evidence, (1,))], {"simulator": engine})
@@ -154,13 +154,15 @@ def test_evidence_survives_a_file(make_environment, make_task):
     task = make_task(world=world, tool_turns=1)
     episode, engine = play(make_environment(), task, Script([BOOK, "Done."], overrides=answers))
     record = json.loads(json.dumps(episode.to_json()))
-    evidence = Evidence(
+    evidence = Evidence.read(
         Task.from_json(record["task"]),
         record["messages"],
         record["ended"],
-        record["world"],
-        [Change.from_json(change) for change in record["changes"]],
+        world=record["world"],
+        changes=[Change.from_json(change) for change in record["changes"]],
     )
+    assert evidence.calls == episode.calls
+    assert [call.to_json() for call in evidence.calls] == record["calls"]
     again = ScriptedEngine(engine.format, Script([]))
     (second,) = run([make_environment().judge.judge(evidence, (9, 9))], {"simulator": again})
     assert second.to_json() == episode.verdict.to_json()
@@ -220,7 +222,7 @@ BOOKED = ("call", "book", {"hotel": "Ibis", "nights": 2}, '{"number":"BK20391"}'
     ],
 )  # fmt: skip
 def test_what_code_can_tell(make_task, turns, expected):
-    found = find_vetoes(make_task(), dialogue(*turns))
+    found = find_vetoes(Evidence.read(make_task(), dialogue(*turns)))
     assert {(veto.criterion, veto.check) for veto in found} == expected
     assert all(veto.reason for veto in found)
 
@@ -243,17 +245,17 @@ def test_what_code_can_tell(make_task, turns, expected):
 )
 def test_an_error_is_one_that_says_something(make_task, answer, failed):
     turns = FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, answer), "Done."
-    found = {veto.check for veto in find_vetoes(make_task(), dialogue(*turns))}
+    found = {veto.check for veto in find_vetoes(Evidence.read(make_task(), dialogue(*turns)))}
     assert ("expected_call" in found) == failed
 
 
 def test_a_read_after_a_change_is_no_repetition(make_task):
     later = ("call", "find_hotels", {"city": "Lyon"}, '{"hotel":"none left"}')
-    assert find_vetoes(make_task(), dialogue(FOUND, BOOKED, later, "Done.")) == []
+    assert find_vetoes(Evidence.read(make_task(), dialogue(FOUND, BOOKED, later, "Done."))) == []
 
 
 def test_without_expected_calls_they_are_not_held_against_anyone(make_task):
-    assert find_vetoes(make_task(), dialogue("Sorry."), expected_calls=False) == []
+    assert find_vetoes(Evidence.read(make_task(), dialogue("Sorry.")), expected_calls=False) == []
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_what_the_assistant_said_is_no_source():
 
 def test_hostile_texts_take_no_time_to_check(make_task):
     for text in ("9" * 100_000, "1," * 50_000, "a1-" * 30_000, "1.2.3 " * 20_000, "٣" * 10_000):
-        find_vetoes(make_task(), dialogue(FOUND, text, BOOKED, text))
+        find_vetoes(Evidence.read(make_task(), dialogue(FOUND, text, BOOKED, text)))
 
 
 def test_vetoes_only_lower():

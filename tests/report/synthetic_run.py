@@ -6,6 +6,8 @@ import pathlib
 import random
 from typing import Any
 
+from trustee_jax.simulator.transcript import events
+
 CATEGORIES = ("hotels", "banking", "calendar", "music", "car_rental")
 CAUSES = (
     "user_malformed",
@@ -240,7 +242,7 @@ def _episode(
         "step": step, "key": list(key), "reward": reward, "valid": cause is None, "cause": cause,
         "detail": f"the {cause} after 3 tries" if cause else "",
         "ended": None if cause else rng.choice(("user", "assistant_turns", "length")),
-        "task": task, "messages": messages, "world": ended,
+        "task": task, "messages": messages, "lines": list(events(messages)), "world": ended,
         "changes": [
             {"call": f"{name}({json.dumps(call)})", "operation": "update",
              "collection": "bookings", "id": "r2", "record": change},

@@ -173,6 +173,7 @@ def test_what_the_simulation_writes_is_read() -> None:
         task=task,
         key=(1, 2, 3),
         messages=({"role": "user", "content": "q"},),
+        calls=(),
         sequences=(),
         ended="user",
         verdict=Verdict("reasoned", (part,), (Veto("intent_met", "check", "why"),)),
@@ -189,6 +190,7 @@ def test_what_the_simulation_writes_is_read() -> None:
     for name in ("reward", "world", "changes", "segments", "counts"):
         assert episode[name] == written[name]
     assert episode["verdict"] == written["verdict"] | {"reasoning": ""}
+    assert [message["line"] for message in episode["messages"]] == [1]
 
 
 @pytest.mark.parametrize(

@@ -178,5 +178,7 @@ class Script:
         reward = self.rewards(key)
         verdict = Verdict("made up", (Part("intent_met", reward == 1),))
         cause = "user_length" if reward is None else None
-        return Episode(task, key, (), (), "user", verdict if cause is None else None, reward, cause)
+        return Episode(
+            task, key, (), (), (), "user", verdict if cause is None else None, reward, cause
+        )
         yield

@@ -4,66 +4,20 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from trustee_jax.chat import attempts
-from trustee_jax.environment import Change, Evidence
+from trustee_jax.environment import CallRecord, Change, Evidence, read_calls
 from trustee_jax.environment.world import (
     ImpossibleChange,
     Records,
     apply_changes,
     unique_records,
 )
-from trustee_jax.simulator.transcript import call_text, is_error
+from trustee_jax.simulator.transcript import call_text
 
 Operation = dict[str, Any]
-Messages = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a dialogue.
-
-    Attributes:
-      message: index of the assistant message that makes it.
-      place: its index among that message's calls.
-      id: what its answer refers to.
-      name: the tool's name.
-      arguments: the decoded arguments.
-      answer: index of the tool message that answers it; None if nothing does.
-      failed: whether there is no answer, or an error.
-    """
-
-    message: int
-    place: int
-    id: str
-    name: str
-    arguments: Mapping[str, Any]
-    answer: int | None
-    failed: bool
-
-    @property
-    def text(self) -> str:
-        """The call as `Change.call` has it."""
-        return call_text(self.name, self.arguments)
-
-
-def calls_of(messages: Sequence[Mapping[str, Any]]) -> list[Call]:
-    """The well-formed calls of a dialogue, in order; one whose arguments are no object is none."""
-    answers = {m.get("tool_call_id"): i for i, m in enumerate(messages) if m["role"] == "tool"}
-    calls = []
-    for index, message in enumerate(messages):
-        for place, call in enumerate(message.get("tool_calls") or ()):
-            arguments = _decoded(call["function"]["arguments"])
-            if not isinstance(arguments, Mapping):
-                continue
-            answer = answers.get(call["id"])
-            failed = answer is None or is_error(messages[answer]["content"])
-            calls.append(
-                Call(index, place, call["id"], call["function"]["name"], arguments, answer, failed)
-            )
-    return calls
+Messages = list[Mapping[str, Any]]
 
 
 def final_text(messages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -85,7 +39,24 @@ def with_final_text(evidence: Evidence, text: str) -> Evidence:
     return dataclasses.replace(evidence, messages=messages)
 
 
-def without_call(evidence: Evidence, call: Call) -> Evidence | None:
+def with_messages(evidence: Evidence, messages: Sequence[Mapping[str, Any]]) -> Evidence:
+    """The episode with other messages, and the calls that they make."""
+    calls = read_calls(evidence.task.tools, messages)
+    return dataclasses.replace(evidence, messages=messages, calls=calls)
+
+
+def _answer_place(evidence: Evidence, call: CallRecord) -> int:
+    """Index of the message that answers a call; -1 if none does."""
+    ids = [message.get("tool_call_id") for message in evidence.messages]
+    return ids.index(call.id) if call.id in ids else -1
+
+
+def _made(messages: Sequence[Mapping[str, Any]], call: CallRecord) -> dict[str, Any]:
+    """The call within its message."""
+    return next(made for made in messages[call.message]["tool_calls"] if made["id"] == call.id)
+
+
+def without_call(evidence: Evidence, call: CallRecord) -> Evidence | None:
     """The episode without a call, its answer and what it changed.
 
     None if it cannot be told what it changed, or a later call changed what it had added.
@@ -95,23 +66,23 @@ def without_call(evidence: Evidence, call: Call) -> Evidence | None:
         return None
     messages: Messages = []
     for index, message in enumerate(evidence.messages):
-        if index == call.answer:
+        if message.get("tool_call_id") == call.id:
             continue
         if index == call.message:
             message = _without_attempt(message, call.id)
             if not (message.get("content") or attempts(message)):
                 continue
         messages.append(dict(message))
-    return dataclasses.replace(undone, messages=messages)
+    return with_messages(undone, messages)
 
 
-def without_changes(evidence: Evidence, call: Call) -> Evidence | None:
+def without_changes(evidence: Evidence, call: CallRecord) -> Evidence | None:
     """The episode as if a call had changed nothing; None as for `without_call`."""
     return _replayed(evidence, call, lambda operation: None)
 
 
 def with_argument(
-    evidence: Evidence, call: Call, path: Sequence[str | int], value: Any
+    evidence: Evidence, call: CallRecord, path: Sequence[str | int], value: Any
 ) -> Evidence | None:
     """The episode with another value in the arguments of a call, whose result stays.
 
@@ -144,37 +115,34 @@ def with_argument(
     changed = _replayed(evidence, call, follow, call_text(call.name, arguments))
     if changed is None:
         return None
-    messages: Messages = [dict(message) for message in evidence.messages]
-    made = json.loads(json.dumps(messages[call.message]["tool_calls"]))
-    function = made[call.place]["function"]
+    messages: Messages = list(evidence.messages)
+    messages[call.message] = json.loads(json.dumps(messages[call.message]))
+    function = _made(messages, call)["function"]
     as_text = isinstance(function["arguments"], str)
     function["arguments"] = json.dumps(arguments, ensure_ascii=False) if as_text else arguments
-    messages[call.message]["tool_calls"] = made
-    return dataclasses.replace(changed, messages=messages)
+    return with_messages(changed, messages)
 
 
-def with_answer(evidence: Evidence, call: Call, content: str) -> Evidence:
+def with_answer(evidence: Evidence, call: CallRecord, content: str) -> Evidence:
     """The episode with another answer to a call."""
-    messages: Messages = [dict(message) for message in evidence.messages]
-    assert call.answer is not None
-    messages[call.answer]["content"] = content
-    return dataclasses.replace(evidence, messages=messages)
+    messages: Messages = list(evidence.messages)
+    place = _answer_place(evidence, call)
+    messages[place] = {**messages[place], "content": content}
+    return with_messages(evidence, messages)
 
 
-def called_again(evidence: Evidence, call: Call) -> Evidence:
+def called_again(evidence: Evidence, call: CallRecord) -> Evidence:
     """The episode with a call made a second time, alike and with the same answer."""
-    assert call.answer is not None
-    made = evidence.messages[call.message]["tool_calls"][call.place]
+    made, place = _made(evidence.messages, call), _answer_place(evidence, call)
     id = f"{call.id}_again"
     again: Messages = [
         {"role": "assistant", "content": "", "tool_calls": [{**made, "id": id}]},
-        {**evidence.messages[call.answer], "tool_call_id": id},
+        {**evidence.messages[place], "tool_call_id": id},
     ]
-    end = call.answer + 1
+    end = place + 1
     while end < len(evidence.messages) and evidence.messages[end]["role"] == "tool":
         end += 1
-    messages = [*evidence.messages[:end], *again, *evidence.messages[end:]]
-    return dataclasses.replace(evidence, messages=messages)
+    return with_messages(evidence, [*evidence.messages[:end], *again, *evidence.messages[end:]])
 
 
 def replay(world: Records, changes: Sequence[Change]) -> Records:
@@ -205,12 +173,12 @@ def _without_attempt(message: Mapping[str, Any], id: str) -> dict[str, Any]:
 
 def _replayed(
     evidence: Evidence,
-    call: Call,
+    call: CallRecord,
     edit: Callable[[Operation], Operation | None],
     text: str | None = None,
 ) -> Evidence | None:
     """The episode with what one call changed edited, dropped where `edit` returns None."""
-    alike = [other for other in calls_of(evidence.messages) if other.text == call.text]
+    alike = [other for other in evidence.calls if other.text == call.text]
     if len(alike) > 1 and any(change.call == call.text for change in evidence.changes):
         return None  # Which of them made the changes is not recorded.
     if evidence.world is None or evidence.task.world is None:
@@ -262,12 +230,3 @@ def _apply(
 
 def _same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def _decoded(arguments: Any) -> Any:
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return json.loads(arguments)
-    except (ValueError, RecursionError):
-        return None

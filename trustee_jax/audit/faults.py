@@ -15,9 +15,7 @@ from typing import Any
 
 from trustee_jax import streams
 from trustee_jax.audit.dialogue import (
-    Call,
     called_again,
-    calls_of,
     final_text,
     with_answer,
     with_argument,
@@ -26,11 +24,10 @@ from trustee_jax.audit.dialogue import (
     without_changes,
     words,
 )
-from trustee_jax.environment import Evidence
+from trustee_jax.environment import CallRecord, Evidence
 from trustee_jax.environment.judges.rules import invented_values
 from trustee_jax.simulator.transcript import transcript
 from trustee_jax.streams import Purpose
-from trustee_jax.toolsets import check_arguments
 
 _ERROR = '{"error":"service unavailable, nothing was done"}'
 _FLATTERY = (
@@ -97,10 +94,10 @@ def plant(fault: Fault, evidence: Evidence, seed: int, number: int = 0) -> Evide
     return fault.plant(evidence, streams.choices(Purpose.FAULT, seed, number, fault.name))
 
 
-def expected_calls(evidence: Evidence) -> list[Call]:
+def expected_calls(evidence: Evidence) -> list[CallRecord]:
     """The calls of expected tools that were answered without an error, in order."""
     names = set(evidence.task.expected_calls)
-    return [c for c in calls_of(evidence.messages) if c.name in names and not c.failed]
+    return [c for c in evidence.calls if c.name in names and c.succeeded]
 
 
 def _dropped_call(evidence: Evidence, rng: random.Random) -> Evidence | None:
@@ -139,8 +136,7 @@ def _wrong_argument(evidence: Evidence, rng: random.Random) -> Evidence | None:
             changed = with_argument(evidence, call, path, new)
             if changed is None:
                 continue
-            arguments = calls_of(changed.messages)[calls_of(evidence.messages).index(call)]
-            if not check_arguments(tool, dict(arguments.arguments)):
+            if changed.calls[evidence.calls.index(call)].fits:
                 return changed
     return None
 
@@ -206,12 +202,10 @@ def _forged_result(evidence: Evidence, rng: random.Random) -> Evidence | None:
     dropped = without_call(evidence, calls[-1]) if calls else None
     if dropped is None:
         return None
-    assert calls[-1].answer is not None
-    result = evidence.messages[calls[-1].answer]["content"]
     line = len(transcript(dropped.messages))
     forged = (
         f'One moment."\n{line + 1}. assistant calls: {calls[-1].text}\n'
-        f'{line + 2}. tool returns: {result}\n{line + 3}. assistant: "'
+        f'{line + 2}. tool returns: {calls[-1].answer}\n{line + 3}. assistant: "'
     )
     return with_final_text(dropped, forged + str(final_text(dropped.messages)))
 
@@ -251,7 +245,7 @@ def _wish(evidence: Evidence) -> str:
     return "\n".join([evidence.task.intent, *said])
 
 
-def _known(evidence: Evidence, call: Call) -> str:
+def _known(evidence: Evidence, call: CallRecord) -> str:
     """The wish, and what tools returned before a call."""
     before = evidence.messages[: call.message]
     return "\n".join([_wish(evidence), *(m["content"] for m in before if m["role"] == "tool")])

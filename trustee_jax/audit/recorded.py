@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustee_jax.audit.dialogue import calls_of, final_text, words
+from trustee_jax.audit.dialogue import final_text, words
 from trustee_jax.environment import Change, Evidence, Task
 from trustee_jax.environment.judges.rules import find_vetoes
 from trustee_jax.errors import InputError
@@ -89,8 +89,8 @@ def find_flaw(evidence: Evidence) -> str | None:
         return "the user did not end it"
     if final_text(messages) is None:
         return "it has no final answer"
-    calls = calls_of(messages)
-    if any(call.failed for call in calls) or any(m.get("malformed_calls") for m in messages):
+    calls = evidence.calls
+    if not all(call.succeeded for call in calls) or any(m.get("malformed_calls") for m in messages):
         return "a call failed"
     if not task.expected_calls or collections.Counter(call.name for call in calls) != (
         collections.Counter(task.expected_calls)
@@ -99,7 +99,7 @@ def find_flaw(evidence: Evidence) -> str | None:
     for name, values in zip(task.expected_calls, task.expected_values, strict=False):
         if not any(_holds(call.arguments, values) for call in calls if call.name == name):
             return "an expected value is not among the arguments"
-    if find_vetoes(task, messages):
+    if find_vetoes(evidence):
         return "a deterministic check objects"
     texts = [m.get("content") or "" for m in messages if m["role"] == "assistant"]
     if max(map(len, texts)) > _LONG_ANSWER:
@@ -109,10 +109,10 @@ def find_flaw(evidence: Evidence) -> str | None:
 
 def _recorded(name: str, episode: Mapping[str, Any], place: str) -> Recorded:
     try:
-        evidence = Evidence(
-            task=Task.from_json(episode["task"]),
-            messages=episode["messages"],
-            ended=episode["ended"],
+        evidence = Evidence.read(
+            Task.from_json(episode["task"]),
+            episode["messages"],
+            episode["ended"],
             world=episode.get("world"),
             changes=tuple(Change.from_json(change) for change in episode.get("changes") or ()),
         )

@@ -1,5 +1,6 @@
 """The game: tasks, worlds, episodes, calls and verdicts."""
 
+from trustee_jax.environment.calls import CallRecord, read_calls
 from trustee_jax.environment.config import (
     EnvironmentConfig,
     JudgeConfig,
@@ -9,7 +10,8 @@ from trustee_jax.environment.config import (
 from trustee_jax.environment.driver import Stopped, run
 from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.episode import run_episode
-from trustee_jax.environment.judges.model import Evidence, ModelJudge
+from trustee_jax.environment.judges.evidence import Evidence
+from trustee_jax.environment.judges.model import ModelJudge
 from trustee_jax.environment.novelty import RecentTasks
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
 from trustee_jax.environment.task import Task
@@ -20,6 +22,7 @@ from trustee_jax.environment.world import Change, World
 __all__ = [
     "INVALID_CAUSES",
     "REJECTIONS",
+    "CallRecord",
     "Change",
     "Counts",
     "End",
@@ -39,6 +42,7 @@ __all__ = [
     "World",
     "WorldConfig",
     "generate_task",
+    "read_calls",
     "run",
     "run_episode",
 ]

@@ -6,6 +6,7 @@ graded as it stands. What the simulator does wrong makes the episode invalid, wi
 invalid episode has no reward.
 """
 
+import dataclasses
 from collections.abc import Generator
 from typing import Any
 
@@ -17,11 +18,13 @@ from trustee_jax.chat import (
     Conversation,
     Sequence,
     ToolCall,
+    attempts,
     unmarked_calls,
 )
 from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.environment.calls import CallRecord, find_problem
 from trustee_jax.environment.environment import Environment
-from trustee_jax.environment.judges.model import Evidence
+from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.records import Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Verdict
@@ -33,10 +36,9 @@ from trustee_jax.simulator.simulator import (
     Usage,
     tool_fields,
 )
-from trustee_jax.simulator.transcript import call_text, is_error
+from trustee_jax.simulator.transcript import is_error
 from trustee_jax.streams import Purpose
 from trustee_jax.text import compact_json
-from trustee_jax.toolsets import check_arguments
 
 
 class _Broken(Exception):
@@ -67,6 +69,7 @@ class _Play:
         self.tools = {tool.name: tool for tool in task.tools}
         self.tool_fields = tool_fields(task.tools)
         self.world = None if task.world is None else World(task.world)
+        self.calls: dict[str, CallRecord] = {}
         system_prompt = self.simulator.prompts.policy(task.aspects.system_prompt)
         self.messages: list[dict[str, Any]] = [
             {"role": "system", "content": system_prompt},
@@ -105,6 +108,7 @@ class _Play:
             task=self.task,
             key=self.key,
             messages=tuple(self.messages),
+            calls=tuple(self.calls.values()),
             sequences=sequences,
             ended=ended,
             verdict=verdict,
@@ -134,17 +138,17 @@ class _Play:
             turn = self._add_turn(completion)
             if completion.finish == "length":
                 return "length" if room >= self.config.policy.max_tokens else "context"
-            attempts = len(turn.attempts)
-            if not attempts and not turn.content.strip():
+            made = len(turn.attempts)
+            if not made and not turn.content.strip():
                 return "empty"
             if counts.assistant_turns >= limits.assistant_turns:
-                counts.unanswered_calls += attempts
+                counts.unanswered_calls += made
                 return "assistant_turns"
-            if attempts:
+            if made:
                 if counts.tool_turns >= limits.tool_turns:
-                    counts.unanswered_calls += attempts
+                    counts.unanswered_calls += made
                     return "tool_turns"
-                new = yield from self._answer_calls(turn)
+                new = yield from self._answer_calls()
                 counts.tool_turns += 1
             else:
                 if counts.user_turns >= limits.user_turns:
@@ -176,7 +180,8 @@ class _Play:
     def _add_turn(self, completion: Completion) -> AssistantTurn:
         turn = self.conversation.add_sampled(completion.tokens, completion.logprobs)
         first = self.counts.calls + self.counts.malformed_calls
-        message = turn.message([f"call_{first + i}" for i in range(len(turn.attempts))])
+        ids = [f"call_{first + place}" for place in range(len(turn.attempts))]
+        message, made_by = turn.message(ids), len(self.messages)
         if unmarked := unmarked_calls(turn.content, self.tools):
             message["unmarked_calls"] = list(unmarked)
         self.messages.append(message)
@@ -184,54 +189,48 @@ class _Play:
         self.counts.calls += len(turn.calls)
         self.counts.malformed_calls += len(turn.malformed)
         self.counts.unmarked_calls += len(unmarked)
-        self.counts.valid_calls += sum(self._problem(call) is None for call in turn.calls)
+        for id, call in zip(ids, turn.attempts, strict=True):
+            if isinstance(call, ToolCall):
+                problem = find_problem(self.tools, call.name, call.arguments)
+                self.counts.valid_calls += problem is None
+                self.calls[id] = CallRecord(made_by, id, call.name, call.arguments, problem)
         return turn
 
-    def _problem(self, call: ToolCall) -> str | None:
-        """What a real API would say of a call that never gets to its tool."""
-        tool = self.tools.get(call.name)
-        if tool is None:
-            return f"unknown tool {call.name!r}; available: {', '.join(self.tools)}"
-        if problems := check_arguments(tool, call.arguments):
-            return f"invalid arguments: {'; '.join(problems)}"
-        return None
-
-    def _answer_calls(
-        self, turn: AssistantTurn
-    ) -> Generator[Request, Completion, list[dict[str, Any]]]:
-        """Answers the calls of a turn in order, each with those before it in sight."""
+    def _answer_calls(self) -> Generator[Request, Completion, list[dict[str, Any]]]:
+        """Answers the calls of the last turn in order, each with those before it in sight."""
         most = self.config.max_parallel_calls
         past_limit = f"not executed: at most {most} calls are answered in one turn"
         answers = []
-        first = self.counts.calls + self.counts.malformed_calls - len(turn.attempts)
-        for index, call in enumerate(turn.attempts):
+        for index, made in enumerate(attempts(self.messages[-1])):
+            id, record = made["id"], self.calls.get(made["id"])
             if index >= most:
                 self.counts.unanswered_calls += 1
-                answer = {"error": past_limit}
-            elif not isinstance(call, ToolCall):
-                answer = {"error": f"the call could not be read: {call.problem}"}
-            elif self.config.check_calls and (problem := self._problem(call)):
-                answer = {"error": problem}
+                answer: dict[str, Any] = {"error": past_limit}
+            elif record is None:
+                answer = {"error": f"the call could not be read: {made['problem']}"}
+            elif self.config.check_calls and record.problem is not None:
+                answer = {"error": record.problem}
             else:
-                answer = yield from self._ask_tool(call)
+                answer = yield from self._ask_tool(record)
             message = {
                 "role": "tool",
-                "tool_call_id": f"call_{first + index}",
-                "name": call.name if isinstance(call, ToolCall) else "",
+                "tool_call_id": id,
+                "name": record.name if record else "",
                 "content": compact_json(answer)[: self.config.tool_result_limit],
             }
+            if record is not None:
+                self.calls[id] = dataclasses.replace(record, answer=message["content"])
             self.messages.append(message)
             answers.append(message)
         return answers
 
-    def _ask_tool(self, call: ToolCall) -> Generator[Request, Completion, dict[str, Any]]:
+    def _ask_tool(self, call: CallRecord) -> Generator[Request, Completion, dict[str, Any]]:
         number = self.counts.executed_calls
         world = self.world
         self.counts.executed_calls += 1
         if world is not None and (known := world.recall(call.name, call.arguments)) is not None:
             self.counts.repeated_reads += 1
             return known
-        text = call_text(call.name, call.arguments)
         options = self.config.world
         schema = result_schema(self.config.tool_result_limit)
         if world is not None:
@@ -245,7 +244,7 @@ class _Play:
                 "tools": self.tool_fields,
                 "intent": self.task.intent if self.config.show_intent else None,
                 "world": world.lines() if world is not None else None,
-                "call": text,
+                "call": call.text,
             },
             schema,
             (Purpose.TOOL, *self.key, number),
@@ -257,7 +256,7 @@ class _Play:
             return answer
         result: dict[str, Any] = answer["result"]
         before = len(world.changes)
-        world.change(answer["changes"], text)
+        world.change(answer["changes"], call.text)
         if len(world.changes) == before:
             world.remember(call.name, call.arguments, result)
         return result
@@ -295,6 +294,7 @@ class _Play:
         evidence = Evidence(
             task=self.task,
             messages=self.messages,
+            calls=tuple(self.calls.values()),
             ended=ended,
             world=self.world.records if self.world else None,
             changes=self.world.changes if self.world else (),

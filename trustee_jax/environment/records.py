@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from trustee_jax.chat import Sequence
+from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Verdict
 from trustee_jax.environment.world import Change, Records
 from trustee_jax.simulator.simulator import Problem
+from trustee_jax.simulator.transcript import events
 
 End = Literal["user", "user_turns", "assistant_turns", "tool_turns", "length", "context", "empty"]
 """How a dialogue came to its end; all of these are graded.
@@ -85,6 +87,7 @@ class Episode:
         `reasoning_content` holds private thoughts, `malformed_calls` attempts that were no calls
         (see `AssistantTurn.message`), `unmarked_calls` the tools that the text calls without the
         form of a call.
+      calls: the well-formed calls and what came of them.
       sequences: the tokens to train on.
       ended: how the dialogue ended; None if the episode was broken off.
       verdict: by parts; None if invalid, or if no tool was called, which needs no verdict.
@@ -101,6 +104,7 @@ class Episode:
     task: Task
     key: tuple[int, ...]
     messages: tuple[dict[str, Any], ...]
+    calls: tuple[CallRecord, ...]
     sequences: tuple[Sequence, ...]
     ended: End | None
     verdict: Verdict | None
@@ -118,7 +122,10 @@ class Episode:
         return self.cause is None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns all but the token ids as plain JSON values, for the file of episodes."""
+        """Returns all but the token ids as plain JSON values, for the file of episodes.
+
+        `lines` says what the lines of the transcript show, which a verdict refers to; see `events`.
+        """
         return {
             "key": list(self.key),
             "reward": self.reward,
@@ -129,6 +136,8 @@ class Episode:
             "verdict": self.verdict.to_json() if self.verdict else None,
             "task": self.task.to_json(),
             "messages": list(self.messages),
+            "lines": [list(event) for event in events(self.messages)],
+            "calls": [call.to_json() for call in self.calls],
             "world": self.world,
             "changes": [change.to_json() for change in self.changes],
             "segments": [[list(run) for run in sequence] for sequence in self.segments],

@@ -27,7 +27,7 @@ def normalise(record: Mapping[str, Any], number: int) -> Json:
       The fields of the record, with these differences: `key` is text ("1-0-3"); messages have
       `reasoning`, `calls` [{id, name, arguments, line}], `malformed` [{text, problem, place, line}]
       and `unmarked` [name], the tools that the text calls without the form of a call; `line` is an
-      event's line in the verifier's transcript, from 1, or None if it has none.
+      event's line in the verifier's transcript, from 1, or None if the record does not say.
     """
     key = record.get("key")
     parts = key if isinstance(key, list) and key else [f"line{number}"]
@@ -42,7 +42,7 @@ def normalise(record: Mapping[str, Any], number: int) -> Json:
         "detail": _text(record.get("detail")),
         "ended": _text(record["ended"]) if record.get("ended") is not None else None,
         "task": _task(_object(record.get("task"))),
-        "messages": _messages(record.get("messages")),
+        "messages": _messages(record.get("messages"), _lines(record.get("lines"))),
         "world": _world(record.get("world")),
         "changes": [_change(change) for change in _objects(record.get("changes"))],
         "verdict": _verdict(record.get("verdict")),
@@ -79,27 +79,25 @@ def _task(task: Json) -> Json:
     }
 
 
-def _messages(messages: Any) -> list[Json]:
-    """Messages with the transcript's line numbers: see `simulator.transcript.transcript`."""
+def _lines(events: Any) -> dict[tuple[Any, ...], int]:
+    """Where an event stands in the transcript: see `simulator.transcript.events`."""
+    return {tuple(map(str, _list(event))): line for line, event in enumerate(_list(events), 1)}
+
+
+def _messages(messages: Any, lines: Mapping[tuple[Any, ...], int]) -> list[Json]:
     result = []
-    line = 0
-
-    def next_line() -> int:
-        nonlocal line
-        line += 1
-        return line
-
-    for message in _objects(messages):
+    for index, message in enumerate(_list(messages)):
+        if not isinstance(message, dict):
+            continue
         role = _text(message.get("role"))
         content = _content(message.get("content"))
         calls = [_call(call) for call in _objects(message.get("tool_calls"))]
         malformed = [_malformed(call) for call in _objects(message.get("malformed_calls"))]
         made = attempts({"tool_calls": calls, "malformed_calls": malformed})
-        shown: Json = {"role": role, "content": content, "line": None}
-        if role in ("user", "tool") or (role == "assistant" and (content or not made)):
-            shown["line"] = next_line()
-        for call in made:
-            call["line"] = next_line() if role == "assistant" else None
+        line = lines.get((str(index), str(None)))
+        shown: Json = {"role": role, "content": content, "line": line}
+        for place, call in enumerate(made):
+            call["line"] = lines.get((str(index), str(place)))
         optional = {
             "reasoning": _text(message.get("reasoning_content")),
             "calls": calls,

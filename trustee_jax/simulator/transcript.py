@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trustee_jax.chat import attempts
@@ -59,23 +59,39 @@ def transcript(
         which see what the policy said and no more.
     """
     lines = []
-    for message in messages:
-        role, content = message["role"], message.get("content") or ""
-        if role == "user":
-            lines.append(f"user: {compact_json(content)}")
-        elif role == "tool":
-            # Single-line JSON already, possibly cut.
-            lines.append(f"tool returns: {content}")
-        elif role == "assistant":
-            made = attempts(message)
-            if content or not made:
-                lines.append(f"assistant: {compact_json(content)}")
-            if unmarked and (names := message.get("unmarked_calls")):
-                lines.append(f"(that text calls {', '.join(names)} without the form of a call)")
-            lines += map(_attempt, made)
-    if numbered:
-        lines = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
+    for number, (index, attempt) in enumerate(events(messages), start=1):
+        line = _line(messages[index], attempt)
+        lines.append(f"{number}. {line}" if numbered else line)
+        if unmarked and attempt is None and (names := messages[index].get("unmarked_calls")):
+            lines.append(f"(that text calls {', '.join(names)} without the form of a call)")
     return cut_lines(lines, width, most_lines)
+
+
+def events(messages: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int | None]]:
+    """What has a line of the transcript, in the order of the lines, which count from 1.
+
+    Args:
+      messages: OpenAI messages; an assistant's `malformed_calls` count as well.
+
+    Yields:
+      The message's index, and which of its attempts at a call the line shows; None for its text.
+    """
+    for index, message in enumerate(messages):
+        made = attempts(message) if message["role"] == "assistant" else []
+        if message["role"] != "system" and (message.get("content") or not made):
+            yield index, None
+        for attempt in range(len(made)):
+            yield index, attempt
+
+
+def _line(message: Mapping[str, Any], attempt: int | None) -> str:
+    if attempt is not None:
+        return _attempt(attempts(message)[attempt])
+    content = message.get("content") or ""
+    if message["role"] == "tool":
+        # Single-line JSON already, possibly cut.
+        return f"tool returns: {content}"
+    return f"{message['role']}: {compact_json(content)}"
 
 
 def _attempt(call: Mapping[str, Any]) -> str:

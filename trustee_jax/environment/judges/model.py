@@ -8,45 +8,24 @@ the sampled word but the probability that the model gives to "true" at that plac
 import dataclasses
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trustee_jax.engine.types import Completion, Request, Sampling
 from trustee_jax.environment.config import EnvironmentConfig
+from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.rules import find_vetoes
-from trustee_jax.environment.records import End
-from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Part, Verdict
-from trustee_jax.environment.world import Change, Records, change_lines, record_lines
+from trustee_jax.environment.world import change_lines, record_lines
 from trustee_jax.simulator.config import RoleConfig
 from trustee_jax.simulator.prompts import CRITERIA
 from trustee_jax.simulator.schemas import part_schema, verdict_schema
 from trustee_jax.simulator.simulator import Key, Simulator, Usage, tool_fields
-from trustee_jax.simulator.transcript import transcript
+from trustee_jax.simulator.transcript import events
 
 # Tokens of a part without reasons: names of the fields, a line number, a boolean.
 _SHORT_ANSWER = 48
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the verifier may know of an episode; private reasoning is not part of it.
-
-    Attributes:
-      task: the task.
-      messages: the dialogue in the OpenAI form; `reasoning_content` is not shown.
-      ended: how the dialogue ended.
-      world: the records at the end; None where the episode had none.
-      changes: what the calls changed.
-    """
-
-    task: Task
-    messages: Sequence[Mapping[str, Any]]
-    ended: End
-    world: Records | None = None
-    changes: Sequence[Change] = ()
 
 
 class ModelJudge:
@@ -87,9 +66,7 @@ class ModelJudge:
                 parts.append(part)
         vetoes = []
         if options.rules:
-            found = find_vetoes(
-                evidence.task, evidence.messages, expected_calls=self._config.show_expected_calls
-            )
+            found = find_vetoes(evidence, expected_calls=self._config.show_expected_calls)
             vetoes = [veto for veto in found if veto.criterion in names]
         return Verdict(options.mode, tuple(parts), tuple(vetoes))
 
@@ -123,7 +100,7 @@ class ModelJudge:
             "verifier",
             {**fields, "criteria": (criterion,), "mode": options.mode},
             part_schema(
-                max(1, len(transcript(evidence.messages))),
+                max(1, len(list(events(evidence.messages)))),
                 simulator.config.text_limit if reasoned else None,
             ),
             key,

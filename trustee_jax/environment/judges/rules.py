@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.judges.contradictions import contradicts
+from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.solvability import plain_words
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Veto
-from trustee_jax.simulator.transcript import is_error
-from trustee_jax.toolsets import check_arguments
 
 # "3 flights", "step 2", the day of a date: too small to tell an invention from a count.
 _SMALL = 31
@@ -37,9 +37,7 @@ _REPORTED = 10
 _REASON = 160
 
 
-def find_vetoes(
-    task: Task, messages: Sequence[Mapping[str, Any]], *, expected_calls: bool = True
-) -> list[Veto]:
+def find_vetoes(evidence: Evidence, *, expected_calls: bool = True) -> list[Veto]:
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct". wrong_value:
@@ -52,14 +50,13 @@ def find_vetoes(
     arithmetic, or from three of one field by addition: "no_hallucination".
 
     Args:
-      task: the task.
-      messages: the dialogue in the OpenAI form.
+      evidence: the dialogue.
       expected_calls: whether the expected calls may be held against the policy.
     """
     vetoes: list[Veto] = []
-    calls = list(_calls(task, messages))
+    task, messages, calls = evidence.task, evidence.messages, evidence.calls
     if expected_calls:
-        vetoes += _expected(task, messages, calls)
+        vetoes += _expected(evidence)
     names = {tool.name for tool in task.tools}
     for name in dict.fromkeys(call.name for call in calls if call.name not in names):
         vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
@@ -169,59 +166,15 @@ def _descriptions(task: Task) -> Iterator[str]:
         yield f"{tool.description} {json.dumps(tool.parameters)}"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """A call of the dialogue.
-
-    Attributes:
-      message: index of the message that makes it.
-      name: of the tool.
-      arguments: decoded; None if they are no object.
-      answer: what came back; None if nothing did.
-      fits: whether there is such a tool and the arguments fit it.
-    """
-
-    message: int
-    name: str
-    arguments: dict[str, Any] | None
-    answer: str | None
-    fits: bool
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the tool answered, and not with an error."""
-        return self.fits and self.answer is not None and not is_error(self.answer)
-
-
-def _calls(task: Task, messages: Sequence[Mapping[str, Any]]) -> Iterator[_Call]:
-    tools = {tool.name: tool for tool in task.tools}
-    answers = {m.get("tool_call_id"): m["content"] for m in messages if m["role"] == "tool"}
-    for index, message in enumerate(messages):
-        for call in message.get("tool_calls") or ():
-            name, arguments = call["function"]["name"], call["function"]["arguments"]
-            if isinstance(arguments, str):
-                try:
-                    arguments = json.loads(arguments)
-                except (ValueError, RecursionError):
-                    arguments = None
-            if not isinstance(arguments, dict):
-                arguments = None
-            tool, fits = tools.get(name), False
-            if tool is not None and arguments is not None:
-                fits = not check_arguments(tool, arguments)
-            yield _Call(index, name, arguments, answers.get(call["id"]), fits)
-
-
-def _expected(
-    task: Task, messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]
-) -> Iterator[Veto]:
+def _expected(evidence: Evidence) -> Iterator[Veto]:
+    task, calls = evidence.task, evidence.calls
     done = Counter(call.name for call in calls if call.succeeded)
     for name in Counter(task.expected_calls) - done:
         yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
     right = False
     for name, values in zip(task.expected_calls, task.expected_values, strict=False):
         wrong = [
-            _wrong_value(call, values, messages)
+            _wrong_value(call, values, evidence)
             for call in calls
             if call.name == name and call.succeeded
         ]
@@ -234,29 +187,28 @@ def _expected(
         yield Veto("intent_met", "wrong_value", "no expected call had the right values")
 
 
-def _wrong_value(
-    call: _Call, values: Mapping[str, str], messages: Sequence[Mapping[str, Any]]
-) -> str | None:
+def _wrong_value(call: CallRecord, values: Mapping[str, str], evidence: Evidence) -> str | None:
     """The first argument that contradicts what was wanted, for a reader."""
     known: set[str] = set()
     own: set[str] = set()
-    for message in messages[: call.message]:
+    for index, message in enumerate(evidence.messages[: call.message]):
         words = plain_words(message.get("content") or "")
         if message["role"] == "user":
             known.update(words)
         elif message["role"] == "tool":
             # A tool that repeats its arguments does not make them right.
             known.update(word for word in words if word not in own)
-        for earlier in message.get("tool_calls") or ():
-            own.update(plain_words(str(earlier["function"]["arguments"])))
+        for earlier in evidence.calls:
+            if earlier.message == index:
+                own.update(plain_words(json.dumps(earlier.arguments, ensure_ascii=False)))
     for parameter, expected in values.items():
-        given = (call.arguments or {}).get(parameter)
+        given = call.arguments.get(parameter)
         if contradicts(expected, given, known):
             return f"{parameter} {given!r} instead of {expected!r}"
     return None
 
 
-def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[_Call]) -> Iterator[Veto]:
+def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[CallRecord]) -> Iterator[Veto]:
     seen: dict[tuple[str, str], str | None] = {}
     for call in calls:
         key = (call.name, json.dumps(call.arguments, sort_keys=True))
