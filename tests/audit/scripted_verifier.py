@@ -51,7 +51,7 @@ class ScriptedVerifier:
         if "reasoning" in request.schema["properties"]:
             answer = {"reasoning": "So it is.", **answer}
         ids = self.format.encode(json.dumps(answer, separators=(",", ":")))
-        first = [self.format.decode([token])[0] for token in request.choices]
+        first = [self.format.decode([token])[0] for token in request.report_logits_of]
         row = np.full(len(first), -1e9, np.float32)
         row[first.index("t")] = math.log(probability)
         row[first.index("f")] = math.log(1 - probability)

@@ -142,17 +142,17 @@ def test_the_choices_of_a_constrained_answer(engine, checkpoint):
         for word in ("true", "false")
     )
     request = dataclasses.replace(
-        _request(schema, 3, 60), choices=(*true, *false), sampling=Sampling(temperature=0)
+        _request(schema, 3, 60), report_logits_of=(*true, *false), sampling=Sampling(temperature=0)
     )
     prompts = [np.arange(i, i + 9) for i in range(12)]
     requests = [dataclasses.replace(request, tokens=p, key=(i,)) for i, p in enumerate(prompts)]
     said = set()
     for completion in engine.run(requests):
         tokens = completion.tokens.tolist()
-        assert completion.choice_logits.shape == (len(tokens), len(true + false))
+        assert completion.reported_logits.shape == (len(tokens), len(true + false))
         answer = json.loads(tokenizer.decode(tokens))
         said.add(answer["met"])
         begin = max(i for i, token in enumerate(tokens) if words[token][0] in "tf")
-        logits = completion.choice_logits[begin]
+        logits = completion.reported_logits[begin]
         assert answer["met"] == (logits[: len(true)].max() > logits[len(true) :].max())
     assert said == {True, False}

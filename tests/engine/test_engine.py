@@ -201,12 +201,17 @@ def test_choice_logits_are_those_of_transformers(tiny):
     samplings = [GREEDY, Sampling(0.3, top_k=3), Sampling(2.0, top_p=0.5)]
     requests = [
         Request(
-            prompt, 5 + i, (i,), "simulator", samplings[i % 3], choices=tuple(range(i, 320, 29))
+            prompt,
+            5 + i,
+            (i,),
+            "simulator",
+            samplings[i % 3],
+            report_logits_of=tuple(range(i, 320, 29)),
         )
         for i, prompt in enumerate(_prompts(9))
     ]
-    requests[4] = dataclasses.replace(requests[4], choices=())
-    requests[5] = dataclasses.replace(requests[5], choices=(319, 0, 319))
+    requests[4] = dataclasses.replace(requests[4], report_logits_of=())
+    requests[5] = dataclasses.replace(requests[5], report_logits_of=(319, 0, 319))
     for request, together in zip(requests, engine.run(requests), strict=True):
         engine.reset()
         (alone,) = engine.run([request])
@@ -214,11 +219,11 @@ def test_choice_logits_are_those_of_transformers(tiny):
         with torch.no_grad():
             logits = hf(torch.tensor(whole)[None]).logits[0].numpy()
         places = np.arange(len(request.tokens), len(whole)) - 1
-        expected = logits[places][:, list(request.choices)]
-        assert expected.shape == together.choice_logits.shape == alone.choice_logits.shape
-        assert together.choice_logits.dtype == np.float32
-        np.testing.assert_allclose(together.choice_logits, expected, atol=1e-4)
-        np.testing.assert_allclose(alone.choice_logits, expected, atol=1e-4)
+        expected = logits[places][:, list(request.report_logits_of)]
+        assert expected.shape == together.reported_logits.shape == alone.reported_logits.shape
+        assert together.reported_logits.dtype == np.float32
+        np.testing.assert_allclose(together.reported_logits, expected, atol=1e-4)
+        np.testing.assert_allclose(alone.reported_logits, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +234,9 @@ def test_choice_logits_are_those_of_transformers(tiny):
         ({"tokens": np.zeros(150, np.int32)}, "max_new_tokens"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"stop_ids": tuple(range(9))}, "stop_ids"),
-        ({"choices": (5, 320)}, "choices"),
-        ({"choices": (-1,)}, "choices"),
-        ({"choices": tuple(range(13))}, "choices"),
+        ({"report_logits_of": (5, 320)}, "report_logits_of"),
+        ({"report_logits_of": (-1,)}, "report_logits_of"),
+        ({"report_logits_of": tuple(range(13))}, "report_logits_of"),
     ],
 )
 def test_impossible_requests_are_refused(change, field, tiny):

@@ -28,11 +28,11 @@ def role_of(request: Request) -> str:
     return "world" if any(value.get("type") == "array" for value in values) else "tool"
 
 
-def choice_logits(format: ChatFormat, request: Request, ids: np.ndarray) -> np.ndarray:
+def reported_logits(format: ChatFormat, request: Request, ids: np.ndarray) -> np.ndarray:
     """Logits that prefer the true or false that the answer ends with, by 2: 0.88 against 0.12."""
-    logits = np.zeros((len(ids), len(request.choices)), np.float32)
+    logits = np.zeros((len(ids), len(request.report_logits_of)), np.float32)
     said = format.decode(ids).rstrip("}").endswith("true")
-    for i, token in enumerate(request.choices):
+    for i, token in enumerate(request.report_logits_of):
         logits[:, i] = 2.0 * ("true".startswith(format.decode([token])) == said)
     return logits
 
@@ -89,7 +89,7 @@ class ScriptedEngine:
         if finish == "stop" and request.schema is None:
             ids = np.append(ids, np.int32(request.stop_ids[0]))
         logprobs = np.full(len(ids), -0.5, np.float32)
-        logits = choice_logits(self.format, request, ids)
+        logits = reported_logits(self.format, request, ids)
         completion = Completion(ids, logprobs, finish, logits)
         self.pending.append((len(self.requests), completion))
         return len(self.requests)

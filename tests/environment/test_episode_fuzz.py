@@ -170,8 +170,8 @@ class ChaosEngine(ScriptedEngine):
         done = super().step()
         for _, completion in done:
             kind = self.script.rng.integers(8)
-            if kind < 3 and completion.choice_logits.size:
-                completion.choice_logits[...] = (np.nan, -np.inf, np.inf)[kind]
+            if kind < 3 and completion.reported_logits.size:
+                completion.reported_logits[...] = (np.nan, -np.inf, np.inf)[kind]
         return done
 
 

@@ -36,7 +36,7 @@ def test_each_mode_asks_its_questions(make_environment, make_task, mode):
     parts = episode.verdict.parts
     assert [part.criterion for part in parts] == list(CRITERIA[:4])
     for request, part in zip(asked, parts, strict=False):
-        assert bool(request.choices) == (mode != "joint")
+        assert bool(request.report_logits_of) == (mode != "joint")
         # Nothing is drawn where only probabilities are read.
         assert (request.sampling.temperature == 0) == (mode == "logprobs")
         assert (part.reasoning == "") == (mode == "logprobs")
@@ -65,7 +65,7 @@ def judge(environment: Environment, task: Task, logits: float, answer: bool) -> 
             for ticket, completion in super().step():
                 (request,) = self.requests
                 trues = len(environment.simulator.boolean_starts[0])
-                row = np.full(len(request.choices), -math.inf, np.float32)
+                row = np.full(len(request.report_logits_of), -math.inf, np.float32)
                 row[trues - 1], row[-1] = logits, 0.0
                 rows = np.full((len(completion.tokens), len(row)), 1e3, np.float32)
                 # Only the place where the boolean begins is read.

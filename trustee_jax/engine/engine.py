@@ -16,7 +16,7 @@ from trustee_jax import streams
 from trustee_jax.engine.cache import KVCache, grow
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.constraints import Constraint, ConstraintCompiler
-from trustee_jax.engine.programs import MAX_CHOICES, MAX_STOP_IDS, Drawn, Programs, Rows
+from trustee_jax.engine.programs import MAX_REPORTED, MAX_STOP_IDS, DecodeOutput, Programs, Rows
 from trustee_jax.engine.slots import Slot, choose_slot, common_prefix, longest_match
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.errors import NonFiniteError
@@ -37,7 +37,7 @@ class _Job:
     slot: Slot | None = None
     sampled: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
-    choice_logits: list[np.ndarray] = dataclasses.field(default_factory=list)
+    reported_logits: list[np.ndarray] = dataclasses.field(default_factory=list)
 
     @property
     def needed(self) -> int:
@@ -125,7 +125,9 @@ class Engine:
         """Drops every request and cached context."""
         self._pending: list[_Job] = []
         self._running: dict[int, _Job] = {}
-        self._inflight: collections.deque[tuple[Drawn, dict[int, _Job]]] = collections.deque()
+        self._inflight: collections.deque[tuple[DecodeOutput, dict[int, _Job]]] = (
+            collections.deque()
+        )
         self._halted = np.zeros(self.config.slots, bool)  # rows to be ended by the next dispatch
         self._slots = [Slot(i) for i in range(self.config.slots)]
         self._clock = 0
@@ -175,10 +177,11 @@ class Engine:
             raise RequestError(
                 f"stop_ids: {len(request.stop_ids)} given, at most {MAX_STOP_IDS} are supported"
             )
-        choices = request.choices
-        if len(choices) > MAX_CHOICES or not all(0 <= token < vocab_size for token in choices):
+        reported = request.report_logits_of
+        if len(reported) > MAX_REPORTED or not all(0 <= token < vocab_size for token in reported):
             raise RequestError(
-                f"choices: {len(choices)} given; at most {MAX_CHOICES} ids in [0, {vocab_size})"
+                f"report_logits_of: {len(reported)} given; at most {MAX_REPORTED} ids in "
+                f"[0, {vocab_size})"
             )
         constraint = None
         if request.schema is not None:
@@ -327,7 +330,7 @@ class Engine:
                 new.key[i] = streams.request_key(self._seed, request.key)
                 if request.schema is None:
                     new.stop_ids[i, : len(request.stop_ids)] = request.stop_ids
-                new.choices[i, : len(request.choices)] = request.choices
+                new.reported[i, : len(request.report_logits_of)] = request.report_logits_of
                 self._running[slot.index] = job
                 self._halted[slot.index] = False
             self._rows = self._programs.admit(self._rows, slots, new)
@@ -341,15 +344,15 @@ class Engine:
             for job in constrained:
                 assert job.slot is not None and job.constraint is not None
                 job.constraint.fill(bits[job.slot.index])
-        self._cache, self._rows, drawn = self._programs.decode(
+        self._cache, self._rows, output = self._programs.decode(
             self._params, self._cache, self._rows, self._halted, bits, np.int32(steps)
         )
         self._halted = np.zeros_like(self._halted)
-        self._inflight.append((drawn, dict(self._running)))
+        self._inflight.append((output, dict(self._running)))
 
-    def _collect(self, drawn: Drawn, jobs: dict[int, _Job]) -> list[tuple[int, Completion]]:
-        tokens, logprobs, valid, choices = jax.device_get(
-            (drawn.tokens, drawn.logprobs, drawn.valid, drawn.choices)
+    def _collect(self, output: DecodeOutput, jobs: dict[int, _Job]) -> list[tuple[int, Completion]]:
+        tokens, logprobs, valid, logits = jax.device_get(
+            (output.tokens, output.logprobs, output.valid, output.reported_logits)
         )
         completions = []
         for index, job in jobs.items():
@@ -366,8 +369,10 @@ class Engine:
                 )
             job.sampled += new
             job.logprobs += logprobs[rows, index].tolist()
-            if job.request.choices:
-                job.choice_logits += list(choices[rows, index, : len(job.request.choices)])
+            if job.request.report_logits_of:
+                job.reported_logits += list(
+                    logits[rows, index, : len(job.request.report_logits_of)]
+                )
             self.stats.sampled_tokens += len(new)
             complete = False
             if job.constraint is not None:
@@ -389,7 +394,7 @@ class Engine:
             tokens=sampled,
             logprobs=np.array(job.logprobs, np.float32),
             finish="stop" if complete else "length",
-            choice_logits=np.array(job.choice_logits, np.float32).reshape(
-                len(sampled), len(job.request.choices)
+            reported_logits=np.array(job.reported_logits, np.float32).reshape(
+                len(sampled), len(job.request.report_logits_of)
             ),
         )

@@ -23,7 +23,7 @@ from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
 MAX_STOP_IDS = 8
-MAX_CHOICES = 12
+MAX_REPORTED = 12
 Array = Any  # np.ndarray on the host, jax.Array on the device
 
 
@@ -36,7 +36,7 @@ class Rows:
       token: int32, the token to feed next.
       position: int32, where it goes in the cache.
       active: bool, whether the row is decoding.
-      drawn: int32, tokens drawn so far.
+      num_generated: int32, tokens drawn so far.
       limit: int32, tokens it may draw.
       adapter: bool, whether LoRA is on.
       temperature: float32.
@@ -44,13 +44,13 @@ class Rows:
       top_p: float32.
       key: uint32[slots, 2].
       stop_ids: int32[slots, MAX_STOP_IDS], padded with -1.
-      choices: int32[slots, MAX_CHOICES], tokens whose logits are reported, padded with 0.
+      reported: int32[slots, MAX_REPORTED], tokens whose logits are reported, padded with 0.
     """
 
     token: Array
     position: Array
     active: Array
-    drawn: Array
+    num_generated: Array
     limit: Array
     adapter: Array
     temperature: Array
@@ -58,7 +58,7 @@ class Rows:
     top_p: Array
     key: Array
     stop_ids: Array
-    choices: Array
+    reported: Array
 
     @classmethod
     def zeros(cls, slots: int) -> Rows:
@@ -67,7 +67,7 @@ class Rows:
             token=np.zeros(slots, np.int32),
             position=np.zeros(slots, np.int32),
             active=np.zeros(slots, bool),
-            drawn=np.zeros(slots, np.int32),
+            num_generated=np.zeros(slots, np.int32),
             limit=np.zeros(slots, np.int32),
             adapter=np.zeros(slots, bool),
             temperature=np.zeros(slots, np.float32),
@@ -75,26 +75,26 @@ class Rows:
             top_p=np.ones(slots, np.float32),
             key=np.zeros((slots, 2), np.uint32),
             stop_ids=np.full((slots, MAX_STOP_IDS), -1, np.int32),
-            choices=np.zeros((slots, MAX_CHOICES), np.int32),
+            reported=np.zeros((slots, MAX_REPORTED), np.int32),
         )
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class DecodeOutput:
     """What a decoding dispatch produced, [steps, slots] each.
 
     Attributes:
       tokens: int32.
       logprobs: float32.
       valid: bool, False where the row was not active in that step.
-      choices: float32, with a last axis of MAX_CHOICES: logits of the row's choices.
+      reported_logits: float32, with a last axis of MAX_REPORTED: logits of the row's `reported`.
     """
 
     tokens: jax.Array
     logprobs: jax.Array
     valid: jax.Array
-    choices: jax.Array
+    reported_logits: jax.Array
 
 
 def prefill(
@@ -142,7 +142,7 @@ def decode(
     halted: jax.Array,
     bits: jax.Array,
     steps: jax.Array,
-) -> tuple[KVCache, Rows, Drawn]:
+) -> tuple[KVCache, Rows, DecodeOutput]:
     """Decodes up to `steps` tokens for every active row.
 
     Args:
@@ -162,17 +162,17 @@ def decode(
     rows = dataclasses.replace(rows, active=rows.active & ~halted)
     allowed = unpack_bitmask(bits, vocab_size)
     shape = (max_steps, total)
-    drawn = Drawn(
+    output = DecodeOutput(
         jnp.zeros(shape, jnp.int32),
         jnp.zeros(shape, jnp.float32),
         jnp.zeros(shape, bool),
-        jnp.zeros((*shape, MAX_CHOICES), jnp.float32),
+        jnp.zeros((*shape, MAX_REPORTED), jnp.float32),
     )
 
     def step(
-        carry: tuple[jax.Array, KVCache, Rows, Drawn],
-    ) -> tuple[jax.Array, KVCache, Rows, Drawn]:
-        i, cache, rows, drawn = carry
+        carry: tuple[jax.Array, KVCache, Rows, DecodeOutput],
+    ) -> tuple[jax.Array, KVCache, Rows, DecodeOutput]:
+        i, cache, rows, output = carry
         # Idle rows write nowhere: their offset lies outside the cache.
         offsets = jnp.where(rows.active, rows.position, cache.length)
         hidden, cache = model(
@@ -186,13 +186,13 @@ def decode(
         logits = model.logits(hidden[:, 0])
         logits = rules.constrain(logits, "batch", "act_vocab")
         tokens, logprobs = sample(
-            logits, rows.key, rows.drawn, rows.temperature, rows.top_k, rows.top_p, allowed
+            logits, rows.key, rows.num_generated, rows.temperature, rows.top_k, rows.top_p, allowed
         )
-        drawn = Drawn(
-            drawn.tokens.at[i].set(tokens),
-            drawn.logprobs.at[i].set(logprobs),
-            drawn.valid.at[i].set(rows.active),
-            drawn.choices.at[i].set(jnp.take_along_axis(logits, rows.choices, axis=-1)),
+        output = DecodeOutput(
+            output.tokens.at[i].set(tokens),
+            output.logprobs.at[i].set(logprobs),
+            output.valid.at[i].set(rows.active),
+            output.reported_logits.at[i].set(jnp.take_along_axis(logits, rows.reported, axis=-1)),
         )
         one = rows.active.astype(jnp.int32)
         stopped = jnp.any(tokens[:, None] == rows.stop_ids, axis=-1)
@@ -200,16 +200,16 @@ def decode(
             rows,
             token=jnp.where(rows.active, tokens, rows.token),
             position=rows.position + one,
-            drawn=rows.drawn + one,
-            active=rows.active & ~stopped & (rows.drawn + one < rows.limit),
+            num_generated=rows.num_generated + one,
+            active=rows.active & ~stopped & (rows.num_generated + one < rows.limit),
         )
-        return i + 1, cache, rows, drawn
+        return i + 1, cache, rows, output
 
-    def proceed(carry: tuple[jax.Array, KVCache, Rows, Drawn]) -> jax.Array:
+    def proceed(carry: tuple[jax.Array, KVCache, Rows, DecodeOutput]) -> jax.Array:
         return (carry[0] < steps) & jnp.any(carry[2].active)
 
-    _, cache, rows, drawn = jax.lax.while_loop(proceed, step, (jnp.int32(0), cache, rows, drawn))
-    return cache, rows, drawn
+    _, cache, rows, output = jax.lax.while_loop(proceed, step, (jnp.int32(0), cache, rows, output))
+    return cache, rows, output
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,8 @@ class Request:
       think_end_id: If given with `schema`, the model first writes freely up to and including this
         token.
       think_budget: Tokens of free thinking after which `think_end_id` is forced.
-      choices: Tokens whose logits are reported at every position of the answer, sampled or not.
+      report_logits_of: Tokens whose logits are reported at every position of the answer, sampled
+        or not.
     """
 
     tokens: np.ndarray
@@ -79,7 +80,7 @@ class Request:
     schema: Mapping[str, Any] | None = None
     think_end_id: int | None = None
     think_budget: int = 0
-    choices: tuple[int, ...] = ()
+    report_logits_of: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,13 +93,14 @@ class Completion:
         (temperature 1 for greedy rows), before top-k, top-p and schema cut the distribution: what
         the learner computes again.
       finish: "stop" if a stop token or complete JSON ended it, "length" if `max_new_tokens` did.
-      choice_logits: float32[m, c], logits of the request's `choices` where each token was drawn,
-        before temperature and cuts; their differences are differences of log-probabilities.
+      reported_logits: float32[m, c], logits of the tokens that the request names, where each token
+        was drawn, before temperature and cuts; their differences are differences of
+        log-probabilities.
     """
 
     tokens: np.ndarray
     logprobs: np.ndarray
     finish: Literal["stop", "length"]
-    choice_logits: np.ndarray = dataclasses.field(
+    reported_logits: np.ndarray = dataclasses.field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
     )

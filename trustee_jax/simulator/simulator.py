@@ -129,7 +129,7 @@ class Simulator:
         check: Callable[[dict[str, Any]], str | None] = lambda answer: None,
         usage: Usage | None = None,
         options: RoleConfig | None = None,
-        choices: tuple[int, ...] = (),
+        report_logits_of: tuple[int, ...] = (),
     ) -> Generator[Request, Completion, tuple[dict[str, Any], Completion]]:
         """Asks for one answer, again under another key where one is unusable.
 
@@ -144,7 +144,7 @@ class Simulator:
           check: returns what is wrong with an answer that fits the schema, or None.
           usage: is added to.
           options: in place of the role's own.
-          choices: tokens whose logits the completion shall hold.
+          report_logits_of: tokens whose logits the completion shall hold.
 
         Returns:
           The answer, and the tokens that it was made of.
@@ -169,7 +169,7 @@ class Simulator:
                     schema=schema,
                     think_end_id=self.format.think_end_id if thinking else None,
                     think_budget=options.think_budget if thinking else 0,
-                    choices=choices,
+                    report_logits_of=report_logits_of,
                 )
             except RequestError as error:
                 # A refusal depends on the request's shape, not on its key: another try is in vain.

@@ -107,7 +107,7 @@ class ModelJudge:
             messages=evidence.messages,
             usage=usage,
             options=role if reasoned else short_options(role),
-            choices=(*true, *false),
+            report_logits_of=(*true, *false),
         )
         probability = _probability(simulator, completion, len(true))
         met = answer["met"] if probability is None else probability >= options.threshold
@@ -153,7 +153,7 @@ def _probability(simulator: Simulator, completion: Completion, trues: int) -> fl
     place = simulator.boolean_place(completion.tokens)
     if place is None:
         return None
-    logits = completion.choice_logits[place].astype(np.float64)
+    logits = completion.reported_logits[place].astype(np.float64)
     if not math.isfinite(greatest := float(logits.max())):
         return None
     weights = np.exp(logits - greatest)
