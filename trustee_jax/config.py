@@ -70,13 +70,12 @@ class ModelOptions:
 
 @dataclasses.dataclass(frozen=True)
 class MeshOptions:
-    """How the devices are arranged; the sizes multiply to their number.
+    """How the devices are arranged: sizes that multiply to their number; one may be -1, the rest.
 
     Attributes:
       data: Copies of the weights, each of which computes a part of the batch.
       fsdp: Parts that every weight is split into, gathered when it is needed.
       tensor: Parts that heads and hidden units are split into.
-      At most one size is -1: whatever is left.
     """
 
     data: int = 1

@@ -41,10 +41,10 @@ class AuditOptions:
     """What is asked.
 
     Attributes:
-      modes: the verifier's modes, see `JudgeConfig`.
-      faults: what is planted.
-      second_opinions: how many episodes are judged twice, with all their faults; None: all.
-      seed: decides what the faults look like.
+      modes: The verifier's modes, see `JudgeConfig`.
+      faults: What is planted.
+      second_opinions: How many episodes are judged twice, with all their faults; None: all.
+      seed: Decides what the faults look like.
     """
 
     modes: tuple[str, ...] = ("reasoned", "logprobs")
@@ -75,8 +75,8 @@ class Plan:
     """All questions of an audit.
 
     Attributes:
-      groups: by episode, in an order that lets neighbours share their beginnings.
-      not_applicable: fault -> episodes that have no place for it.
+      groups: By episode, in an order that lets neighbours share their beginnings.
+      not_applicable: Fault -> episodes that have no place for it.
     """
 
     groups: tuple[tuple[Question, ...], ...]
@@ -118,13 +118,13 @@ def run_audit(
     """Asks all questions that the journal does not know the answers to.
 
     Args:
-      plan: the questions.
-      judges: the verifier in each mode.
-      engine: its engine.
-      lanes: questions under way at a time.
-      journal: where answers are kept as they come; None: nowhere.
-      console: where progress is shown.
-      judgements: is added to as answers come, so that an interrupted audit has what it has.
+      plan: The questions.
+      judges: The verifier in each mode.
+      engine: Its engine.
+      lanes: Questions under way at a time.
+      journal: Where answers are kept as they come; None: nowhere.
+      console: Where progress is shown.
+      judgements: Is added to as answers come, so that an interrupted audit has what it has.
     """
     groups: list[list[Question]] = []
     for group in plan.groups:
@@ -164,20 +164,20 @@ def audit(
     interruption, which leaves a report of what there was.
 
     Args:
-      model: what judges.
-      environment: how it judges, and what it is shown.
-      recorded: clean episodes.
-      options: what is asked.
+      model: What judges.
+      environment: How it judges, and what it is shown.
+      recorded: Clean episodes.
+      options: What is asked.
       output: JSON file to write.
-      console: where to; None is the standard output.
+      console: Where to; None is the standard output.
 
     Returns:
       The figures by mode.
 
     Raises:
-      AuditError: the report cannot be written.
-      ConfigError: options do not fit each other, the model or the devices.
-      CheckpointError: the model cannot be read.
+      AuditError: The report cannot be written.
+      ConfigError: Options do not fit each other, the model or the devices.
+      CheckpointError: The model cannot be read.
     """
     console = console or standard_output()
     _check_writable(output)

@@ -90,10 +90,10 @@ def with_argument(
     one, and where the old value was the changed record's id, another record is changed.
 
     Args:
-      evidence: the episode.
-      call: the call.
-      path: where the value stands in the arguments.
-      value: the new value.
+      evidence: The episode.
+      call: The call.
+      path: Where the value stands in the arguments.
+      value: The new value.
 
     Returns:
       The episode; None as for `without_call`, or if the world does not allow the change.
@@ -149,11 +149,11 @@ def replay(world: Records, changes: Sequence[Change]) -> Records:
     """The records at the end of an episode.
 
     Args:
-      world: the records at its start.
-      changes: all changes, in order.
+      world: The records at its start.
+      changes: All changes, in order.
 
     Raises:
-      ImpossibleChange: the records do not allow one.
+      ImpossibleChange: The records do not allow one.
     """
     return _apply(unique_records(world), _operations(world, changes))[0]
 

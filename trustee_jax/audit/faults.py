@@ -67,9 +67,9 @@ class Fault:
     """A kind of fault.
 
     Attributes:
-      name: its name.
-      breaks: the criteria that cannot be met any more, in their order.
-      plant: plants it; None where the episode has no place for it. Its docstring says what is done.
+      name: Its name.
+      breaks: The criteria that cannot be met any more, in their order.
+      plant: Plants it; None where the episode has no place for it. Its docstring says what is done.
     """
 
     name: str
@@ -81,10 +81,10 @@ def plant(fault: Fault, evidence: Evidence, seed: int, number: int = 0) -> Evide
     """Plants a fault in a clean episode.
 
     Args:
-      fault: the fault.
-      evidence: the episode; not modified.
-      seed: decides where there is a choice, together with the number and the fault's name.
-      number: of the episode.
+      fault: The fault.
+      evidence: The episode; not modified.
+      seed: Decides where there is a choice, together with the number and the fault's name.
+      number: Of the episode.
 
     Returns:
       The faulty episode; None if the fault is not applicable to this one.

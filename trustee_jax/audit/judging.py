@@ -23,12 +23,12 @@ class Question:
     """One verdict to be asked for.
 
     Attributes:
-      episode: the episode's name.
-      variant: the planted fault's name, or `CLEAN`.
-      mode: the verifier's mode.
+      episode: The episode's name.
+      variant: The planted fault's name, or `CLEAN`.
+      mode: The verifier's mode.
       sample: 0, or 1 for the second opinion.
-      evidence: what is judged, with as many criteria as are asked for.
-      key: what the samples depend on, a `streams.Purpose` first; different for every question.
+      evidence: What is judged, with as many criteria as are asked for.
+      key: What the samples depend on, a `streams.Purpose` first; different for every question.
     """
 
     episode: str
@@ -44,12 +44,12 @@ class Judgement:
     """What the verifier said.
 
     Attributes:
-      episode: see `Question`.
-      variant: see `Question`.
-      mode: see `Question`.
-      sample: see `Question`.
-      verdict: by parts; None if it could not be had.
-      failure: why not, a cause as of an invalid episode; None if there is a verdict.
+      episode: See `Question`.
+      variant: See `Question`.
+      mode: See `Question`.
+      sample: See `Question`.
+      verdict: By parts; None if it could not be had.
+      failure: Why not, a cause as of an invalid episode; None if there is a verdict.
     """
 
     episode: str
@@ -88,8 +88,8 @@ class Journal:
         """Reads what is there.
 
         Args:
-          path: the file; made with the first judgement.
-          context: what every judgement depends on: model, options, prompts; JSON values.
+          path: The file; made with the first judgement.
+          context: What every judgement depends on: model, options, prompts; JSON values.
         """
         self._path = path
         self._context = json.dumps(context, sort_keys=True)
@@ -149,19 +149,18 @@ def ask_all(
 ) -> None:
     """Asks all questions, those of a group one after the other.
 
+    What the engine or `on_judgement` raises passes through; nothing is under way any more then.
+
     The questions of one episode begin alike. Asked in turn by one of as many coroutines as the
     engine has slots, each finds the beginning in the cache; asked all at once, they would push each
     other out of it.
 
     Args:
-      groups: the questions, by episode.
-      judges: the verifier in each mode.
-      engine: its engine.
-      lanes: questions under way at a time.
-      on_judgement: called with each answer as it comes.
-
-    Raises:
-      Whatever the engine or `on_judgement` raises; nothing is under way any more then.
+      groups: The questions, by episode.
+      judges: The verifier in each mode.
+      engine: Its engine.
+      lanes: Questions under way at a time.
+      on_judgement: Called with each answer as it comes.
     """
     waiting = collections.deque(groups)
 

@@ -13,8 +13,8 @@ class Rate:
     """A share with its uncertainty.
 
     Attributes:
-      count: how many.
-      of: out of how many.
+      count: How many.
+      of: Out of how many.
     """
 
     count: int
@@ -44,11 +44,11 @@ class Bin:
     """One row of a reliability table.
 
     Attributes:
-      low: least probability, exclusive but for the first bin.
-      high: greatest probability, inclusive.
-      count: probabilities within.
-      mean: their mean.
-      met: share of them whose criterion is met in truth.
+      low: Least probability, exclusive but for the first bin.
+      high: Greatest probability, inclusive.
+      count: Probabilities within.
+      mean: Their mean.
+      met: Share of them whose criterion is met in truth.
     """
 
     low: float
@@ -63,16 +63,16 @@ class Calibration:
     """How far probabilities of "met" can be taken at their word.
 
     Attributes:
-      count: probabilities.
-      met: share of them whose criterion is met in truth.
-      ece: expected calibration error: the mean distance of mean probability and share met over
+      count: Probabilities.
+      met: Share of them whose criterion is met in truth.
+      ece: Expected calibration error: the mean distance of mean probability and share met over
         equally wide bins, weighted by their counts (Naeini et al. 2015, AAAI; in this form Guo et
         al. 2017, arXiv 1706.04599, equation 3).
-      brier: mean squared distance to the truth (Brier 1950).
-      auroc: probability that one that is met got a higher value than one that is not, ties half
+      brier: Mean squared distance to the truth (Brier 1950).
+      auroc: Probability that one that is met got a higher value than one that is not, ties half
         (Mann and Whitney 1947); 0.5 is chance, None if all are met or none. Other than the rest
         it does not depend on how many of each there are, or on the threshold.
-      bins: the reliability table, without empty bins.
+      bins: The reliability table, without empty bins.
     """
 
     count: int
@@ -89,9 +89,9 @@ def calibration(
     """Compares probabilities with the truth.
 
     Args:
-      probabilities: of "met".
-      met: the truth, one for each.
-      bins: of equal width.
+      probabilities: Of "met".
+      met: The truth, one for each.
+      bins: Of equal width.
 
     Returns:
       The figures; None if there are no probabilities.
@@ -132,7 +132,7 @@ def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
     """Agreement beyond chance (Cohen 1960).
 
     Args:
-      pairs: two answers to each question.
+      pairs: Two answers to each question.
 
     Returns:
       1 for full agreement, 0 for that of chance; None without pairs, or where chance alone would

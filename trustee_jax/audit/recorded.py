@@ -28,9 +28,9 @@ class Recorded:
     """A recorded episode.
 
     Attributes:
-      name: file and line, for a reader.
-      evidence: what a verifier may know of it.
-      flaw: why it may not count as clean; None if it is.
+      name: File and line, for a reader.
+      evidence: What a verifier may know of it.
+      flaw: Why it may not count as clean; None if it is.
     """
 
     name: str
@@ -42,7 +42,7 @@ def read_recorded(path: Path) -> list[Recorded]:
     """Reads a file of episodes; those that were broken off are left out.
 
     Raises:
-      AuditError: the file does not exist, or a line is no episode; names the line and the field.
+      AuditError: The file does not exist, or a line is no episode; names the line and the field.
     """
     if not path.is_file():
         raise AuditError(f"{path}: no such file; name a run's episodes.jsonl, or use --gold")
@@ -62,7 +62,7 @@ def clean_episodes(recorded: Iterable[Recorded], source: str) -> list[Recorded]:
     """The clean ones of recorded episodes.
 
     Raises:
-      AuditError: there are none; counts what is wrong with them.
+      AuditError: There are none; counts what is wrong with them.
     """
     listed = list(recorded)
     clean = [one for one in listed if one.flaw is None]

@@ -30,9 +30,9 @@ def show(
     """Prints the tables of all modes.
 
     Args:
-      summaries: by mode.
-      not_applicable: fault -> episodes that have no place for it.
-      console: where to.
+      summaries: By mode.
+      not_applicable: Fault -> episodes that have no place for it.
+      console: Where to.
     """
     console.print(_LEGEND, highlight=False)
     if any(not_applicable.values()):

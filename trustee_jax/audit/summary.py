@@ -20,15 +20,15 @@ class Group:
     wrong on a clean episode.
 
     Attributes:
-      criteria: those whose truth is known.
-      model: verdicts in which the model found at least one of them not met.
-      vetoed: verdicts in which the model or a deterministic check did.
-      by_model: the same, by criterion.
-      by_veto: the same, by criterion.
-      ranked: by criterion, in how many episodes its probability is lower than without the fault:
+      criteria: Those whose truth is known.
+      model: Verdicts in which the model found at least one of them not met.
+      vetoed: Verdicts in which the model or a deterministic check did.
+      by_model: The same, by criterion.
+      by_veto: The same, by criterion.
+      ranked: By criterion, in how many episodes its probability is lower than without the fault:
         what matters where episodes of one task are compared with each other. Half are by chance;
         empty for clean episodes.
-      unavailable: verdicts that could not be had, by cause; in none of the rates.
+      unavailable: Verdicts that could not be had, by cause; in none of the rates.
     """
 
     criteria: tuple[str, ...]
@@ -45,8 +45,8 @@ class Agreement:
     """How often a second opinion was the same, criterion by criterion.
 
     Attributes:
-      same: answers of the model that agree.
-      kappa: agreement beyond chance; see `measures.kappa`.
+      same: Answers of the model that agree.
+      kappa: Agreement beyond chance; see `measures.kappa`.
     """
 
     same: Rate
@@ -58,11 +58,11 @@ class ModeSummary:
     """What one mode of the verifier is worth.
 
     Attributes:
-      faults: by name, in their order; only those that were planted.
-      clean: the clean episodes.
-      agreement: of two opinions.
-      calibration: of the probabilities, over criteria whose truth is known; None without any.
-      by_criterion: the same for each criterion.
+      faults: By name, in their order; only those that were planted.
+      clean: The clean episodes.
+      agreement: Of two opinions.
+      calibration: Of the probabilities, over criteria whose truth is known; None without any.
+      by_criterion: The same for each criterion.
     """
 
     faults: dict[str, Group]

@@ -59,15 +59,15 @@ class Conversation:
         """Renders the opening messages and opens the first assistant turn.
 
         Args:
-          format: the model's chat format.
-          messages: the opening, usually a system and a user message.
+          format: The model's chat format.
+          messages: The opening, usually a system and a user message.
           tools: OpenAI tools that the assistant may call.
-          thinking: whether the model is to think before it answers.
-          history: what becomes of earlier thoughts.
+          thinking: Whether the model is to think before it answers.
+          history: What becomes of earlier thoughts.
 
         Raises:
-          ChatFormatError: the template refuses the messages.
-          ValueError: unknown `history`.
+          ChatFormatError: The template refuses the messages.
+          ValueError: Unknown `history`.
         """
         if history not in ("append", "strip"):
             raise ValueError(f'history = {history!r}: use "append" or "strip"')
@@ -95,15 +95,15 @@ class Conversation:
         """Appends a sampled turn.
 
         Args:
-          tokens: int [m], with the stop id if it was sampled; without one the turn counts as cut
+          tokens: Ids [m], with the stop id if it was sampled; without one the turn counts as cut
             off, and `add_messages` closes it.
-          logprobs: float [m].
+          logprobs: Floats [m].
 
         Returns:
           The parsed turn.
 
         Raises:
-          ValueError: the lengths differ, or no turn is awaited.
+          ValueError: The lengths differ, or no turn is awaited.
         """
         tokens, logprobs = np.asarray(tokens, np.int32), np.asarray(logprobs, np.float32)
         if tokens.ndim != 1 or tokens.shape != logprobs.shape:
@@ -123,8 +123,8 @@ class Conversation:
         """Appends tool or user messages after a sampled turn and opens the next assistant turn.
 
         Raises:
-          ChatFormatError: the template refuses the messages.
-          ValueError: no turn was sampled since the last messages.
+          ChatFormatError: The template refuses the messages.
+          ValueError: No turn was sampled since the last messages.
         """
         if self._awaits_turn:
             raise ValueError(

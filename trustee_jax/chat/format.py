@@ -77,20 +77,20 @@ class ChatFormat:
     field of them, and tags of the template or the vocabulary, are broken up: see `PlainText`.
 
     Attributes:
-      tokenizer: the tokenizer that was given, unchanged.
-      template: the Jinja chat template in use; an exported tokenizer should carry it.
-      stop_ids: every id that ends a turn, the template's own first.
-      thinks: whether the template knows private thoughts.
-      think_start_id: the id of `<think>`, None if the model does not think.
-      think_end_id: the id of `</think>`, None if the model does not think.
-      call_syntax: the form in which the model writes calls.
+      tokenizer: The tokenizer that was given, unchanged.
+      template: The Jinja chat template in use; an exported tokenizer should carry it.
+      stop_ids: Every id that ends a turn, the template's own first.
+      thinks: Whether the template knows private thoughts.
+      think_start_id: The id of `<think>`, None if the model does not think.
+      think_end_id: The id of `</think>`, None if the model does not think.
+      call_syntax: The form in which the model writes calls.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         """Probes the tokenizer's template.
 
         Raises:
-          ChatFormatError: the template ends turns without a token of the vocabulary, writes calls
+          ChatFormatError: The template ends turns without a token of the vocabulary, writes calls
             in an unknown form or rewrites earlier turns, or there is none and the default's tokens
             are missing.
         """
@@ -129,7 +129,7 @@ class ChatFormat:
           int32 [n].
 
         Raises:
-          ChatFormatError: the template refuses the dialogue.
+          ChatFormatError: The template refuses the dialogue.
         """
         return self.encode(self._render(messages, tools, thinking=thinking))
 
@@ -139,15 +139,15 @@ class ChatFormat:
         """What follows a turn that was just sampled, through the next generation prompt.
 
         Args:
-          messages: the new tool or user messages.
-          closed: whether the sampled ids end with a stop id; if not, the increment begins with one.
-          thinking: as in `prompt`.
+          messages: The new tool or user messages.
+          closed: Whether the sampled ids end with a stop id; if not, the increment begins with one.
+          thinking: As in `prompt`.
 
         Returns:
           int32 [n], to be appended to the sampled ids.
 
         Raises:
-          ChatFormatError: the template refuses the messages.
+          ChatFormatError: The template refuses the messages.
         """
         tail = self._tail([_USER, _ASSISTANT], messages, thinking=thinking)
         return self.encode(tail if closed else self._end + tail)
@@ -156,8 +156,8 @@ class ChatFormat:
         """Reads a sampled turn; any ids give a result.
 
         Args:
-          ids: the sampled ids, with or without the stop id.
-          in_thought: whether the generation prompt ends inside a thought.
+          ids: The sampled ids, with or without the stop id.
+          in_thought: Whether the generation prompt ends inside a thought.
         """
         return parse_turn(self.decode(ids), self.call_syntax, in_thought=in_thought)
 
@@ -184,8 +184,8 @@ class ChatFormat:
         """Whether the template takes the thoughts out of earlier turns once `messages` follow.
 
         Args:
-          messages: the new tool or user messages.
-          empty: asks about empty thoughts, such as a generation prompt contains when thinking is
+          messages: The new tool or user messages.
+          empty: Asks about empty thoughts, such as a generation prompt contains when thinking is
             off.
         """
         turn = _ASSISTANT if empty else {**_ASSISTANT, "reasoning_content": _THOUGHT}

@@ -20,7 +20,7 @@ def attempts(message: Message) -> list[dict[str, Any]]:
     """The calls and malformed calls of a message in the order in which they were written.
 
     Args:
-      message: as `AssistantTurn.message` makes it; malformed calls without a place, which older
+      message: As `AssistantTurn.message` makes it; malformed calls without a place, which older
         files have, come last.
 
     Returns:

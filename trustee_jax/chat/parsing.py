@@ -50,9 +50,9 @@ class AssistantTurn:
     """One assistant turn.
 
     Attributes:
-      reasoning: the private thoughts, without their tags; "" if there are none.
-      content: the text outside thoughts and calls, stripped.
-      attempts: calls and malformed calls in the order in which they were written, which is the
+      reasoning: The private thoughts, without their tags; "" if there are none.
+      content: The text outside thoughts and calls, stripped.
+      attempts: Calls and malformed calls in the order in which they were written, which is the
         order of their answers.
     """
 
@@ -74,7 +74,7 @@ class AssistantTurn:
         """The turn as an OpenAI message; `messages.attempts` gives the order back.
 
         Args:
-          ids: one per attempt.
+          ids: One per attempt.
 
         Returns:
           `{"role", "content"}`, with `tool_calls` (arguments as a JSON string) if there are calls
@@ -82,7 +82,7 @@ class AssistantTurn:
           lacks, are in `malformed_calls`: id, text, problem, and place among the attempts.
 
         Raises:
-          ValueError: another number of ids than attempts.
+          ValueError: Another number of ids than attempts.
         """
         if len(ids) != len(self.attempts):
             raise ValueError(
@@ -112,9 +112,9 @@ def parse_turn(text: str, syntax: CallSyntax, *, in_thought: bool = False) -> As
     opening one makes everything before it thought.
 
     Args:
-      text: the turn without its end-of-turn token.
-      syntax: the form of the calls.
-      in_thought: whether the generation prompt has already opened a thought.
+      text: The turn without its end-of-turn token.
+      syntax: The form of the calls.
+      in_thought: Whether the generation prompt has already opened a thought.
     """
     reasoning: list[str] = []
     content: list[str] = []

@@ -24,8 +24,8 @@ def unmarked_calls(content: str, tool_names: Container[str]) -> tuple[str, ...]:
     linear in the text.
 
     Args:
-      content: the text of a turn, see `AssistantTurn.content`.
-      tool_names: the tools that the model was offered.
+      content: The text of a turn, see `AssistantTurn.content`.
+      tool_names: The tools that the model was offered.
 
     Returns:
       The tools' names, one per call.

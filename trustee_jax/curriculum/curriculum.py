@@ -25,7 +25,7 @@ class Curriculum:
     every number of the schedule is an option and an aspect is pinned by giving its ramp equal ends.
 
     Attributes:
-      config: the options.
+      config: The options.
     """
 
     def __init__(self, config: CurriculumConfig | None = None):
@@ -45,7 +45,7 @@ class Curriculum:
         with the default ramps touches redrawn tasks only.
 
         Args:
-          rng: the only source of randomness.
+          rng: The only source of randomness.
         """
         return self._rule.draw(rng).coherent()
 
@@ -53,7 +53,7 @@ class Curriculum:
         """Moves after a step.
 
         Args:
-          outcomes: of all tasks that were played, also of those that nothing was learnt from: a
+          outcomes: Of all tasks that were played, also of those that nothing was learnt from: a
             selection of groups by their rewards would bias the mean.
         """
         self._rule.update(outcomes)
@@ -70,6 +70,6 @@ class Curriculum:
         """Continues from a state that `state` returned.
 
         Raises:
-          ValueError: the state is not one of this curriculum's.
+          ValueError: The state is not one of this curriculum's.
         """
         self._rule.restore(state)

@@ -40,8 +40,8 @@ class Frontier:
     curriculum's epsilon is not used.
 
     Attributes:
-      config: the options.
-      levels: aspect -> its level, from `minimum` to 2 `maximum` - `minimum`.
+      config: The options.
+      levels: Aspect -> its level, from `minimum` to 2 `maximum` - `minimum`.
     """
 
     def __init__(self, config: CurriculumConfig):

@@ -16,8 +16,8 @@ class Outcome:
     """What a step's episodes of one task say.
 
     Attributes:
-      aspects: of the task.
-      rewards: of its valid episodes, each from -1 to 1. Invalid ones say nothing.
+      aspects: Of the task.
+      rewards: Of its valid episodes, each from -1 to 1. Invalid ones say nothing.
     """
 
     aspects: Aspects
@@ -58,8 +58,8 @@ class Fixed:
     """One difficulty, which stays; the soft curriculum still redraws.
 
     Attributes:
-      config: the options.
-      difficulty: within [config.minimum, config.maximum].
+      config: The options.
+      difficulty: Within [config.minimum, config.maximum].
     """
 
     def __init__(self, config: CurriculumConfig):
@@ -118,7 +118,7 @@ def read_level(state: Mapping[str, Any], name: str, low: float, high: float) -> 
     """A difficulty out of a saved state.
 
     Raises:
-      ValueError: it is not there, or not within [low, high].
+      ValueError: It is not there, or not within [low, high].
     """
     level = state.get(name)
     if isinstance(level, bool) or not isinstance(level, int | float) or not low <= level <= high:

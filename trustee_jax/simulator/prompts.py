@@ -85,10 +85,10 @@ class Prompts:
         """Loads and checks all templates.
 
         Args:
-          folder: a folder whose files replace the package's, file by file.
+          folder: A folder whose files replace the package's, file by file.
 
         Raises:
-          ConfigError: the folder does not exist or holds a file of another name, or a template is
+          ConfigError: The folder does not exist or holds a file of another name, or a template is
             broken, lacks a block, has text outside of them or uses a field that it does not
             receive.
         """

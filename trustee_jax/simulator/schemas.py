@@ -52,9 +52,9 @@ def planned_task_schema(
     """Schema of a task whose calls come with their values: {name, values} each.
 
     Args:
-      values: tool name -> parameters whose values are asked for -> string, integer or number.
-      calls: number of calls.
-      text_limit: characters of a text.
+      values: Tool name -> parameters whose values are asked for -> string, integer or number.
+      calls: Number of calls.
+      text_limit: Characters of a text.
     """
     call = {
         "anyOf": [
@@ -98,10 +98,10 @@ def changing_result_schema(
     """Schema of a tool result with the changes that the call makes: {result, changes}.
 
     Args:
-      result_limit: characters of the result, as in `result_schema`.
-      ids: collection -> ids of its records: what can be updated or removed.
-      changes: most changes of one call.
-      fields: most fields that a change sets.
+      result_limit: Characters of the result, as in `result_schema`.
+      ids: Collection -> ids of its records: what can be updated or removed.
+      changes: Most changes of one call.
+      fields: Most fields that a change sets.
     """
     written = _open(_scalar(_VALUE_LENGTH), most=fields)
     kinds = [
@@ -131,8 +131,8 @@ def part_schema(lines: int, reasoning_limit: int | None) -> Schema:
     """Schema of the judgement on one criterion: {[reasoning,] line, met}.
 
     Args:
-      lines: lines of the transcript, the deciding one of which is named.
-      reasoning_limit: characters of the reasons; None: no reasons.
+      lines: Lines of the transcript, the deciding one of which is named.
+      reasoning_limit: Characters of the reasons; None: no reasons.
     """
     line = {"type": "integer", "enum": list(range(1, lines + 1))}
     reasons = {} if reasoning_limit is None else {"reasoning": _text(reasoning_limit)}

@@ -32,10 +32,10 @@ class Failure:
     """Why a simulator gave no usable answer.
 
     Attributes:
-      role: the role that failed.
+      role: The role that failed.
       problem: "too_long", the prompt does not fit the context; "refused" by the engine; "length",
         the last try was cut; "malformed", the last try is no JSON of the schema, or breaks a rule.
-      detail: for a reader.
+      detail: For a reader.
     """
 
     role: SimulatorRole
@@ -69,10 +69,10 @@ class Simulator:
     """The frozen model, its chat format and the prompts of its roles.
 
     Attributes:
-      format: the chat format of the simulating model.
-      config: the options.
-      prompts: the templates, checked.
-      max_length: longest prompt and answer, in tokens, that its engine takes.
+      format: The chat format of the simulating model.
+      config: The options.
+      prompts: The templates, checked.
+      max_length: Longest prompt and answer, in tokens, that its engine takes.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Simulator:
         """Loads the prompts.
 
         Args:
-          format: the chat format of the simulating model.
-          config: the options.
-          max_length: longest prompt and answer, in tokens, that its engine takes.
-          roles: those that it will be asked to play.
+          format: The chat format of the simulating model.
+          config: The options.
+          max_length: Longest prompt and answer, in tokens, that its engine takes.
+          roles: Those that it will be asked to play.
 
         Raises:
-          ConfigError: a template is unusable, or a role's answer leaves no room for a prompt.
+          ConfigError: A template is unusable, or a role's answer leaves no room for a prompt.
         """
         self.format = format
         self.config = config
@@ -134,23 +134,23 @@ class Simulator:
         """Asks for one answer, again under another key where one is unusable.
 
         Args:
-          role: the role to play.
-          fields: what the role's template receives, apart from `history`.
-          schema: what the answer is held to.
-          key: what the sample depends on besides the try, a `streams.Purpose` first; different for
+          role: The role to play.
+          fields: What the role's template receives, apart from `history`.
+          schema: What the answer is held to.
+          key: What the sample depends on besides the try, a `streams.Purpose` first; different for
             every question of a run.
-          messages: the conversation, rendered as the template's `history`; cut only if the whole
+          messages: The conversation, rendered as the template's `history`; cut only if the whole
             does not fit the simulator's context, as are the fields `call`, `world` and `changes`.
-          check: returns what is wrong with an answer that fits the schema, or None.
-          usage: is added to.
-          options: in place of the role's own.
-          report_logits_of: tokens whose logits the completion shall hold.
+          check: Returns what is wrong with an answer that fits the schema, or None.
+          usage: Is added to.
+          options: In place of the role's own.
+          report_logits_of: Tokens whose logits the completion shall hold.
 
         Returns:
           The answer, and the tokens that it was made of.
 
         Raises:
-          SimulatorError: no try gave a usable answer.
+          SimulatorError: No try gave a usable answer.
         """
         usage = usage if usage is not None else Usage()
         options = options or self._options(role)

@@ -26,7 +26,7 @@ def is_error(answer: Mapping[str, Any] | str) -> bool:
     A field `error` says so, unless what it says is that there is none.
 
     Args:
-      answer: the answer, or its JSON, possibly cut.
+      answer: The answer, or its JSON, possibly cut.
     """
     if isinstance(answer, str):
         try:
@@ -52,10 +52,10 @@ def transcript(
 
     Args:
       messages: OpenAI messages; an assistant's `malformed_calls` are shown as well.
-      width: characters that a line may have; the middle of a longer one is left out.
-      most_lines: lines that there may be; the middle of a longer conversation is left out.
-      numbered: put each line's number, from 1, before it.
-      unmarked: say which texts are calls without the form of one; for people, not for simulators,
+      width: Characters that a line may have; the middle of a longer one is left out.
+      most_lines: Lines that there may be; the middle of a longer conversation is left out.
+      numbered: Put each line's number, from 1, before it.
+      unmarked: Say which texts are calls without the form of one; for people, not for simulators,
         which see what the policy said and no more.
     """
     lines = []

@@ -54,19 +54,19 @@ def synthesize(
     has enough, or after twice the requests that it should have needed.
 
     Args:
-      simulator: the model; the options of its task generator hold, but for the answer's length.
-      engine: serves it.
-      domains: what the tools are about, in words; each becomes a category.
-      per_domain: tools wanted of each.
-      seed: decides, with the engine's, what is written.
-      on_item: called with each part of the result as soon as it is there.
+      simulator: The model; the options of its task generator hold, but for the answer's length.
+      engine: Serves it.
+      domains: What the tools are about, in words; each becomes a category.
+      per_domain: Tools wanted of each.
+      seed: Decides, with the engine's, what is written.
+      on_item: Called with each part of the result as soon as it is there.
 
     Returns:
       Domain by domain, what `normalise` takes: a candidate for each tool that passed the checks, a
       refusal for each that did not and for each request without a usable answer.
 
     Raises:
-      ConfigError: the context is too short for a tool.
+      ConfigError: The context is too short for a tool.
     """
     writer = _writer(simulator)
     domain_tools = [

@@ -63,8 +63,8 @@ def check_arguments(tool: Tool, arguments: dict[str, Any]) -> list[str]:
     look-arounds) and some text would take long. Names of more than 1,000 characters are refused.
 
     Args:
-      tool: a tool of a loaded repository.
-      arguments: the decoded JSON object of the call, whatever a model wrote.
+      tool: A tool of a loaded repository.
+      arguments: The decoded JSON object of the call, whatever a model wrote.
 
     Returns:
       One message per problem in the order of the schema, unknown parameters last, e.g. "missing

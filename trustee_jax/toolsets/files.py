@@ -24,15 +24,15 @@ def read_tools(file: Path, owners: dict[str, str] | None = None) -> list[Tool]:
     """Reads and checks one file.
 
     Args:
-      file: tools in the OpenAI format, each as {"type": "function", "function": {...}} or as the
+      file: Tools in the OpenAI format, each as {"type": "function", "function": {...}} or as the
         bare function dict, with an optional "category" beside it ("user" if absent). The file is a
         JSON list of tools, JSON lines of tools (.jsonl), {"<category>": [tools]},
         {"category": "...", "tools": [tools]}, {"tools": [tools]} with whatever else a request or
         an answer has, or one tool.
-      owners: name -> place, of tools read before; is added to, and no name may come twice.
+      owners: Name -> place, of tools read before; is added to, and no name may come twice.
 
     Raises:
-      ToolError: with every problem of the file: its place, tool, field and remedy.
+      ToolError: With every problem of the file: its place, tool, field and remedy.
     """
     owners = owners if owners is not None else {}
     problems: list[str] = []
@@ -61,13 +61,13 @@ def write_tools(file: Path, tools: Iterable[Tool]) -> int:
     Args:
       file: JSON lines where its name ends in .jsonl, else a JSON list with a tool a line. It
         appears when it is complete.
-      tools: with distinct names.
+      tools: With distinct names.
 
     Returns:
       The number of tools.
 
     Raises:
-      ToolError: there are none.
+      ToolError: There are none.
     """
     lines = file.suffix == ".jsonl"
     count = 0
@@ -111,11 +111,11 @@ def raw_tools(file: Path, problems: list[str]) -> Iterator[tuple[str, Any, str]]
     """Yields (place in the file, what stands there, category) in the order of the file.
 
     Args:
-      file: as `read_tools` takes it; nothing but the form of the file is checked.
-      problems: is added to: lines that are no JSON.
+      file: As `read_tools` takes it; nothing but the form of the file is checked.
+      problems: Is added to: lines that are no JSON.
 
     Raises:
-      ToolError: the file cannot be read, or has another form.
+      ToolError: The file cannot be read, or has another form.
     """
     text = read_text(file, "there is no such file; name a file, a stored folder or starter")
     if file.suffix == ".jsonl":
@@ -246,7 +246,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Makes a JSON object of its pairs (an `object_pairs_hook`).
 
     Raises:
-      ValueError: a key stands in it twice.
+      ValueError: A key stands in it twice.
     """
     result = dict(pairs)
     if len(result) < len(pairs):

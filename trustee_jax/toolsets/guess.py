@@ -26,7 +26,7 @@ def guess_format(source: str) -> str:
     """Returns the format of a source by `RULE`.
 
     Raises:
-      InputError: there is no such file or folder, or its content tells nothing.
+      InputError: There is no such file or folder, or its content tells nothing.
     """
     if source.startswith(("http://", "https://")):
         return "mcp"

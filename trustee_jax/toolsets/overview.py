@@ -18,12 +18,12 @@ class Overview:
     """What `trustee tools stats` counts, in one pass over the tools.
 
     Attributes:
-      categories: category -> tools.
-      parameters: number of parameters -> tools.
-      required: number of required parameters -> tools.
-      types: type of a parameter -> parameters ("enum" for a choice, "any" for no type).
-      described: parameters with a description.
-      sizes: bytes of each tool in the OpenAI format, as compact JSON.
+      categories: Category -> tools.
+      parameters: Number of parameters -> tools.
+      required: Number of required parameters -> tools.
+      types: Type of a parameter -> parameters ("enum" for a choice, "any" for no type).
+      described: Parameters with a description.
+      sizes: Bytes of each tool in the OpenAI format, as compact JSON.
     """
 
     categories: Counter[str] = field(default_factory=Counter)

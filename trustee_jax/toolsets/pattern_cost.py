@@ -9,8 +9,8 @@ def most_steps(parsed: Any, length: int) -> float:
     What follows a part is tried once for each way in which that part can match.
 
     Args:
-      parsed: what `re._parser.parse` returns.
-      length: of the text, in characters.
+      parsed: What `re._parser.parse` returns.
+      length: Of the text, in characters.
     """
     _, steps = _sequence(parsed, length)
     items = list(parsed)

@@ -92,7 +92,7 @@ def bad_schema(error: ValidationError) -> str:
     """What is wrong with a schema where it breaks the rules of JSON Schema.
 
     Args:
-      error: of the meta-schema, with the most telling cause.
+      error: Of the meta-schema, with the most telling cause.
     """
     path, value = list(error.absolute_path), error.instance
     last = path[-1] if path else None

@@ -40,8 +40,8 @@ class ToolRepository:
     """Tools by category, in the order in which they were given.
 
     Attributes:
-      tools: all tools.
-      categories: category name -> its tools; none is empty.
+      tools: All tools.
+      categories: Category name -> its tools; none is empty.
     """
 
     tools: Sequence[Tool]
@@ -53,8 +53,8 @@ class ToolRepository:
         """Groups `tools` by their category.
 
         Args:
-          tools: all tools. Without `groups` they are held in memory.
-          groups: category -> indices into `tools`, then a sequence that is read on demand.
+          tools: All tools. Without `groups` they are held in memory.
+          groups: Category -> indices into `tools`, then a sequence that is read on demand.
         """
         if groups is None or not isinstance(tools, Sequence):
             tools = tuple(tools)
@@ -79,12 +79,12 @@ class ToolRepository:
         drawn are read.
 
         Args:
-          rng: the only source of randomness.
-          count: tools wanted, at least 1.
+          rng: The only source of randomness.
+          count: Tools wanted, at least 1.
 
         Raises:
-          ValueError: count below 1, or the repository is empty.
-          ToolError: a stored repository is damaged where a drawn tool lies.
+          ValueError: Count below 1, or the repository is empty.
+          ToolError: A stored repository is damaged where a drawn tool lies.
         """
         if count < 1 or not self.tools:
             raise ValueError(f"cannot sample {count} tool(s) from {len(self)}; ask for 1 or more")
@@ -102,7 +102,7 @@ def load_repository(source: str) -> ToolRepository:
         folder that `trustee tools import` wrote, whose tools are read when they are drawn.
 
     Raises:
-      ToolError: with every problem of the file: its place, tool, field and remedy.
+      ToolError: With every problem of the file: its place, tool, field and remedy.
     """
     path = user_path(source)
     if source == STARTER:

@@ -36,14 +36,14 @@ def write_store(folder: Path, tools: Iterable[Tool]) -> int:
     """Writes tools as they come; memory holds one batch of them, all names and the index.
 
     Args:
-      folder: is made, complete or not at all; must not exist, or be empty.
-      tools: with distinct names, in the order that `open_store` gives them back in.
+      folder: Is made, complete or not at all; must not exist, or be empty.
+      tools: With distinct names, in the order that `open_store` gives them back in.
 
     Returns:
       The number of tools.
 
     Raises:
-      ToolError: the folder is taken or cannot be written, a name comes twice, or there are none.
+      ToolError: The folder is taken or cannot be written, a name comes twice, or there are none.
     """
     check_free(folder)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -64,7 +64,7 @@ def check_free(folder: Path) -> None:
     """Makes sure that a folder can be written, before long work for it begins.
 
     Raises:
-      ToolError: there is something already.
+      ToolError: There is something already.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ToolError(str(folder), ["exists already; name another output or remove it"])
@@ -74,7 +74,7 @@ def open_store(folder: Path) -> ToolRepository:
     """Opens what `write_store` wrote, without reading its tools.
 
     Raises:
-      ToolError: the folder is no stored repository, or a damaged one.
+      ToolError: The folder is no stored repository, or a damaged one.
     """
     if not (folder / _MARKER).is_file():
         raise ToolError(str(folder), [f"cannot be read: it lacks {_MARKER}; {_WRITE_IT}"])

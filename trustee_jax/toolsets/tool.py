@@ -15,10 +15,10 @@ class Tool:
     """A function that the policy may call; no code stands behind it.
 
     Attributes:
-      name: unique in its repository, matches ``^[a-zA-Z0-9_-]{1,64}$``.
-      description: what the tool does and returns, for the model.
+      name: Unique in its repository, matches ``^[a-zA-Z0-9_-]{1,64}$``.
+      description: What the tool does and returns, for the model.
       parameters: JSON Schema (Draft 2020-12) of the arguments object.
-      category: the group that tools of one task are drawn from.
+      category: The group that tools of one task are drawn from.
     """
 
     name: str
@@ -42,8 +42,8 @@ class ToolError(InputError):
     """A tool file that cannot be used.
 
     Attributes:
-      source: the file.
-      problems: one line per problem: where, which tool, which field, what to do.
+      source: The file.
+      problems: One line per problem: where, which tool, which field, what to do.
     """
 
     def __init__(self, source: str, problems: Sequence[str]):

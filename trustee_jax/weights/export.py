@@ -51,7 +51,7 @@ def export_hf(
       state: Of the Transformer, with or without LoRA factors, scanned or unrolled.
       tokenizer: Saved beside the weights.
       dtype: float32, bfloat16 or float16.
-      lora_scale: alpha / rank (`LoRAConfig.scale`); required if `state` has LoRA factors.
+      lora_scale: Alpha / rank (`LoRAConfig.scale`); required if `state` has LoRA factors.
       stop_ids: Ids that end a turn, for generation_config.json; the tokenizer's eos if empty.
       shard_bytes: Largest size of one safetensors file, in bytes (one tensor may exceed it).
 

@@ -15,7 +15,7 @@ class Name:
     Attributes:
       ours: Parameter path, dotted, below the block where there is one.
       hf: Hugging Face name, below `model.layers.N.` where there is one.
-      gguf: llama.cpp name, below `blk.N.` where there is one.
+      gguf: Name in llama.cpp, below `blk.N.` where there is one.
       transposed: A kernel: [in, out] here, [out, in] in files.
       rotary: Rows are grouped in heads that rotary embeddings turn; llama.cpp reorders them for the
         llama architecture.

@@ -35,7 +35,7 @@ def read(
     """Reads the functions of a source, one at a time.
 
     Args:
-      format: one of `FORMATS`:
+      format: One of `FORMATS`:
         "openai": a file of tools in the OpenAI format, as `load_repository` reads it, or in that
           of MCP, Anthropic or Gemini;
         "openapi": an OpenAPI 3 or Swagger 2 document, JSON or YAML, or a folder of them;
@@ -43,16 +43,16 @@ def read(
         "mcp": a command line that starts an MCP server on stdio, or the http(s) URL of one;
         "toolbench": ToolBench's folder of `<category>/<toolset>.json`;
         "bfcl": function documents in BFCL's format, a JSON or JSON lines file or a folder of them.
-      source: the path, command line or URL.
-      category: the category of every function, instead of what the source says.
-      progress: whether to show a progress bar on stderr where reading takes long.
-      limits: where readers cut what they build; the defaults of `Limits` if None.
+      source: The path, command line or URL.
+      category: The category of every function, instead of what the source says.
+      progress: Whether to show a progress bar on stderr where reading takes long.
+      limits: Where readers cut what they build; the defaults of `Limits` if None.
 
     Yields:
       A `Candidate` for every function, a `Refusal` for everything that cannot be one.
 
     Raises:
-      ToolError: unknown format, or a source that cannot be read at all.
+      ToolError: Unknown format, or a source that cannot be read at all.
     """
     limits = limits or Limits()
     if format == "openai":

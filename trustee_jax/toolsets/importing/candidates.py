@@ -13,12 +13,12 @@ class Limits:
     """Bounds of one tool; ten tools and a dialogue have to fit a prompt.
 
     Attributes:
-      parameters: most top-level parameters; a function with more is dropped.
-      bytes: most bytes of the parameters as JSON; a function with more is dropped.
-      depth: levels of objects and lists below the parameters at which a reader cuts schemas that
+      parameters: Most top-level parameters; a function with more is dropped.
+      bytes: Most bytes of the parameters as JSON; a function with more is dropped.
+      depth: Levels of objects and lists below the parameters at which a reader cuts schemas that
         it has to build (OpenAPI, BFCL); it cuts earlier where `bytes` would be exceeded.
-      description: characters at which a tool's description is cut.
-      parameter_description: characters at which a reader cuts the description of a parameter.
+      description: Characters at which a tool's description is cut.
+      parameter_description: Characters at which a reader cuts the description of a parameter.
     """
 
     parameters: int = 30
@@ -33,13 +33,13 @@ class Candidate:
     """A function as its source describes it; nothing about it is checked yet.
 
     Attributes:
-      name: whatever its source calls it; `normalise` makes it valid and unique.
-      description: may hold HTML or Markdown, or be empty.
-      parameters: what should be a JSON schema of the arguments object.
-      category: the group it belongs to; empty if the source knows none.
-      provider: who offers it (a host, a company, a set of tools); caps count by it.
-      place: where it stands, for the report: the file and the operation.
-      changes: reasons for which the reader itself changed something, each counted once a tool.
+      name: Whatever its source calls it; `normalise` makes it valid and unique.
+      description: May hold HTML or Markdown, or be empty.
+      parameters: What should be a JSON schema of the arguments object.
+      category: The group it belongs to; empty if the source knows none.
+      provider: Who offers it (a host, a company, a set of tools); caps count by it.
+      place: Where it stands, for the report: the file and the operation.
+      changes: Reasons for which the reader itself changed something, each counted once a tool.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Refusal:
     """Something in the source that cannot become a candidate.
 
     Attributes:
-      place: where it stands: the file and the operation.
-      reason: what is wrong in a few words, the same for all alike, e.g. "deprecated".
-      detail: what distinguishes this one; may be empty.
+      place: Where it stands: the file and the operation.
+      reason: What is wrong in a few words, the same for all alike, e.g. "deprecated".
+      detail: What distinguishes this one; may be empty.
     """
 
     place: str
@@ -74,13 +74,13 @@ class ImportReport:
     """The account of one import; `read` equals `kept` plus everything dropped.
 
     Attributes:
-      read: functions found in the source.
-      kept: tools that came out.
-      changed: reason -> how many of the kept tools were changed for it.
-      dropped: reason -> how many functions were left out for it.
-      categories: category -> tools kept.
-      providers: provider -> tools kept.
-      examples: reason -> the first few places, each with its name or detail.
+      read: Functions found in the source.
+      kept: Tools that came out.
+      changed: Reason -> how many of the kept tools were changed for it.
+      dropped: Reason -> how many functions were left out for it.
+      categories: Category -> tools kept.
+      providers: Provider -> tools kept.
+      examples: Reason -> the first few places, each with its name or detail.
     """
 
     read: int = 0

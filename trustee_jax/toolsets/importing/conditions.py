@@ -33,8 +33,8 @@ def renamed(node: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any] 
     """Returns such a schema with other names for its fields; None if one of them has none.
 
     Args:
-      node: for which `is_presence` holds, or from `or_null`.
-      keys: name of a field -> its new one.
+      node: For which `is_presence` holds, or from `or_null`.
+      keys: Name of a field -> its new one.
     """
     try:
         return _renamed(node, keys)

@@ -30,8 +30,8 @@ class Part:
     """A schema at its place in a document.
 
     Attributes:
-      node: as the document has it; `allOf`, `anyOf` and other lists in it may hold `Part`s.
-      above: the references that it stands in.
+      node: As the document has it; `allOf`, `anyOf` and other lists in it may hold `Part`s.
+      above: The references that it stands in.
     """
 
     node: Any
@@ -51,23 +51,23 @@ class Demands:
     """The words of one or several schemas of the same value, in those of Draft 2020-12.
 
     Attributes:
-      types: the JSON types; None if nothing is said of them.
-      values: of `enum` and `const`; None if there are no such.
-      limits: numeric limits and uniqueItems, by keyword.
-      patterns: all of which a text matches.
-      formats: all that are named.
-      properties: name -> schema.
-      required: names.
-      extra: additionalProperties: a schema, or a boolean; None if nothing is said.
-      by_pattern: patternProperties.
-      prefix: prefixItems.
-      items: of the places behind them; None if nothing is said.
-      groups: of alternatives, of each of which one has to hold.
-      conditions: schemas that speak of nothing but which fields are there.
-      descriptions: the first one matters most.
-      default: a list of one, or of none.
+      types: The JSON types; None if nothing is said of them.
+      values: Of `enum` and `const`; None if there are no such.
+      limits: Numeric limits and uniqueItems, by keyword.
+      patterns: All of which a text matches.
+      formats: All that are named.
+      properties: Name -> schema.
+      required: Names.
+      extra: `additionalProperties`: a schema, or a boolean; None if nothing is said.
+      by_pattern: `patternProperties`.
+      prefix: `prefixItems`.
+      items: Of the places behind them; None if nothing is said.
+      groups: Of alternatives, of each of which one has to hold.
+      conditions: Schemas that speak of nothing but which fields are there.
+      descriptions: The first one matters most.
+      default: A list of one, or of none.
       traits: "readOnly", "deprecated", "required" (as Draft 3 has it, on the field itself).
-      reasons: for which something was changed or left out.
+      reasons: For which something was changed or left out.
     """
 
     types: list[str] | None = None

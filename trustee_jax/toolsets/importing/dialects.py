@@ -37,8 +37,8 @@ def own_demands(node: Mapping[str, Any], above: tuple[str, ...]) -> Demands:
     too long, and fractional `multipleOf` (19.99 is no multiple of 0.01 in binary floating point).
 
     Args:
-      node: as the document has it.
-      above: the references that it stands in.
+      node: As the document has it.
+      above: The references that it stands in.
     """
     found = Demands()
     types, understood = json_types(node.get("type"))

@@ -20,7 +20,7 @@ def load(path: Path) -> Mapping[str, Any]:
     """Returns a document as JSON values.
 
     Raises:
-      ToolError: the file cannot be read or is no OpenAPI document.
+      ToolError: The file cannot be read or is no OpenAPI document.
     """
     return parse(read_text(path), str(path), is_yaml=path.suffix.lower() != ".json")
 
@@ -32,7 +32,7 @@ def parse(text: str | bytes, source: str, *, is_yaml: bool = False) -> Mapping[s
     that name a schema by its `$id` or `$anchor`.
 
     Raises:
-      ToolError: it is no JSON or YAML, or no OpenAPI document.
+      ToolError: It is no JSON or YAML, or no OpenAPI document.
     """
     try:
         document = load_yaml(text) if is_yaml else json.loads(text, object_pairs_hook=unique_keys)
@@ -70,7 +70,7 @@ def at(document: Any, pointer: str) -> Any:
     """Returns what a JSON pointer ("/components/schemas/Pet") leads to.
 
     Raises:
-      LookupError: it leads nowhere, or to neither an object nor a boolean.
+      LookupError: It leads nowhere, or to neither an object nor a boolean.
     """
     try:
         found = Specification.OPAQUE.create_resource(document).pointer(pointer, _NO_RESOLVER)
@@ -91,7 +91,7 @@ def with_plain_references(document: Any) -> Any:
       document: JSON values; schemas may stand anywhere in them.
 
     Raises:
-      ValueError: a name or a reference is no URI.
+      ValueError: A name or a reference is no URI.
     """
     targets = {"": "#"}
     for node, pointer, base in _objects(document):

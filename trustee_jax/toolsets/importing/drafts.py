@@ -65,7 +65,7 @@ def modern(schema: Any) -> tuple[Any, list[str]]:
       schema: JSON values.
 
     Raises:
-      RecursionError: it is nested too deeply.
+      RecursionError: It is nested too deeply.
     """
     if not isinstance(schema, dict):
         return schema, []

@@ -25,14 +25,14 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
     Names and schemas stay as the server has them. What is wrong with a tool costs that tool alone.
 
     Args:
-      source: the http(s) URL of the server, or the command line that starts it; of the
+      source: The http(s) URL of the server, or the command line that starts it; of the
         environment it sees only the basics (PATH, HOME, ...): write `env KEY=... command` for
         more.
-      category: of all functions; "" takes the name that the server gives itself.
-      seconds: how long start, handshake and each answer may take.
+      category: Of all functions; "" takes the name that the server gives itself.
+      seconds: How long start, handshake and each answer may take.
 
     Raises:
-      ToolError: the `mcp` package is missing, or the server cannot be started or reached, or it
+      ToolError: The `mcp` package is missing, or the server cannot be started or reached, or it
         does not answer as an MCP server.
     """
     try:

@@ -59,8 +59,8 @@ class Names:
         """Returns `name` made valid, or where that is taken, with the provider or a number.
 
         Args:
-          name: what the source calls the tool; stays as it is where it is valid and free.
-          provider: is put before a name that is taken.
+          name: What the source calls the tool; stays as it is where it is valid and free.
+          provider: Is put before a name that is taken.
         """
         plain = name if is_valid(name) else short(snake_case(name)) or "tool"
         word = provider_word(provider)
@@ -97,8 +97,8 @@ class Keys:
         """Returns a free name.
 
         Args:
-          name: as the source has it.
-          place: what the parameter is part of ("body", "query"); is put behind a name that
+          name: As the source has it.
+          place: What the parameter is part of ("body", "query"); is put behind a name that
             another parameter has too.
         """
         if _VALID_KEY.fullmatch(name) and name not in self._taken:
@@ -132,8 +132,8 @@ def rename_fields(nodes: Sequence[dict[str, Any]], longest: int | None = None) -
     pattern tells it from the new one. The original stands first in its description.
 
     Args:
-      nodes: a schema and all within it, in Draft 2020-12.
-      longest: characters that a description may have then; None: any number.
+      nodes: A schema and all within it, in Draft 2020-12.
+      longest: Characters that a description may have then; None: any number.
     """
     names = list(dict.fromkeys(name for node in nodes for name in _names(node)))
     keys = Keys(names)
@@ -159,9 +159,9 @@ def named(name: str, text: str, longest: int | None = None) -> str:
     """Returns a description behind the original name of what it describes.
 
     Args:
-      name: as the source has it.
-      text: the description; "" leaves the name alone.
-      longest: characters of the result, for which the text, and a name that is longer than names
+      name: As the source has it.
+      text: The description; "" leaves the name alone.
+      longest: Characters of the result, for which the text, and a name that is longer than names
         may be, are cut; None: any number.
     """
     first = f"{name if longest is None else ' '.join(name.split())[:MAX_LENGTH]}: "

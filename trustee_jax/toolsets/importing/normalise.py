@@ -53,12 +53,12 @@ def normalise(
     the `per_provider` functions of each provider, which come out when all is read.
 
     Args:
-      items: from `read`.
-      report: is updated while the result is consumed.
-      per_provider: most tools of one provider; a uniform sample of its functions that depends on
+      items: From `read`.
+      report: Is updated while the result is consumed.
+      per_provider: Most tools of one provider; a uniform sample of its functions that depends on
         nothing but their contents; schemas of those over the cap are not checked. None: all.
-      limits: sizes; the defaults of `Limits` if None.
-      taken: names in use already, e.g. of the repository that the tools will join.
+      limits: Sizes; the defaults of `Limits` if None.
+      taken: Names in use already, e.g. of the repository that the tools will join.
 
     Yields:
       Checked tools.

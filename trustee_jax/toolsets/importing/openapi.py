@@ -24,13 +24,13 @@ def read_openapi(source: str, category: str, limits: Limits) -> Iterator[Item]:
     """Yields every operation of a document, or of all documents in a folder.
 
     Args:
-      source: a JSON or YAML file, or a folder of them; files in it that are no OpenAPI documents
+      source: A JSON or YAML file, or a folder of them; files in it that are no OpenAPI documents
         are refused one by one.
-      category: of all functions; "" takes the title of each document.
-      limits: sizes of one function.
+      category: Of all functions; "" takes the title of each document.
+      limits: Sizes of one function.
 
     Raises:
-      ToolError: the file cannot be read or is no OpenAPI document; the folder has none.
+      ToolError: The file cannot be read or is no OpenAPI document; the folder has none.
     """
     path = user_path(source)
     if not path.is_dir():
@@ -60,11 +60,11 @@ def operations(
     """Yields every operation of one document.
 
     Args:
-      document: from `load` or `parse`.
-      place: the name of the document in reports.
-      limits: sizes of one function.
-      category: of all functions; "" takes the document's title in snake_case.
-      provider: who offers them; "" takes `x-providerName`, the server's host, or the title.
+      document: From `load` or `parse`.
+      place: The name of the document in reports.
+      limits: Sizes of one function.
+      category: Of all functions; "" takes the document's title in snake_case.
+      provider: Who offers them; "" takes `x-providerName`, the server's host, or the title.
     """
     info = mapping(document.get("info"))
     title = info.get("title") if isinstance(info.get("title"), str) else ""

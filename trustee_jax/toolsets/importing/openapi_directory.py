@@ -30,13 +30,13 @@ def read_directory(
     """Yields every operation of every document; one document is in memory at a time.
 
     Args:
-      source: the package's .tgz, or the folder it unpacks to.
-      category: of all functions; "" derives one for each document (`categories.category_of`).
-      limits: sizes of one function.
-      progress: whether to show a progress bar on stderr.
+      source: The package's .tgz, or the folder it unpacks to.
+      category: Of all functions; "" derives one for each document (`categories.category_of`).
+      limits: Sizes of one function.
+      progress: Whether to show a progress bar on stderr.
 
     Raises:
-      ToolError: the source is no such package, or is damaged.
+      ToolError: The source is no such package, or is damaged.
     """
     path = user_path(source)
     documents = _unpacked(path) if path.is_dir() else _packed(path)

@@ -117,7 +117,7 @@ class Operation:
         """The operation's id in snake_case, or method and path where it has none of its own.
 
         Args:
-          taken: names of other operations of the document.
+          taken: Names of other operations of the document.
         """
         name = self._own_name()
         if name and name not in taken:

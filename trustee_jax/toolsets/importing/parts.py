@@ -38,8 +38,8 @@ def merged_objects(found: Demands, read: Callable[[Part], Demands]) -> Demands:
     each requires something more, one of these is.
 
     Args:
-      found: with alternatives, or without.
-      read: gives the demands of a part.
+      found: With alternatives, or without.
+      read: Gives the demands of a part.
     """
     for group in found.groups:
         variants = possible(group)
@@ -174,7 +174,7 @@ class PartReader:
         """Follows a reference to what it stands for; other values are returned as they are.
 
         Raises:
-          Unusable: the reference leads out of the document, nowhere, or to itself.
+          Unusable: The reference leads out of the document, nowhere, or to itself.
         """
         seen: set[str] = set()
         while isinstance(node, Mapping) and isinstance(node.get("$ref"), str):
@@ -199,8 +199,8 @@ class PartReader:
         What is no schema demands nothing.
 
         Raises:
-          Unusable: a reference cannot be followed.
-          TooLarge: too many schemas are read.
+          Unusable: A reference cannot be followed.
+          TooLarge: Too many schemas are read.
         """
         if part not in self._known:
             self._left -= 1

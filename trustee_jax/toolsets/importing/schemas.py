@@ -49,11 +49,11 @@ class Field:
     """A field of an object, or a parameter.
 
     Attributes:
-      name: as the document has it.
-      part: its schema.
-      required: whether it has to be there.
-      place: what it is part of ("body", "query"), to tell it from one of the same name.
-      description: in place of that of its schema; "" leaves that.
+      name: As the document has it.
+      part: Its schema.
+      required: Whether it has to be there.
+      place: What it is part of ("body", "query"), to tell it from one of the same name.
+      description: In place of that of its schema; "" leaves that.
     """
 
     name: str
@@ -67,7 +67,7 @@ class SchemaReader:
     """Reads the schemas of one function.
 
     Attributes:
-      changes: reasons for which something of the schemas was changed or left out.
+      changes: Reasons for which something of the schemas was changed or left out.
     """
 
     def __init__(self, document: Any, limits: Limits, depth: int | None = None):
@@ -89,11 +89,11 @@ class SchemaReader:
         """Returns what a schema demands, alternatives of an object merged into its fields.
 
         Args:
-          node: a `Part`, or as the document has it; what is no schema demands nothing.
+          node: A `Part`, or as the document has it; what is no schema demands nothing.
 
         Raises:
-          Unusable: a reference cannot be followed.
-          TooLarge: it, with those read before, has too many parts.
+          Unusable: A reference cannot be followed.
+          TooLarge: It, with those read before, has too many parts.
         """
         part = node if isinstance(node, Part) else Part(node)
         return merged_objects(self._read(part), self._read)
@@ -102,15 +102,15 @@ class SchemaReader:
         """Returns one schema, its fields named as in the document.
 
         Args:
-          node: a `Part`, or as the document has it; what is no schema counts as the open one.
-          depth: levels above it.
-          name: of the parameter in its document, where it shares that with another one: is put
+          node: A `Part`, or as the document has it; what is no schema counts as the open one.
+          depth: Levels above it.
+          name: Of the parameter in its document, where it shares that with another one: is put
             before the description.
-          text: in place of its description.
+          text: In place of its description.
 
         Raises:
-          Unusable: a reference cannot be followed.
-          TooLarge: it, with those read before, has too many parts.
+          Unusable: A reference cannot be followed.
+          TooLarge: It, with those read before, has too many parts.
         """
         self._parts_left -= 1
         if self._parts_left < 0:
@@ -146,8 +146,8 @@ class SchemaReader:
         """Returns the schema of the arguments of a function, all fields with valid names.
 
         Args:
-          fields: the parameters, and the fields of the body.
-          body: whose further demands hold of the arguments.
+          fields: The parameters, and the fields of the body.
+          body: Whose further demands hold of the arguments.
         """
         found = body or Demands()
         out: dict[str, Any] = {"type": "object", "properties": {}}
@@ -254,11 +254,11 @@ class SchemaReader:
         """Adds the fields of an object; returns what is demanded of it beside them.
 
         Args:
-          fields: of it.
-          found: all that is demanded of it.
-          out: is added to.
-          depth: of the fields.
-          closes: whether it takes no other fields than its own where nothing is said of others.
+          fields: Of it.
+          found: All that is demanded of it.
+          out: Is added to.
+          depth: Of the fields.
+          closes: Whether it takes no other fields than its own where nothing is said of others.
         """
         keys = Keys(field.name for field in fields)
         known = {}  # the fields of which the other demands speak
@@ -305,11 +305,11 @@ class SchemaReader:
         """Adds patternProperties; returns what holds of the fields that nothing else speaks of.
 
         Args:
-          found: of the object.
-          out: is added to.
-          depth: of the fields.
-          known: name of a field -> its name here.
-          others: names that the patterns do not speak of.
+          found: Of the object.
+          out: Is added to.
+          depth: Of the fields.
+          known: Name of a field -> its name here.
+          others: Names that the patterns do not speak of.
         """
         extra = found.extra
         for pattern, part in found.by_pattern.items():

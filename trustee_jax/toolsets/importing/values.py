@@ -166,9 +166,9 @@ def values_of(
     """Returns ("enum" and "default" as far as they are usable, what was changed or left out).
 
     Args:
-      listed: the choices, if there are any.
-      default: a list of one, or of none.
-      types: that they are to have; None: any.
+      listed: The choices, if there are any.
+      default: A list of one, or of none.
+      types: That they are to have; None: any.
     """
     out: dict[str, Any] = {}
     reasons: dict[str, None] = {}
@@ -212,7 +212,7 @@ def limits_of(
     """Returns (the limits that concern one of the types, what was left out).
 
     Args:
-      limits: by keyword, in the spelling of Draft 2020-12.
+      limits: By keyword, in the spelling of Draft 2020-12.
       types: None: any.
     """
     out = {

@@ -59,10 +59,10 @@ def load_yaml(text: str | bytes) -> Any:
     """Returns the only document of a text; all keys are texts.
 
     Raises:
-      yaml.YAMLError: it is no YAML, or has more than one document.
-      ValueError: a key stands twice in a mapping, `<<` has no mapping, a key is no text, or aliases
+      yaml.YAMLError: It is no YAML, or has more than one document.
+      ValueError: A key stands twice in a mapping, `<<` has no mapping, a key is no text, or aliases
         lead to themselves or repeat more than a million values.
-      RecursionError: it is nested too deeply.
+      RecursionError: It is nested too deeply.
     """
     node = yaml.compose(text, Loader=_Loader)
     return None if node is None else _Values().of(node)
