@@ -26,16 +26,12 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
+from compare_runs import checkpoints, compare_checkpoints, metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
-CLOCKS = ("seconds/", "tokens_per_second/")
 LOGS = ("episodes.jsonl", "metrics.jsonl")
 
 
@@ -120,36 +116,6 @@ class Command:
         return process.returncode != 0
 
 
-def metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The scalars of all complete lines, without what a clock has measured."""
-    lines = (workdir / "metrics.jsonl").read_text().split("\n")[:-1]
-    return [
-        {name: value for name, value in json.loads(line).items() if not name.startswith(CLOCKS)}
-        for line in lines
-    ]
-
-
-def checkpoints(workdir: pathlib.Path) -> list[int]:
-    """The steps of the complete ones."""
-    folder = workdir / "checkpoints"
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
-
-
-def saved(workdir: pathlib.Path) -> dict[str, bytes]:
-    """Every array of the newest checkpoint, and the host's state."""
-    folder = workdir / "checkpoints" / str(checkpoints(workdir)[-1])
-    found = {"host": (folder / "host" / "metadata").read_bytes()}
-    with warnings.catch_warnings(), ocp.PyTreeCheckpointer() as reader:
-        warnings.simplefilter("ignore")
-        for item in ("params", "optimizer"):
-            tree = reader.restore(folder / item)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-                array = np.asarray(leaf)
-                name = f"{item}{jax.tree_util.keystr(path)} {array.dtype}{array.shape}"
-                found[name] = array.tobytes()
-    return found
-
-
 def episode_keys(data: bytes) -> list[tuple[int, ...]]:
     return [tuple(json.loads(line)["key"]) for line in data.splitlines()]
 
@@ -165,7 +131,7 @@ class Judge:
     def __init__(self, reference: pathlib.Path) -> None:
         self._reference = reference
         self._episodes = (reference / "episodes.jsonl").read_bytes()
-        self._metrics, self._saved = metrics(reference), saved(reference)
+        self._metrics = metrics(reference)
         self.faults: list[str] = []
         self.counts = {"lost": 0, "doubled": 0, "half_written": 0}
 
@@ -200,8 +166,8 @@ class Judge:
             self.faults.append("the episodes differ")
         if metrics(workdir) != self._metrics:
             self.faults.append("the metrics differ")
-        if saved(workdir) != self._saved:
-            self.faults.append("the last checkpoint differs")
+        for difference in compare_checkpoints(self._reference, workdir).differences[:1]:
+            self.faults.append(f"the last checkpoint differs: {difference}")
 
 
 def moment(workdir: pathlib.Path, event_files: int) -> str:

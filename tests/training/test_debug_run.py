@@ -1,31 +1,19 @@
 """The debug config: it updates in every step, and a kill at any moment leaves no trace."""
 
-import importlib.util
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import types
 
+import kills
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = ROOT / "benchmarks" / "kills.py"
 
 
-@pytest.fixture(scope="module")
-def kills() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("kills", KILLS)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_step_of_the_debug_run_updates_the_policy(
-    kills: types.ModuleType, tmp_path: pathlib.Path
-) -> None:
+def test_every_step_of_the_debug_run_updates_the_policy(tmp_path: pathlib.Path) -> None:
     workdir = tmp_path / "run"
     assert not kills.Command(tmp_path, ()).run(workdir)
     steps = kills.metrics(workdir)
@@ -61,7 +49,7 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path: pathlib.Path) -> None:
     assert result["lost"] == result["doubled"] == result["half_written"] == 0
 
 
-def test_a_reader_knows_a_broken_line(kills: types.ModuleType, tmp_path: pathlib.Path) -> None:
+def test_a_reader_knows_a_broken_line() -> None:
     reader = kills.Reader()
     reader._read(b'{"step": 1}\n{"step": 2, "k')
     assert (reader.broken, reader.cut) == ([], 1)
