@@ -40,6 +40,7 @@ from trustee_jax.environment import (
     RecentTasks,
     Task,
     generate_task,
+    load_judges,
     run,
     run_episode,
 )
@@ -108,9 +109,14 @@ class Game:
     def __init__(self, config: Config):
         self.config = config
         options = config.environment
+        make_judge = load_judges(options)
         simulator, self.engine = build_simulator(config, options.roles)
         self.environment = Environment(
-            options, simulator, simulator.format, config.engine.max_length
+            options,
+            simulator,
+            simulator.format,
+            config.engine.max_length,
+            make_judge(simulator),
         )
         self.repository = load_repository(config.tools)
         self.curriculum = Curriculum(config.curriculum)

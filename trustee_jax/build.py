@@ -16,7 +16,7 @@ from trustee_jax import streams
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, ModelOptions
 from trustee_jax.engine import Engine, Role
-from trustee_jax.environment import Environment
+from trustee_jax.environment import Environment, load_judges
 from trustee_jax.errors import ConfigError
 from trustee_jax.models import (
     LoRAConfig,
@@ -101,6 +101,7 @@ def build(config: Config) -> System:
       CheckpointError: A checkpoint cannot be read.
     """
     options = config.model
+    make_judge = load_judges(config.environment)
     mesh = _mesh(config)
     checkpoint = open_checkpoint(options.source)
     _check_max_length(config, checkpoint.config, "model.source")
@@ -149,7 +150,11 @@ def build(config: Config) -> System:
     if frozen is not None:
         engines["simulator"] = Engine(frozen, mesh, config.engine, simulator_tokenizer, config.seed)
     environment = Environment(
-        config.environment, simulator, policy_format, config.engine.max_length
+        config.environment,
+        simulator,
+        policy_format,
+        config.engine.max_length,
+        make_judge(simulator),
     )
     return System(learner, engines, environment, engine_dtype)
 

@@ -8,7 +8,7 @@ from trustee_jax.audit.dialogue import final_text, replay, with_messages, withou
 from trustee_jax.audit.faults import FAULTS, expected_calls, plant
 from trustee_jax.audit.recorded import GOLD, read_recorded
 from trustee_jax.chat import attempts
-from trustee_jax.environment.judges.rules import find_vetoes, invented_values
+from trustee_jax.environment.judges.rules import find_violations, invented_values
 from trustee_jax.environment.world import Change
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.simulator.transcript import transcript
@@ -84,7 +84,7 @@ def test_every_call_has_its_answer(fault, gold):
 
 def test_what_the_deterministic_checks_find(fault, gold):
     for faulty in faulty_episodes(fault, gold):
-        found = {veto.criterion for veto in find_vetoes(faulty)}
+        found = {veto.criterion for veto in find_violations(faulty)}
         assert found >= ALWAYS_VETOED.get(fault.name, set())
         if fault.name in NEVER_VETOED:
             assert not found
@@ -280,7 +280,7 @@ def test_code_catches_some_wrong_arguments(gold):
     caught = [
         episode
         for episode in planted
-        if any(v.check == "wrong_value" for v in find_vetoes(episode))
+        if any(v.check == "wrong_value" for v in find_violations(episode))
     ]
     assert len(planted) >= 100 and len(caught) >= 0.25 * len(planted)
 

@@ -12,7 +12,7 @@ from trustee_jax.audit.recorded import (
     find_flaw,
     read_recorded,
 )
-from trustee_jax.environment.judges.rules import find_vetoes
+from trustee_jax.environment.judges.rules import find_violations
 from trustee_jax.environment.solvability import missing_values, needed_values
 from trustee_jax.jsonl import read
 from trustee_jax.toolsets import check_arguments, load_repository
@@ -62,7 +62,7 @@ def test_a_gold_episode_is_one_that_a_run_could_record(line, gold, starter):
 def test_a_gold_episode_is_clean(line, gold):
     evidence = gold[line].evidence
     assert find_flaw(evidence) is None
-    assert find_vetoes(evidence) == []
+    assert find_violations(evidence) == []
 
 
 @pytest.mark.parametrize("line", range(len(LINES)))

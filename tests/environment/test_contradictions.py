@@ -7,7 +7,7 @@ import pytest
 
 from trustee_jax.environment import Evidence
 from trustee_jax.environment.judges.contradictions import contradicts
-from trustee_jax.environment.judges.rules import find_vetoes
+from trustee_jax.environment.judges.rules import find_violations
 from trustee_jax.environment.solvability import plain_words
 
 
@@ -139,7 +139,7 @@ def test_a_call_with_another_value_is_vetoed(make_task, calls, vetoed, searched)
     messages += calls
 
     def found(**options) -> set[str]:
-        vetoes = find_vetoes(Evidence.read(task, messages), **options)
+        vetoes = find_violations(Evidence.read(task, messages), **options)
         return {veto.criterion for veto in vetoes if veto.check == "wrong_value"}
 
     assert found() == vetoed

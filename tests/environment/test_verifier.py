@@ -10,15 +10,15 @@ from test_episode import BOOK, FIND, Script, play, prompts_of, verdict
 from trustee_jax.chat import ChatFormat
 from trustee_jax.engine.types import Completion
 from trustee_jax.environment import (
+    CriterionVerdict,
     Environment,
     Evidence,
-    Part,
+    RuleViolation,
     Task,
     Verdict,
-    Veto,
     run,
 )
-from trustee_jax.environment.judges.rules import find_vetoes, invented_values
+from trustee_jax.environment.judges.rules import find_violations, invented_values
 from trustee_jax.environment.world import Change
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.streams import Purpose
@@ -56,7 +56,7 @@ def test_lines_can_be_cited(make_environment, make_task):
     assert "\n6. assistant:" in text and "\n7. " not in text
 
 
-def judge(environment: Environment, task: Task, logits: float, answer: bool) -> Part:
+def judge(environment: Environment, task: Task, logits: float, answer: bool) -> CriterionVerdict:
     """The part of a verdict whose log-odds of true are `logits`, while the sample is `answer`."""
 
     class Engine(ScriptedEngine):
@@ -222,7 +222,7 @@ BOOKED = ("call", "book", {"hotel": "Ibis", "nights": 2}, '{"number":"BK20391"}'
     ],
 )  # fmt: skip
 def test_what_code_can_tell(make_task, turns, expected):
-    found = find_vetoes(Evidence.read(make_task(), dialogue(*turns)))
+    found = find_violations(Evidence.read(make_task(), dialogue(*turns)))
     assert {(veto.criterion, veto.check) for veto in found} == expected
     assert all(veto.reason for veto in found)
 
@@ -245,17 +245,21 @@ def test_what_code_can_tell(make_task, turns, expected):
 )
 def test_an_error_is_one_that_says_something(make_task, answer, failed):
     turns = FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, answer), "Done."
-    found = {veto.check for veto in find_vetoes(Evidence.read(make_task(), dialogue(*turns)))}
+    found = {veto.check for veto in find_violations(Evidence.read(make_task(), dialogue(*turns)))}
     assert ("expected_call" in found) == failed
 
 
 def test_a_read_after_a_change_is_no_repetition(make_task):
     later = ("call", "find_hotels", {"city": "Lyon"}, '{"hotel":"none left"}')
-    assert find_vetoes(Evidence.read(make_task(), dialogue(FOUND, BOOKED, later, "Done."))) == []
+    assert (
+        find_violations(Evidence.read(make_task(), dialogue(FOUND, BOOKED, later, "Done."))) == []
+    )
 
 
 def test_without_expected_calls_they_are_not_held_against_anyone(make_task):
-    assert find_vetoes(Evidence.read(make_task(), dialogue("Sorry.")), expected_calls=False) == []
+    assert (
+        find_violations(Evidence.read(make_task(), dialogue("Sorry.")), expected_calls=False) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,17 +294,19 @@ def test_what_the_assistant_said_is_no_source():
 
 def test_hostile_texts_take_no_time_to_check(make_task):
     for text in ("9" * 100_000, "1," * 50_000, "a1-" * 30_000, "1.2.3 " * 20_000, "٣" * 10_000):
-        find_vetoes(Evidence.read(make_task(), dialogue(FOUND, text, BOOKED, text)))
+        find_violations(Evidence.read(make_task(), dialogue(FOUND, text, BOOKED, text)))
 
 
 def test_vetoes_only_lower():
     rng = np.random.default_rng(0)
     for _ in range(300):
         count = int(rng.integers(1, 6))
-        parts = tuple(Part(name, bool(rng.integers(2))) for name in CRITERIA[:count])
+        parts = tuple(CriterionVerdict(name, bool(rng.integers(2))) for name in CRITERIA[:count])
         vetoed = [name for name in CRITERIA[:count] if rng.random() < 0.3]
         plain = Verdict("reasoned", parts)
-        lowered = Verdict("reasoned", parts, tuple(Veto(name, "c", "r") for name in vetoed))
+        lowered = Verdict(
+            "reasoned", parts, tuple(RuleViolation(name, "c", "r") for name in vetoed)
+        )
         assert lowered.reward <= plain.reward
         for name in CRITERIA[:count]:
             assert lowered.criteria[name] == (plain.criteria[name] and name not in vetoed)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from trustee_jax.environment import Evidence, Part, Verdict
-from trustee_jax.environment.judges.rules import find_vetoes, invented_values
+from trustee_jax.environment import CriterionVerdict, Evidence, Verdict
+from trustee_jax.environment.judges.rules import find_violations, invented_values
 from trustee_jax.simulator import CRITERIA
 
 
@@ -92,7 +92,7 @@ def test_a_flood_of_inventions_is_reported_briefly(make_task):
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": flood, "tool_calls": calls},
     ]
-    found = find_vetoes(Evidence.read(make_task(), messages))
+    found = find_violations(Evidence.read(make_task(), messages))
     checks = {"invented_value", "expected_call", "unknown_tool", "failed_call"}
     assert {veto.check for veto in found} == checks
     assert len(found) < 50 and all(len(veto.reason) < 200 for veto in found)
@@ -125,7 +125,7 @@ def test_no_text_is_too_long_to_check(text, make_task):
         {"role": "tool", "tool_call_id": "c", "name": "", "content": text},
         {"role": "assistant", "content": text},
     ]
-    for veto in find_vetoes(Evidence.read(make_task(), messages)):
+    for veto in find_violations(Evidence.read(make_task(), messages)):
         assert veto.criterion in CRITERIA
 
 
@@ -154,9 +154,11 @@ def test_vetoes_of_random_dialogues_only_lower(make_task):
                         {"role": "tool", "tool_call_id": call["id"], "content": content}
                     )
         names_that_count = CRITERIA[: int(rng.integers(1, 6))]
-        parts = tuple(Part(name, bool(rng.integers(2))) for name in names_that_count)
+        parts = tuple(CriterionVerdict(name, bool(rng.integers(2))) for name in names_that_count)
         vetoes = tuple(
-            v for v in find_vetoes(Evidence.read(make_task(), messages)) if v.criterion in CRITERIA
+            v
+            for v in find_violations(Evidence.read(make_task(), messages))
+            if v.criterion in CRITERIA
         )
         before, after = Verdict("reasoned", parts), Verdict("reasoned", parts, vetoes)
         assert after.reward <= before.reward

@@ -15,7 +15,15 @@ from rich.console import Console
 from trustee_jax.commands.report import REPORT
 from trustee_jax.config import all_options
 from trustee_jax.curriculum import Aspects
-from trustee_jax.environment import INVALID_CAUSES, Change, Episode, Part, Task, Verdict, Veto
+from trustee_jax.environment import (
+    INVALID_CAUSES,
+    Change,
+    CriterionVerdict,
+    Episode,
+    RuleViolation,
+    Task,
+    Verdict,
+)
 from trustee_jax.report import accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
 from trustee_jax.report.episodes import normalise
@@ -168,7 +176,7 @@ def test_what_the_simulation_writes_is_read() -> None:
         expected_values=({"id": "r1"},),
         world={"rooms": [{"id": "r1"}]},
     )
-    part = Part("intent_met", True, 0.9, 1, "seen")
+    part = CriterionVerdict("intent_met", True, 0.9, 1, "seen")
     played = Episode(
         task=task,
         key=(1, 2, 3),
@@ -176,7 +184,7 @@ def test_what_the_simulation_writes_is_read() -> None:
         calls=(),
         sequences=(),
         ended="user",
-        verdict=Verdict("reasoned", (part,), (Veto("intent_met", "check", "why"),)),
+        verdict=Verdict("reasoned", (part,), (RuleViolation("intent_met", "check", "why"),)),
         reward=-1.0,
         world={"rooms": []},
         changes=(Change("find({})", "remove", "rooms", "r1", {"id": "r1"}),),

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from trustee_jax.environment import Part, Verdict
+from trustee_jax.environment import CriterionVerdict, Verdict
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.training import collect, loop
 
@@ -53,7 +53,7 @@ class Rewarded:
                 episode, reward=None, ended=None, cause="verifier_malformed", detail="made up"
             )
         asked = CRITERIA[: task.aspects.criteria]
-        parts = tuple(Part(name, digest[i] % 2 == 1) for i, name in enumerate(asked))
+        parts = tuple(CriterionVerdict(name, digest[i] % 2 == 1) for i, name in enumerate(asked))
         verdict = Verdict("made up", parts)
         return dataclasses.replace(episode, verdict=verdict, reward=verdict.reward)
 

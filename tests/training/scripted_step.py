@@ -12,7 +12,7 @@ from trustee_jax.config import default, override, parse
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.engine.engine import EngineStats
 from trustee_jax.environment import Environment, Episode, Task, Verdict
-from trustee_jax.environment.verdict import Part
+from trustee_jax.environment.verdict import CriterionVerdict
 from trustee_jax.progress import Progress
 from trustee_jax.rl import LearnerConfig, TrainState
 from trustee_jax.simulator import Failure
@@ -145,7 +145,7 @@ class Script:
 
     def trainer(self, should_stop=lambda: False) -> loop.Trainer:
         config = self.config
-        environment = Environment(config.environment, None, None, config.engine.max_length)
+        environment = Environment(config.environment, None, None, config.engine.max_length, None)
         self.system = System(self.events, self.broken, config.learner, environment)
         trainer = loop.Trainer(
             config.training,
@@ -176,7 +176,7 @@ class Script:
     def _run(self, environment, task, key):
         self.events.append(("episode", key))
         reward = self.rewards(key)
-        verdict = Verdict("made up", (Part("intent_met", reward == 1),))
+        verdict = Verdict("made up", (CriterionVerdict("intent_met", reward == 1),))
         cause = "user_length" if reward is None else None
         return Episode(
             task, key, (), (), (), "user", verdict if cause is None else None, reward, cause

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from trustee_jax.engine.types import Completion, Request
-from trustee_jax.environment import Evidence, ModelJudge, Part, Verdict, Veto, run
+from trustee_jax.environment import (
+    CriterionVerdict,
+    Evidence,
+    ModelJudge,
+    RuleViolation,
+    Verdict,
+    run,
+)
 from trustee_jax.environment.driver import SupportsRequests
 from trustee_jax.simulator.simulator import Key, SimulatorError
 
@@ -71,8 +78,8 @@ class Judgement:
         if verdict is not None:
             verdict = Verdict(
                 verdict["mode"],
-                tuple(Part(**part) for part in verdict["parts"]),
-                tuple(Veto(**veto) for veto in verdict["vetoes"]),
+                tuple(CriterionVerdict(**part) for part in verdict["parts"]),
+                tuple(RuleViolation(**veto) for veto in verdict["vetoes"]),
             )
         return cls(**{**value, "verdict": verdict})
 

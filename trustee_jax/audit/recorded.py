@@ -8,7 +8,7 @@ from typing import Any
 
 from trustee_jax.audit.dialogue import final_text, words
 from trustee_jax.environment import Change, Evidence, Task
-from trustee_jax.environment.judges.rules import find_vetoes
+from trustee_jax.environment.judges.rules import find_violations
 from trustee_jax.errors import InputError
 from trustee_jax.training.records import read_episodes
 
@@ -81,7 +81,7 @@ def find_flaw(evidence: Evidence) -> str | None:
 
     Clean is an episode that the user ended after an answer, in which each expected call was carried
     out, without an error and with the expected values, in which there is no other call, nothing
-    that `find_vetoes` objects to, and no long message. What is left unseen is a wrong statement
+    that `find_violations` objects to, and no long message. What is left unseen is a wrong statement
     without numbers and codes.
     """
     task, messages = evidence.task, evidence.messages
@@ -99,7 +99,7 @@ def find_flaw(evidence: Evidence) -> str | None:
     for name, values in zip(task.expected_calls, task.expected_values, strict=False):
         if not any(_holds(call.arguments, values) for call in calls if call.name == name):
             return "an expected value is not among the arguments"
-    if find_vetoes(evidence):
+    if find_violations(evidence):
         return "a deterministic check objects"
     texts = [m.get("content") or "" for m in messages if m["role"] == "assistant"]
     if max(map(len, texts)) > _LONG_ANSWER:

@@ -11,37 +11,42 @@ from trustee_jax.environment.driver import Stopped, run
 from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.episode import run_episode
 from trustee_jax.environment.judges.evidence import Evidence
+from trustee_jax.environment.judges.judge import JUDGES, Judge, load_judges
 from trustee_jax.environment.judges.model import ModelJudge
 from trustee_jax.environment.novelty import RecentTasks
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.task_generator import REJECTIONS, generate_task
-from trustee_jax.environment.verdict import Part, Verdict, Veto
+from trustee_jax.environment.verdict import CriterionVerdict, JudgeVerdict, RuleViolation, Verdict
 from trustee_jax.environment.world import Change, World
 
 __all__ = [
     "INVALID_CAUSES",
+    "JUDGES",
     "REJECTIONS",
     "CallRecord",
     "Change",
     "Counts",
+    "CriterionVerdict",
     "End",
     "Environment",
     "EnvironmentConfig",
     "Episode",
     "Evidence",
+    "Judge",
     "JudgeConfig",
+    "JudgeVerdict",
     "ModelJudge",
-    "Part",
     "PolicyConfig",
     "RecentTasks",
+    "RuleViolation",
     "Stopped",
     "Task",
     "Verdict",
-    "Veto",
     "World",
     "WorldConfig",
     "generate_task",
+    "load_judges",
     "read_calls",
     "run",
     "run_episode",

@@ -1,9 +1,11 @@
 """Options of the game: how tasks are written and episodes are played and judged."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from trustee_jax.engine.types import Sampling
+from trustee_jax.environment.judges.judge import judge_roles
 from trustee_jax.errors import ConfigError, at_least
 from trustee_jax.simulator.prompts import SimulatorRole
 
@@ -63,13 +65,23 @@ class JudgeConfig:
     """How an episode is graded.
 
     Attributes:
+      use: The judges: "model", the simulator as verifier; "rules", the deterministic checks alone,
+        by which a criterion is met unless one of them objects; `path/to/file.py:function`, a
+        function of yours (see `PythonJudge`). The reward of several is the weighted mean of theirs.
+        An episode without a call is rewarded -1 before any judge sees it, and the curriculum's
+        frontiers count a reward of 1 as success.
+      weights: One for each judge, at least 0; none makes them equal. A judge of weight 0 is
+        recorded, and counts for nothing.
       mode: "reasoned", one question per criterion, answered after reasons (and thoughts, where the
         model thinks); "logprobs", one question per criterion, read from the probability of "true"
         without a sample; "joint", one question for all criteria, as in the published run.
       threshold: Probability of "true" from which a criterion is met ("reasoned" and "logprobs").
-      rules: Let code take away criteria that it knows not to be met; see `find_vetoes`.
+      rules: Let code take away criteria from the model's verdict that it knows not to be met; see
+        `find_violations`.
     """
 
+    use: tuple[str, ...] = ("model",)
+    weights: tuple[float, ...] = ()
     mode: Literal["reasoned", "logprobs", "joint"] = "reasoned"
     threshold: float = 0.5
     rules: bool = True
@@ -77,6 +89,16 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ConfigError("threshold", self.threshold, "give a probability between 0 and 1")
+        if not self.use or len(set(self.use)) < len(self.use):
+            raise ConfigError("use", self.use, "name at least one judge, and each of them once")
+        if self.weights and len(self.weights) != len(self.use):
+            fix = f"give one for each of the {len(self.use)} judges in use, or none"
+            raise ConfigError("weights", self.weights, fix)
+        positive = all(0 <= weight < math.inf for weight in self.weights)
+        if self.weights and not (positive and any(self.weights)):
+            raise ConfigError(
+                "weights", self.weights, "give numbers of 0 or more, not all of them 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -124,4 +146,4 @@ class EnvironmentConfig:
     def roles(self) -> tuple[SimulatorRole, ...]:
         """What the simulator has to play."""
         world: tuple[SimulatorRole, ...] = ("world",) if self.world.enabled else ()
-        return ("task", *world, "user", "tool", "verifier")
+        return ("task", *world, "user", "tool", *judge_roles(self.judge.use))

@@ -1,11 +1,10 @@
 """What tasks are written for and episodes are played in."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from trustee_jax.chat import ChatFormat
 from trustee_jax.environment.config import EnvironmentConfig
-from trustee_jax.environment.judges.model import ModelJudge
+from trustee_jax.environment.judges.judge import Judge
 from trustee_jax.simulator import Simulator
 
 
@@ -18,14 +17,11 @@ class Environment:
       simulator: The frozen model in all its roles.
       policy_format: The chat format of the policy.
       max_length: Longest context, in tokens, that the policy's engine takes.
+      judge: What grades an episode; see `load_judges`.
     """
 
     config: EnvironmentConfig
     simulator: Simulator
     policy_format: ChatFormat
     max_length: int
-
-    @cached_property
-    def judge(self) -> ModelJudge:
-        """What grades an episode."""
-        return ModelJudge(self.simulator, self.config)
+    judge: Judge

@@ -1,9 +1,9 @@
-"""One episode as a coroutine: policy, user and tools take turns, then the verifier judges.
+"""One episode as a coroutine: policy, user and tools take turns, then the judge grades.
 
 Whose fault an ending is decides whether it counts. What the policy does wrong (a message cut by
 its length, a context that is full, an empty message, a limit overrun) ends the dialogue, which is
-graded as it stands. What the simulator does wrong makes the episode invalid, with a cause; an
-invalid episode has no reward.
+graded as it stands. What the simulator or a judge does wrong makes the episode invalid, with a
+cause; an invalid episode has no reward.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.environment.calls import CallRecord, find_problem
 from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.judges.evidence import Evidence
+from trustee_jax.environment.judges.judge import JudgeError
 from trustee_jax.environment.records import Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Verdict
@@ -95,6 +96,8 @@ class _Play:
                 reward = -1.0
         except SimulatorError as error:
             cause, detail = error.failure.cause, error.failure.detail
+        except JudgeError as error:
+            cause, detail = "judge_error", str(error)
         except _Broken as error:
             cause, detail = error.args
         sequences = self.conversation.sequences()

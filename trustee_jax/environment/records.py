@@ -24,6 +24,7 @@ policy wrote neither text nor call.
 INVALID_CAUSES = (
     "prompt_too_long",
     "policy_refused",
+    "judge_error",
     *(
         f"{role}_{problem}"
         for role in ("user", "tool", "verifier")
@@ -31,7 +32,8 @@ INVALID_CAUSES = (
     ),
 )
 """Why an episode says nothing about the policy: prompt_too_long, the opening alone fills the
-context; policy_refused, the engine refused a request of the policy; else a simulator's role and
+context; policy_refused, the engine refused a request of the policy;
+judge_error, a judge raised an exception or gave no verdict; else a simulator's role and
 `Failure.problem`."""
 
 
@@ -91,7 +93,7 @@ class Episode:
       sequences: the tokens to train on.
       ended: how the dialogue ended; None if the episode was broken off.
       verdict: by parts; None if invalid, or if no tool was called, which needs no verdict.
-      reward: -1, 0 or 1; None if invalid.
+      reward: in [-1, 1], of the verdict's parts alone -1, 0 or 1; None if invalid.
       cause: why it is invalid, one of `INVALID_CAUSES`; None if valid.
       detail: what exactly went wrong, for a reader.
       counts: the numbers.

@@ -1,12 +1,16 @@
 """The verdict on an episode, by parts, and the reward that code makes of it."""
 
+import math
+import operator
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_DECIMALS = 12
+
 
 @dataclass(frozen=True)
-class Part:
+class CriterionVerdict:
     """What the verifier says of one criterion.
 
     Attributes:
@@ -26,7 +30,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Veto:
+class RuleViolation:
     """A criterion that code knows not to be met, whatever the verifier says.
 
     Attributes:
@@ -42,37 +46,82 @@ class Veto:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the verifier found, and what code added to it.
+    """What a judge found, or several of them together.
 
     Attributes:
-      mode: how the parts were had; see `JudgeConfig`.
-      parts: one per criterion, in their order.
-      vetoes: of criteria among these.
+      mode: How it was had: a mode of `JudgeConfig`, "rules", "python", or "weighted" where several
+        judges graded.
+      parts: One per criterion, in their order; empty where a judge gives a number, or several
+        graded.
+      vetoes: Of criteria among these.
+      score: The reward, in [-1, 1], of a judge that gives a number; else None.
+      judges: The verdicts of several judges, with their weights.
     """
 
     mode: str
-    parts: tuple[Part, ...]
-    vetoes: tuple[Veto, ...] = ()
+    parts: tuple[CriterionVerdict, ...] = ()
+    vetoes: tuple[RuleViolation, ...] = ()
+    score: float | None = None
+    judges: tuple["JudgeVerdict", ...] = ()
 
     @property
     def criteria(self) -> dict[str, bool]:
-        """Criterion -> met; a veto only ever turns a met one into one that is not."""
+        """Criterion -> met.
+
+        A veto only ever turns a met one into one that is not. Of several judges, all that grade a
+        criterion must find it met.
+        """
         vetoed = {veto.criterion for veto in self.vetoes}
-        return {part.criterion: part.met and part.criterion not in vetoed for part in self.parts}
+        met = {part.criterion: part.met and part.criterion not in vetoed for part in self.parts}
+        for one in self.judges:
+            for name, value in one.verdict.criteria.items():
+                met[name] = met.get(name, True) and value
+        return met
 
     @property
     def reward(self) -> float:
-        """1 if all criteria are met, 0 if at least half of them are, else -1."""
-        return reward_of(self.criteria.values())
+        """The judge's number, `reward_of` its criteria, or the weighted mean over the judges."""
+        if self.judges:
+            weights = [one.weight for one in self.judges]
+            rewards = [one.verdict.reward for one in self.judges]
+            mean = math.fsum(map(operator.mul, weights, rewards)) / math.fsum(weights)
+            # What is equal but for rounding must not make a group that differs.
+            return round(mean, _DECIMALS)
+        return reward_of(self.criteria.values()) if self.score is None else self.score
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the verdict as plain JSON values."""
-        return {
+        """Returns the verdict as plain JSON values; `score` and `judges` only where there are."""
+        value: dict[str, Any] = {
             "mode": self.mode,
             "parts": [asdict(part) for part in self.parts],
             "vetoes": [asdict(veto) for veto in self.vetoes],
             "criteria": self.criteria,
         }
+        if self.score is not None:
+            value["score"] = self.score
+        if self.judges:
+            value["judges"] = [one.to_json() for one in self.judges]
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class JudgeVerdict:
+    """What one of several judges found.
+
+    Attributes:
+      judge: Its name, as `JudgeConfig.use` has it.
+      weight: Of its reward in the mean.
+      verdict: What it found.
+    """
+
+    judge: str
+    weight: float
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns judge, weight and reward, and the verdict beside them, as plain JSON values."""
+        mine = {"judge": self.judge, "weight": self.weight, "reward": self.verdict.reward}
+        return mine | self.verdict.to_json()
 
 
 def reward_of(met: Iterable[bool]) -> float:

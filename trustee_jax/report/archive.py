@@ -68,6 +68,7 @@ class Index:
         task, counts, verdict = episode["task"], episode["counts"], episode["verdict"]
         calls = [call for message in episode["messages"] for call in message.get("calls", ())]
         criteria = verdict["criteria"] if verdict else {}
+        verdicts = [verdict, *verdict.get("judges", ())] if verdict else []
         tools = self._names["tool"]
         row = {
             # A key names one episode in a link, so it must be the only one.
@@ -80,7 +81,7 @@ class Index:
             "offered": [tools.place(tool["name"]) for tool in task["tools"]],
             "called": sorted({tools.place(call["name"]) for call in calls}),
             "unmet": [self._place("criterion", name) for name, met in criteria.items() if not met],
-            "vetoed": bool(verdict and verdict["vetoes"]),
+            "vetoed": any(one["vetoes"] for one in verdicts),
             "malformed": any("malformed" in message for message in episode["messages"]),
             "unmarked": any("unmarked" in message for message in episode["messages"]),
             "difficulty": task["aspects"].get("difficulty"),

@@ -133,13 +133,31 @@ def _content(content: Any) -> str:
 
 
 def _verdict(verdict: Any) -> Json | None:
-    """The verdict by parts; an older one, which has only criteria, becomes parts as well."""
+    """The verdict by parts; an older one, which has only criteria, becomes parts as well.
+
+    That of several judges has each of their verdicts, with judge, weight and reward, in `judges`.
+    """
     if not isinstance(verdict, dict):
         return None
+    judges = [
+        {
+            "judge": _text(one.get("judge")),
+            "weight": _number(one.get("weight")),
+            "reward": _number(one.get("reward")),
+            **_graded(one),
+        }
+        for one in _objects(verdict.get("judges"))
+    ]
+    graded = _graded(verdict, older=not judges)
+    return graded | ({"judges": judges} if judges else {})
+
+
+def _graded(verdict: Json, *, older: bool = False) -> Json:
+    """What one judge found."""
     criteria = {
         name: met for name, met in _object(verdict.get("criteria")).items() if met is not None
     }
-    parts = [
+    parts: list[Json] = [
         {
             "criterion": _text(part.get("criterion")),
             "met": bool(part.get("met")),
@@ -148,16 +166,11 @@ def _verdict(verdict: Any) -> Json | None:
             "reasoning": _text(part.get("reasoning")),
         }
         for part in _objects(verdict.get("parts"))
-    ] or [
-        {
-            "criterion": name,
-            "met": bool(met),
-            "probability": None,
-            "line": None,
-            "reasoning": "",
-        }
-        for name, met in criteria.items()
     ]
+    if older and not parts:
+        alone = {"probability": None, "line": None, "reasoning": ""}
+        parts = [{"criterion": name, "met": bool(met), **alone} for name, met in criteria.items()]
+    score = _number(verdict.get("score"))
     return {
         "mode": _text(verdict.get("mode")),
         "reasoning": _text(verdict.get("reasoning")),
@@ -168,7 +181,7 @@ def _verdict(verdict: Any) -> Json | None:
         ],
         "criteria": {name: bool(met) for name, met in criteria.items()}
         or {part["criterion"]: part["met"] for part in parts},
-    }
+    } | ({} if score is None else {"score": score})
 
 
 def _segments(sequences: Any) -> list[list[list[Any]]] | None:

@@ -16,7 +16,7 @@ from trustee_jax.training.summary import CAUSES
 Values = Mapping[int, Mapping[str, float | None]]
 Role = Literal["", "good", "middle", "bad", "kept"]
 
-_REWARD_SHARES = {"positive": "1", "zero": "0", "negative": "-1"}
+_REWARD_SHARES = {"positive": "above 0", "zero": "of 0", "negative": "below 0"}
 _ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "kept"}
 _DIGITS = 7
 # Those that the accounting lists, and the shares made of them.
@@ -144,9 +144,15 @@ def _reward(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     yield Panel(
         "Rewards",
         {f"reward/{name}": f"reward {label}" for name, label in _REWARD_SHARES.items()},
-        "share of the valid episodes with each reward",
+        "share of the valid episodes with such a reward",
         kind="stack",
         limits=(0.0, 1.0),
+    )
+    yield Panel(
+        "Reward by judge",
+        {name: name.removeprefix("judge/") for name in _with("judge/", every)},
+        "mean over the graded episodes; their weighted mean is an episode's reward",
+        limits=(-1.0, 1.0),
     )
     yield Panel(
         "Criteria met",

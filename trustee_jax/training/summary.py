@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from trustee_jax.curriculum import ASPECTS
-from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode, Task
+from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode, Task, Verdict
 from trustee_jax.rl import Fate
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.simulator.simulator import Problem
@@ -27,8 +28,12 @@ CAUSES = ("tasks/failed_", "tasks/rejected_", "episodes/invalid_", "ended/")
 
 LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
     "Reward": {
-        "Mean reward": ["reward/mean"],
-        "Share of episodes by reward": ["reward/positive", "reward/zero", "reward/negative"],
+        "Mean reward": ["reward/mean", "judge/.+"],
+        "Share of episodes by sign of the reward": [
+            "reward/positive",
+            "reward/zero",
+            "reward/negative",
+        ],
         "Criteria met": [f"reward/{criterion}" for criterion in CRITERIA],
     },
     "Validity": {
@@ -141,10 +146,11 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
     scalars |= _occurred("episodes/invalid_", causes, INVALID_CAUSES)
     if not valid:
         return scalars
-    rewards = collections.Counter(episode.reward for episode in valid)
+    rewards = [episode.reward for episode in valid if episode.reward is not None]
     scalars["reward/mean"] = mean_reward(valid) or 0.0
-    for name, value in (("positive", 1.0), ("zero", 0.0), ("negative", -1.0)):
-        scalars[f"reward/{name}"] = rewards[value] / len(valid)
+    scalars["reward/positive"] = _mean(reward > 0 for reward in rewards)
+    scalars["reward/zero"] = _mean(reward == 0 for reward in rewards)
+    scalars["reward/negative"] = _mean(reward < 0 for reward in rewards)
     scalars["reward/no_call"] = _mean(episode.verdict is None for episode in valid)
     for criterion in CRITERIA:
         parts = [
@@ -154,11 +160,23 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
         ]
         if parts:
             scalars[f"reward/{criterion}"] = _mean(parts)
+    scalars |= _judge_scalars(valid)
     ends = collections.Counter(episode.ended for episode in valid)
     scalars |= {f"ended/{end}": ends[end] / len(valid) for end in get_args(End) if ends[end]}
     for field in dataclasses.fields(Counts):
         scalars[f"counts/{field.name}"] = _mean(getattr(e.counts, field.name) for e in valid)
     return scalars
+
+
+def _judge_scalars(valid: Sequence[Episode]) -> dict[str, float]:
+    """Mean reward of each judge over the graded episodes, where there are several."""
+    rewards: dict[str, list[float]] = {}
+    for episode in valid:
+        for one in episode.verdict.judges if episode.verdict else ():
+            # As TensorBoard spells it.
+            name = re.sub(r"[^\w./-]", "_", one.judge)
+            rewards.setdefault(f"judge/{name}", []).append(one.verdict.reward)
+    return {name: _mean(values) for name, values in rewards.items()}
 
 
 def describe(episode: Episode) -> str:
@@ -176,10 +194,17 @@ def describe(episode: Episode) -> str:
         *transcript(episode.messages, unmarked=True),
     ]
     if episode.verdict:
-        lines += ["", f"verdict: {episode.verdict.criteria}"]
-        lines += [f"{part.criterion}: {part.reasoning}" for part in episode.verdict.parts]
-        lines += [f"veto on {v.criterion}: {v.reason}" for v in episode.verdict.vetoes]
+        lines += ["", *_describe_verdict(episode.verdict)]
+        for one in episode.verdict.judges:
+            lines += ["", f"{one.judge}, weight {one.weight:g}, reward {one.verdict.reward:g}"]
+            lines += _describe_verdict(one.verdict)
     return "\n".join(lines)
+
+
+def _describe_verdict(verdict: Verdict) -> Iterator[str]:
+    yield f"verdict: {verdict.criteria}"
+    yield from (f"{part.criterion}: {part.reasoning}" for part in verdict.parts)
+    yield from (f"veto on {v.criterion}: {v.reason}" for v in verdict.vetoes)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -5,24 +5,28 @@ computes once. The answer names the line that decides and says true or false; wh
 the sampled word but the probability that the model gives to "true" at that place.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trustee_jax.engine.types import Completion, Request, Sampling
-from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.judges.evidence import Evidence
-from trustee_jax.environment.judges.rules import find_vetoes
-from trustee_jax.environment.verdict import Part, Verdict
+from trustee_jax.environment.judges.rules import violations_of
+from trustee_jax.environment.verdict import CriterionVerdict, Verdict
 from trustee_jax.environment.world import change_lines, record_lines
 from trustee_jax.simulator.config import RoleConfig
 from trustee_jax.simulator.prompts import CRITERIA
 from trustee_jax.simulator.schemas import part_schema, verdict_schema
 from trustee_jax.simulator.simulator import Key, Simulator, Usage, tool_fields
 from trustee_jax.simulator.transcript import events
+
+if TYPE_CHECKING:
+    from trustee_jax.environment.config import EnvironmentConfig
 
 # Tokens of a part without reasons: names of the fields, a line number, a boolean.
 _SHORT_ANSWER = 48
@@ -64,11 +68,8 @@ class ModelJudge:
             for index, name in enumerate(names):
                 part = yield from self._part(evidence, fields, name, (*key, index), usage)
                 parts.append(part)
-        vetoes = []
-        if options.rules:
-            found = find_vetoes(evidence, expected_calls=self._config.show_expected_calls)
-            vetoes = [veto for veto in found if veto.criterion in names]
-        return Verdict(options.mode, tuple(parts), tuple(vetoes))
+        vetoes = violations_of(evidence, self._config) if options.rules else ()
+        return Verdict(options.mode, tuple(parts), vetoes)
 
     def _fields(self, evidence: Evidence) -> dict[str, Any]:
         config, task = self._config, evidence.task
@@ -91,7 +92,7 @@ class ModelJudge:
         criterion: str,
         key: Key,
         usage: Usage | None,
-    ) -> Generator[Request, Completion, Part]:
+    ) -> Generator[Request, Completion, CriterionVerdict]:
         simulator, options = self._simulator, self._config.judge
         role = simulator.config.verifier
         reasoned = options.mode == "reasoned"
@@ -112,7 +113,7 @@ class ModelJudge:
         probability = _probability(simulator, completion, len(true))
         met = answer["met"] if probability is None else probability >= options.threshold
         reasoning = answer.get("reasoning", "").strip()
-        return Part(criterion, met, probability, answer["line"], reasoning)
+        return CriterionVerdict(criterion, met, probability, answer["line"], reasoning)
 
     def _joint(
         self,
@@ -121,7 +122,7 @@ class ModelJudge:
         names: Sequence[str],
         key: Key,
         usage: Usage | None,
-    ) -> Generator[Request, Completion, list[Part]]:
+    ) -> Generator[Request, Completion, list[CriterionVerdict]]:
         simulator = self._simulator
         answer = yield from simulator.ask(
             "verifier",
@@ -132,7 +133,7 @@ class ModelJudge:
             usage=usage,
         )
         reasoning = answer["reasoning"].strip()
-        return [Part(name, answer[name], reasoning=reasoning) for name in names]
+        return [CriterionVerdict(name, answer[name], reasoning=reasoning) for name in names]
 
 
 def short_options(options: RoleConfig) -> RoleConfig:

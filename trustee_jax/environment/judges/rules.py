@@ -1,19 +1,28 @@
 """What code can tell about an episode without asking a model. It can only take a criterion away."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from trustee_jax.engine.types import Completion, Request
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.judges.contradictions import contradicts
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.solvability import plain_words
 from trustee_jax.environment.task import Task
-from trustee_jax.environment.verdict import Veto
+from trustee_jax.environment.verdict import CriterionVerdict, RuleViolation, Verdict
+from trustee_jax.simulator import Simulator
+from trustee_jax.simulator.prompts import CRITERIA
+from trustee_jax.simulator.simulator import Key, Usage
+
+if TYPE_CHECKING:
+    from trustee_jax.environment.config import EnvironmentConfig
 
 # "3 flights", "step 2", the day of a date: too small to tell an invention from a count.
 _SMALL = 31
@@ -37,7 +46,32 @@ _REPORTED = 10
 _REASON = 160
 
 
-def find_vetoes(evidence: Evidence, *, expected_calls: bool = True) -> list[Veto]:
+class RulesJudge:
+    """The deterministic checks alone: a criterion is met unless one of them objects."""
+
+    def __init__(self, simulator: Simulator, config: EnvironmentConfig):
+        """Takes what every judge takes; of the options it heeds `show_expected_calls`."""
+        self._config = config
+
+    def judge(
+        self, evidence: Evidence, key: Key, usage: Usage | None = None
+    ) -> Generator[Request, Completion, Verdict]:
+        """Coroutine that asks no engine; see `Judge.judge`."""
+        yield from ()
+        parts = (
+            CriterionVerdict(name, True) for name in CRITERIA[: evidence.task.aspects.criteria]
+        )
+        return Verdict("rules", tuple(parts), violations_of(evidence, self._config))
+
+
+def violations_of(evidence: Evidence, config: EnvironmentConfig) -> tuple[RuleViolation, ...]:
+    """What the checks object to, of the criteria that an episode is judged by."""
+    names = CRITERIA[: evidence.task.aspects.criteria]
+    found = find_violations(evidence, expected_calls=config.show_expected_calls)
+    return tuple(veto for veto in found if veto.criterion in names)
+
+
+def find_violations(evidence: Evidence, *, expected_calls: bool = True) -> list[RuleViolation]:
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct". wrong_value:
@@ -53,22 +87,26 @@ def find_vetoes(evidence: Evidence, *, expected_calls: bool = True) -> list[Veto
       evidence: the dialogue.
       expected_calls: whether the expected calls may be held against the policy.
     """
-    vetoes: list[Veto] = []
+    vetoes: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
     if expected_calls:
         vetoes += _expected(evidence)
     names = {tool.name for tool in task.tools}
     for name in dict.fromkeys(call.name for call in calls if call.name not in names):
-        vetoes.append(Veto("no_hallucination", "unknown_tool", f"there is no tool {name!r}"))
+        vetoes.append(
+            RuleViolation("no_hallucination", "unknown_tool", f"there is no tool {name!r}")
+        )
     vetoes += _waste(messages, calls)
     vetoes += [
-        Veto("no_hallucination", "invented_value", f"no tool and no user mentioned {value}")
+        RuleViolation(
+            "no_hallucination", "invented_value", f"no tool and no user mentioned {value}"
+        )
         for value in invented_values(messages, _descriptions(task))
     ]
     return list(_brief(vetoes))
 
 
-def _brief(vetoes: Iterable[Veto]) -> Iterator[Veto]:
+def _brief(vetoes: Iterable[RuleViolation]) -> Iterator[RuleViolation]:
     """As many of each kind, and as much of their reasons, as a reader wants."""
     seen: Counter[tuple[str, str]] = Counter()
     for veto in dict.fromkeys(vetoes):
@@ -166,11 +204,11 @@ def _descriptions(task: Task) -> Iterator[str]:
         yield f"{tool.description} {json.dumps(tool.parameters)}"
 
 
-def _expected(evidence: Evidence) -> Iterator[Veto]:
+def _expected(evidence: Evidence) -> Iterator[RuleViolation]:
     task, calls = evidence.task, evidence.calls
     done = Counter(call.name for call in calls if call.succeeded)
     for name in Counter(task.expected_calls) - done:
-        yield Veto("calls_correct", "expected_call", f"{name} was not carried out")
+        yield RuleViolation("calls_correct", "expected_call", f"{name} was not carried out")
     right = False
     for name, values in zip(task.expected_calls, task.expected_values, strict=False):
         wrong = [
@@ -180,11 +218,15 @@ def _expected(evidence: Evidence) -> Iterator[Veto]:
         ]
         right |= None in wrong
         if wrong and None not in wrong:
-            yield Veto("calls_correct", "wrong_value", f"{name} was called with {wrong[0]}")
+            yield RuleViolation(
+                "calls_correct", "wrong_value", f"{name} was called with {wrong[0]}"
+            )
     if task.expected_calls and not any(done[name] for name in task.expected_calls):
-        yield Veto("intent_met", "expected_call", "none of the expected calls was carried out")
+        yield RuleViolation(
+            "intent_met", "expected_call", "none of the expected calls was carried out"
+        )
     elif task.expected_values and not right:
-        yield Veto("intent_met", "wrong_value", "no expected call had the right values")
+        yield RuleViolation("intent_met", "wrong_value", "no expected call had the right values")
 
 
 def _wrong_value(call: CallRecord, values: Mapping[str, str], evidence: Evidence) -> str | None:
@@ -208,18 +250,22 @@ def _wrong_value(call: CallRecord, values: Mapping[str, str], evidence: Evidence
     return None
 
 
-def _waste(messages: Sequence[Mapping[str, Any]], calls: Sequence[CallRecord]) -> Iterator[Veto]:
+def _waste(
+    messages: Sequence[Mapping[str, Any]], calls: Sequence[CallRecord]
+) -> Iterator[RuleViolation]:
     seen: dict[tuple[str, str], str | None] = {}
     for call in calls:
         key = (call.name, json.dumps(call.arguments, sort_keys=True))
         # The same answer twice: nothing had changed, and nothing was learnt.
         if key in seen and seen[key] == call.answer:
-            yield Veto("no_waste", "repeated_call", f"{call.name} was called twice alike")
+            yield RuleViolation("no_waste", "repeated_call", f"{call.name} was called twice alike")
         seen[key] = call.answer
         if not call.fits:
-            yield Veto("no_waste", "failed_call", f"a call of {call.name} does not fit a tool")
+            yield RuleViolation(
+                "no_waste", "failed_call", f"a call of {call.name} does not fit a tool"
+            )
     if any(message.get("malformed_calls") for message in messages):
-        yield Veto("no_waste", "failed_call", "a call could not be read")
+        yield RuleViolation("no_waste", "failed_call", "a call could not be read")
 
 
 def _value(text: str) -> float:

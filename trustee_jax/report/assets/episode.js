@@ -7,6 +7,7 @@
  */
 function showEpisode(section, episode, place, navigate, listHref) {
   const { key, task, verdict } = episode;
+  const vetoes = verdict === null ? [] : [verdict, ...verdict.judges ?? []].flatMap((one) => one.vetoes);
   const go = (target, label, title) => h("button", {
     type: "button", title, disabled: target === null,
     onclick: () => navigate({ episode: target, line: "" }, true),
@@ -23,7 +24,7 @@ function showEpisode(section, episode, place, navigate, listHref) {
         episode.ended === null ? null : h("span", { class: "fact" }, "ended by ", plain(words(episode.ended))),
         h("span", { class: "fact" }, `step ${count(episode.step)}`),
         h("span", { class: "fact" }, plain(words(task.category))),
-        verdict?.vetoes.length ? h("span", { class: "flag bad" }, plural(verdict.vetoes.length, "veto").replace("vetos", "vetoes")) : null),
+        vetoes.length ? h("span", { class: "flag bad" }, plural(vetoes.length, "veto").replace("vetos", "vetoes")) : null),
       h("div", { class: "turning" },
         go(place.before, "← Previous", "k or left arrow"), go(place.after, "Next →", "j or right arrow")),
       place.siblings.length > 1 ? h("nav", { class: "siblings", "aria-label": "Episodes of the same task" },

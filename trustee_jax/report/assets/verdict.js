@@ -7,11 +7,22 @@ function verdictPart({ verdict, cause, messages }) {
       ? "None: the episode is invalid."
       : called ? "None recorded." : "None needed: no tool was called, which is rewarded −1.");
   }
+  return [
+    gradedPart(verdict),
+    (verdict.judges ?? []).map((one) => h("section", { class: "judge" },
+      h("h4", null, h("code", null, plain(one.judge)), " ", rewardBadge(one.reward), " ",
+        h("span", { class: "note" }, one.weight === null ? "" : `weight ${one.weight}`)),
+      gradedPart(one))),
+  ];
+}
+
+/** What one judge found. */
+function gradedPart(verdict) {
   const known = new Set();
   const parts = verdict.parts.map((part) => {
     const vetoes = verdict.vetoes.filter((veto) => veto.criterion === part.criterion);
     vetoes.forEach((veto) => known.add(veto));
-    return partItem(part, vetoes, verdict.criteria[part.criterion] ?? part.met);
+    return partItem(part, vetoes, verdict.criteria[part.criterion] ?? part.met, verdict.mode);
   });
   const others = verdict.vetoes.filter((veto) => !known.has(veto));
   return [
@@ -19,15 +30,19 @@ function verdictPart({ verdict, cause, messages }) {
       logprobs: "Read from the log-probabilities of yes and no.",
       reasoned: "Given criterion by criterion, after reasoning.",
       joint: "Given for all criteria at once.",
+      rules: "Given by the deterministic checks alone: met is what none of them objects to.",
+      python: "Given by a function of the user's.",
+      weighted: "The reward is the weighted mean of several judges'.",
     }[verdict.mode] ?? plain(verdict.mode)) : "",
-    h("ol", { class: "parts" }, parts),
+    verdict.score === undefined ? "" : h("p", null, `Reward ${verdict.score}, given as a number.`),
+    parts.length ? h("ol", { class: "parts" }, parts) : "",
     others.map(vetoNote),
     verdict.reasoning ? [h("h4", null, "Reasoning"), block(verdict.reasoning)] : "",
   ];
 }
 
-function partItem(part, vetoes, met) {
-  const overruled = part.met && !met;
+function partItem(part, vetoes, met, mode) {
+  const overruled = part.met && !met && mode !== "rules";
   const { probability } = part;
   return h("li", { class: met ? "met" : "unmet" },
     h("div", { class: "part-head" },
