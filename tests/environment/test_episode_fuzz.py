@@ -207,6 +207,7 @@ def more_tools() -> tuple[Tool, ...]:
     )
 
 
+OURS = set(INVALID_CAUSES) - {"judge_error"}
 KINDS = list(
     itertools.product(
         (0, 1),  # format
@@ -290,7 +291,8 @@ def check(episode, check_calls):
         called = counts.valid_calls if check_calls else counts.calls
         assert (episode.verdict is None) == (called == 0)
     else:
-        assert episode.cause in INVALID_CAUSES
+        # None of our own judges fails.
+        assert episode.cause in OURS
         assert episode.reward is None and episode.verdict is None
     assert counts.assistant_turns <= limits.assistant_turns
     assert counts.assistant_turns >= 1 or episode.cause in ("policy_refused", "prompt_too_long")
@@ -331,7 +333,7 @@ def test_chaos_ten_thousand(make_task, formats):
         names[group].add(name)
     assert sum(n for (group, _), n in outcomes.items() if group in ("reward", "invalid")) == 10_080
     # Whatever can go wrong did.
-    assert names["invalid"] == set(INVALID_CAUSES)
+    assert names["invalid"] == OURS
     assert names["reward"] == {"-1", "+0", "+1"} and len(names["ended by"]) == 7
 
 

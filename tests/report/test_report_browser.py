@@ -335,6 +335,43 @@ def test_an_episode_shows_all_its_parts(page: Page) -> None:
     )
 
 
+def test_several_judges_are_shown_one_by_one(page: Page, tmp_path: pathlib.Path) -> None:
+    folder = synthetic_run.write_run(tmp_path / "run", steps=1, tasks=1, group=1)
+    file = folder / "episodes.jsonl"
+    record = json.loads(file.read_text())
+    violation = {"criterion": "intent_met", "check": "expected_call", "reason": "not carried out"}
+    part = {"criterion": "intent_met", "met": True, "probability": None, "line": None}
+    rules = {
+        "mode": "rules",
+        "parts": [part],
+        "vetoes": [violation],
+        "criteria": {"intent_met": False},
+    }
+    mine = {"mode": "python", "parts": [], "vetoes": [], "criteria": {}, "score": 0.5}
+    judges = [
+        {"judge": "rules", "weight": 3.0, "reward": -1.0, **rules},
+        {"judge": "my_judge.py:grade", "weight": 1.0, "reward": 0.5, **mine},
+    ]
+    verdict = {"mode": "weighted", "parts": [], "vetoes": [], "criteria": {"intent_met": False}}
+    record |= {
+        "reward": -0.625,
+        "cause": None,
+        "valid": True,
+        "verdict": verdict | {"judges": judges},
+    }
+    file.write_text(json.dumps(record) + "\n")
+    output = tmp_path / "report.html"
+    write_report(folder, output, defaults=all_options(), console=Console(quiet=True))
+    page.url = output.as_uri()
+    page.open(f"#episode={'-'.join(map(str, record['key']))}")
+    page.until("return document.querySelector('#part-verdict')")
+    text = page.text("#part-verdict").replace("\u2212", "-")
+    for shown in ("rules -1 weight 3", "my_judge.py:grade +0.5 weight 1", "given as a number"):
+        assert shown in text
+    assert "overruled" not in text and "not carried out" in text
+    assert "1 veto" in page.text("#episode") and "\u22120.625" in page.text("#episode")
+
+
 def test_a_verdict_leads_to_the_line_it_cites(page: Page) -> None:
     page.open("#episode=12-0-1")
     page.episode("12-0-1")

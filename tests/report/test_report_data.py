@@ -20,6 +20,7 @@ from trustee_jax.environment import (
     Change,
     CriterionVerdict,
     Episode,
+    JudgeVerdict,
     RuleViolation,
     Task,
     Verdict,
@@ -201,11 +202,31 @@ def test_what_the_simulation_writes_is_read() -> None:
     assert [message["line"] for message in episode["messages"]] == [1]
 
 
+def test_a_verdict_of_several_judges_is_kept(tmp_path: pathlib.Path) -> None:
+    violation = RuleViolation("intent_met", "check", "why")
+    model = Verdict("reasoned", (CriterionVerdict("intent_met", True, 0.9, 1, "s"),), (violation,))
+    several = (
+        JudgeVerdict("model", 0.5, model),
+        JudgeVerdict("my.py:f", 2, Verdict("python", score=0.25)),
+    )
+    written = json.loads(json.dumps(Verdict("weighted", judges=several).to_json()))
+    found = normalise({**_some_record(), "verdict": written}, 1)
+    judges = [one | {"reasoning": ""} for one in written["judges"]]
+    assert found["verdict"] == written | {"reasoning": "", "judges": judges}
+    assert found["verdict"]["parts"] == []
+    index = Index()
+    list(pack([found], index))
+    columns = index.to_json()["columns"]
+    assert columns["vetoed"] == [True] and len(columns["unmet"][0]) == 1
+
+
 @pytest.mark.parametrize(
     "junk", [None, 7, "text", [], [1], [None], {}, {"a": 1}, True, float("nan")]
 )
 def test_a_record_may_hold_anything(junk: Any) -> None:
     whole = json.loads(json.dumps(_some_record()))
+    one = {"judge": "mine", "weight": 1.0, "reward": 0.5, "score": 0.5, **whole["verdict"]}
+    whole["verdict"]["judges"] = [one]
     for path in _paths(whole):
         record = json.loads(json.dumps(whole))
         *parents, last = path

@@ -94,11 +94,9 @@ class JudgeConfig:
         if self.weights and len(self.weights) != len(self.use):
             fix = f"give one for each of the {len(self.use)} judges in use, or none"
             raise ConfigError("weights", self.weights, fix)
-        positive = all(0 <= weight < math.inf for weight in self.weights)
-        if self.weights and not (positive and any(self.weights)):
-            raise ConfigError(
-                "weights", self.weights, "give numbers of 0 or more, not all of them 0"
-            )
+        if self.weights and not (min(self.weights) >= 0 and 0 < sum(self.weights) < math.inf):
+            fix = "give numbers of 0 or more, not all of them 0, whose sum is finite"
+            raise ConfigError("weights", self.weights, fix)
 
 
 @dataclass(frozen=True)

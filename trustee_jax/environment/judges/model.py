@@ -68,8 +68,8 @@ class ModelJudge:
             for index, name in enumerate(names):
                 part = yield from self._part(evidence, fields, name, (*key, index), usage)
                 parts.append(part)
-        vetoes = violations_of(evidence, self._config) if options.rules else ()
-        return Verdict(options.mode, tuple(parts), vetoes)
+        violations = violations_of(evidence, self._config) if options.rules else ()
+        return Verdict(options.mode, tuple(parts), violations)
 
     def _fields(self, evidence: Evidence) -> dict[str, Any]:
         config, task = self._config, evidence.task

@@ -68,7 +68,7 @@ def violations_of(evidence: Evidence, config: EnvironmentConfig) -> tuple[RuleVi
     """What the checks object to, of the criteria that an episode is judged by."""
     names = CRITERIA[: evidence.task.aspects.criteria]
     found = find_violations(evidence, expected_calls=config.show_expected_calls)
-    return tuple(veto for veto in found if veto.criterion in names)
+    return tuple(violation for violation in found if violation.criterion in names)
 
 
 def find_violations(evidence: Evidence, *, expected_calls: bool = True) -> list[RuleViolation]:
@@ -87,32 +87,32 @@ def find_violations(evidence: Evidence, *, expected_calls: bool = True) -> list[
       evidence: the dialogue.
       expected_calls: whether the expected calls may be held against the policy.
     """
-    vetoes: list[RuleViolation] = []
+    violations: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
     if expected_calls:
-        vetoes += _expected(evidence)
+        violations += _expected(evidence)
     names = {tool.name for tool in task.tools}
     for name in dict.fromkeys(call.name for call in calls if call.name not in names):
-        vetoes.append(
+        violations.append(
             RuleViolation("no_hallucination", "unknown_tool", f"there is no tool {name!r}")
         )
-    vetoes += _waste(messages, calls)
-    vetoes += [
+    violations += _waste(messages, calls)
+    violations += [
         RuleViolation(
             "no_hallucination", "invented_value", f"no tool and no user mentioned {value}"
         )
         for value in invented_values(messages, _descriptions(task))
     ]
-    return list(_brief(vetoes))
+    return list(_brief(violations))
 
 
-def _brief(vetoes: Iterable[RuleViolation]) -> Iterator[RuleViolation]:
+def _brief(violations: Iterable[RuleViolation]) -> Iterator[RuleViolation]:
     """As many of each kind, and as much of their reasons, as a reader wants."""
     seen: Counter[tuple[str, str]] = Counter()
-    for veto in dict.fromkeys(vetoes):
-        seen[kind := (veto.criterion, veto.check)] += 1
+    for violation in dict.fromkeys(violations):
+        seen[kind := (violation.criterion, violation.check)] += 1
         if seen[kind] <= _REPORTED:
-            yield dataclasses.replace(veto, reason=veto.reason[:_REASON])
+            yield dataclasses.replace(violation, reason=violation.reason[:_REASON])
 
 
 def invented_values(

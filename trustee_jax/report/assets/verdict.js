@@ -10,7 +10,7 @@ function verdictPart({ verdict, cause, messages }) {
   return [
     gradedPart(verdict),
     (verdict.judges ?? []).map((one) => h("section", { class: "judge" },
-      h("h4", null, h("code", null, plain(one.judge)), " ", rewardBadge(one.reward), " ",
+      h("h4", null, h("code", null, plain(one.judge)), " ", one.reward === null ? "" : rewardBadge(one.reward), " ",
         h("span", { class: "note" }, one.weight === null ? "" : `weight ${one.weight}`)),
       gradedPart(one))),
   ];
