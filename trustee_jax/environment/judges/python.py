@@ -35,7 +35,8 @@ class PythonJudge:
     * a dict criterion -> bool, not empty: 1 if all are met, 0 if at least half are, else -1.
 
     All else that it returns, and whatever it raises, makes the episode invalid. It is called in the
-    loop's own thread, which waits for it.
+    loop's own thread, which waits for it, and on several hosts by each of them, which must be given
+    the same answer.
     """
 
     def __init__(self, function: Grader):
