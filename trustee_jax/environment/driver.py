@@ -1,11 +1,16 @@
-"""Moves many coroutines forward as the engines complete what they asked for."""
+"""Moves many coroutines forward as engines and threads complete what they asked for."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from trustee_jax.engine.types import Completion, Request, RequestError, Role
+from trustee_jax.environment.invocations import Invocation, InvocationError, InvocationPool
 
 T = TypeVar("T")
+# How often it is asked whether to stop while only threads are at work, in seconds.
+_POLL = 0.1
+# In place of an engine's number.
+_POOL = -1
 
 
 class Stopped(Exception):
@@ -30,27 +35,32 @@ class SupportsRequests(Protocol):
 
 
 def run(
-    coroutines: Sequence[Generator[Request, Completion, T]],
+    coroutines: Sequence[Generator[Request | Invocation, Any, T]],
     engines: Mapping[Role, SupportsRequests],
     *,
+    threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[T]:
-    """Runs coroutines to their ends, in one thread.
+    """Runs coroutines to their ends, in one thread; what they invoke runs in others.
 
-    The order of requests depends on nothing but the coroutines and the engines, so that a run can
-    be repeated bit for bit. A refused request is thrown into its coroutine as `RequestError`.
+    Without invocations the order of requests depends on nothing but the coroutines and the engines,
+    so that a run can be repeated bit for bit. A refused request is thrown into its coroutine as
+    `RequestError`, a failed invocation as `InvocationError`. Invocations that are over between two
+    engine steps go on in the order in which they were made; only when no engine has anything to do
+    is there a wait for them.
 
     Args:
-      coroutines: not yet started; each has one request under way at a time.
+      coroutines: not yet started; each has one request or invocation under way at a time.
       engines: the engine of each role; the same engine may serve several.
+      threads: most invocations under way at a time.
       on_progress: called with (finished, all) when a coroutine has finished.
-      should_stop: asked before every engine step.
+      should_stop: asked before every engine step, and while only invocations are waited for.
 
     Returns:
       The coroutines' results, in their order.
 
-    On any exception the coroutines are closed and the engines cancelled.
+    On any exception the coroutines are closed, the engines cancelled and invocations forgotten.
 
     Raises:
       Stopped: `should_stop` said so.
@@ -58,52 +68,63 @@ def run(
     """
     distinct = list({id(engine): engine for engine in engines.values()}.values())
     numbers = {role: distinct.index(engine) for role, engine in engines.items()}
+    pool = InvocationPool(threads)
     waiting: dict[tuple[int, int], int] = {}
     results: dict[int, T] = {}
 
-    def advance(index: int, completion: Completion | None) -> None:
-        coroutine, error = coroutines[index], None
+    def advance(index: int, outcome: Any) -> None:
+        coroutine = coroutines[index]
         while True:
             try:
-                if error is not None:
-                    request = coroutine.throw(error)
-                elif completion is None:
-                    request = next(coroutine)
+                if isinstance(outcome, RequestError | InvocationError):
+                    wanted = coroutine.throw(outcome)
                 else:
-                    request = coroutine.send(completion)
+                    wanted = coroutine.send(outcome)
             except StopIteration as stop:
                 results[index] = stop.value
                 if on_progress is not None:
                     on_progress(len(results), len(coroutines))
                 return
-            number = numbers[request.role]
+            if isinstance(wanted, Invocation):
+                waiting[_POOL, pool.submit(wanted)] = index
+                return
+            number = numbers[wanted.role]
             try:
-                ticket = distinct[number].submit(request)
+                ticket = distinct[number].submit(wanted)
             except RequestError as refusal:
-                error = refusal
+                outcome = refusal
             else:
                 waiting[number, ticket] = index
                 return
+
+    def check_stop() -> None:
+        if should_stop is not None and should_stop():
+            raise Stopped
 
     try:
         for index in range(len(coroutines)):
             advance(index, None)
         while waiting:
+            for ticket, outcome in pool.step():
+                advance(waiting.pop((_POOL, ticket)), outcome)
             busy = False
             for number, engine in enumerate(distinct):
                 if engine.idle:
                     continue
-                if should_stop is not None and should_stop():
-                    raise Stopped
+                check_stop()
                 busy = True
                 for ticket, completion in engine.step():
                     advance(waiting.pop((number, ticket)), completion)
-            if not busy:
-                raise RuntimeError(f"{len(waiting)} requests were lost: the engines are idle")
+            if waiting and not busy:
+                if pool.idle:
+                    raise RuntimeError(f"{len(waiting)} requests were lost: the engines are idle")
+                check_stop()
+                pool.wait(_POLL)
     except BaseException:
         for coroutine in coroutines:
             coroutine.close()
         for engine in distinct:
             engine.cancel()
+        pool.cancel()
         raise
     return [results[index] for index in range(len(coroutines))]
