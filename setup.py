@@ -37,7 +37,7 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    # Imports the tools of a live MCP server.
+    # Imports the tools of a live MCP server, and calls them.
     "mcp": ["mcp>=2.0"],
     "test": [
         "mcp>=2.0",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import jax
@@ -17,6 +18,7 @@ from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, ModelOptions
 from trustee_jax.engine import Engine, Role
 from trustee_jax.environment import Environment, load_judges
+from trustee_jax.environment.tools.backend import ToolBackend
 from trustee_jax.errors import ConfigError
 from trustee_jax.models import (
     LoRAConfig,
@@ -93,8 +95,14 @@ def _init_lora(lora: nnx.State, rules: MeshRules, seed: int) -> nnx.State:
     return nnx.from_flat_state(drawn)
 
 
-def build(config: Config) -> System:
+def build(
+    config: Config, backends: Mapping[str, ToolBackend] = types.MappingProxyType({})
+) -> System:
     """Loads the models and creates engines, simulator and learner.
+
+    Args:
+      config: Of the run.
+      backends: What answers the calls of real tools, by their names.
 
     Raises:
       ConfigError: Options do not fit each other, the models or the devices.
@@ -155,6 +163,7 @@ def build(config: Config) -> System:
         policy_format,
         config.engine.max_length,
         make_judge(simulator),
+        backends,
     )
     return System(learner, engines, environment, engine_dtype)
 

@@ -102,8 +102,10 @@ class Config:
       model: Weights of policy and simulator.
       mesh: Arrangement of the devices.
       engine: Generation.
-      tools: "starter", a JSON or JSON-lines file of OpenAI tools, or a folder that `trustee tools`
-        wrote.
+      tools: One or more sources, separated by commas (see `sources.open_tools`): "starter", a JSON
+        or JSON-lines file of OpenAI tools, or a folder that `trustee tools` wrote, which are
+        simulated; a Python file of functions, `mcp:` and a server's command line, or the http(s)
+        URL of one, which are called.
       curriculum: How the difficulty shapes tasks, and how it moves.
       simulator: The frozen model behind task generator, world, user, tools and verifier.
       environment: The game: tasks, episodes, their grading.

@@ -11,10 +11,11 @@ import jax
 from trustee_jax.build import build
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
+from trustee_jax.environment.tools.sources import open_tools
+from trustee_jax.errors import ConfigError
 from trustee_jax.options import flatten
 from trustee_jax.progress import Progress
 from trustee_jax.storage import storage_errors
-from trustee_jax.toolsets import load_repository
 from trustee_jax.training import loop, summary
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.loop import Trainer
@@ -27,7 +28,8 @@ from trustee_jax.training.workdir import Workdir, read_options
 def train(config: Config, workdir: pathlib.Path) -> None:
     """Trains up to `config.training.steps`, from the last checkpoint if the workdir has one.
 
-    SIGINT and SIGTERM end it after saving the last complete step.
+    SIGINT and SIGTERM end it after saving the last complete step. Going on is the same bit for bit
+    only where all tools are simulated: what real ones answer the second time is up to them.
 
     Args:
       config: The run's options.
@@ -37,7 +39,7 @@ def train(config: Config, workdir: pathlib.Path) -> None:
       ConfigError: Options do not fit each other, the models or the devices.
       WorkdirError: The folder belongs to another run.
       CheckpointError: A model cannot be read.
-      ToolError: The tools cannot be read.
+      ToolError: Tools to simulate cannot be read.
       RestoreError: The workdir's newest training checkpoint is unusable.
       LogError: What the workdir's logs hold of the steps before it is damaged.
       StorageError: The disk is full or fails.
@@ -46,14 +48,22 @@ def train(config: Config, workdir: pathlib.Path) -> None:
     primary = jax.process_index() == 0
     options = config.training
     saved = dataclasses.asdict(config)
-    with Stopper() as stopper, Workdir(workdir, saved, primary=primary) as claimed:
+    with (
+        Stopper() as stopper,
+        Workdir(workdir, saved, primary=primary) as claimed,
+        open_tools(config.tools, config.environment) as tools,
+    ):
         layout = claimed.layout
-        repository = load_repository(config.tools)
+        if tools.backends and jax.process_count() > 1:
+            fix = "real tools would be called by every process; run on one host, or simulate them"
+            raise ConfigError("tools", config.tools, fix)
         with Progress(options.steps, enabled=primary) as progress:
+            for note in tools.notes:
+                progress.message(note)
             progress.message(f"loading {config.model.source}")
-            system, curriculum = build(config), Curriculum(config.curriculum)
+            system, curriculum = build(config, tools.backends), Curriculum(config.curriculum)
             trainer = Trainer(
-                options, system, curriculum, repository, progress, stopper, config.seed
+                options, system, curriculum, tools.repository, progress, stopper, config.seed
             )
             with (
                 storage_errors(layout.root),

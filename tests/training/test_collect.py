@@ -142,7 +142,7 @@ def test_the_first_draw_that_gives_a_task_counts(monkeypatch, at_once, backwards
     def task(key):
         return different(key) if key[2] >= first[key[1]] else "!malformed"
 
-    def drive(coroutines, engines, *, on_progress, should_stop):
+    def drive(coroutines, engines, *, threads, on_progress, should_stop):
         order = reversed(coroutines) if backwards else coroutines
         for done, coroutine in enumerate(order):
             assert list(coroutine) == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
 import pathlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from trustee_jax.commands.command_line import Command, Group, Positional, absolu
 from trustee_jax.errors import InputError
 from trustee_jax.toolsets.files import SUFFIXES, write_tools
 from trustee_jax.toolsets.guess import RULE, guess_format
-from trustee_jax.toolsets.repository import STARTER, ToolRepository, load_repository
+from trustee_jax.toolsets.repository import STARTER, ToolRepository
 from trustee_jax.toolsets.schema import function_problems
 from trustee_jax.toolsets.tool import Tool, ToolError
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from trustee_jax.toolsets.importing import ImportReport
 
 _SOURCE = Positional(
-    "SOURCE", 'The tools: "starter", a file in the OpenAI format, or the folder of an import.'
+    "SOURCE",
+    'The tools, as --config.tools has them: "starter", a file in the OpenAI format, the folder of '
+    "an import, a Python file of functions, mcp:COMMAND or a server's URL, or several with commas.",
 )
 
 
@@ -78,7 +82,11 @@ def _define_list(values: flags.FlagValues) -> None:
 
 
 def _list(values: flags.FlagValues, source: str) -> None:
-    repository = load_repository(source)
+    with _opened(source) as repository:
+        _print_list(values, source, repository)
+
+
+def _print_list(values: flags.FlagValues, source: str, repository: ToolRepository) -> None:
     tools: Sequence[Tool] = repository.tools
     if (category := values["category"].value) is not None:
         if category not in repository.categories:
@@ -94,21 +102,21 @@ def _list(values: flags.FlagValues, source: str) -> None:
 
 
 def _show(values: flags.FlagValues, source: str, wanted: str) -> None:
-    repository = load_repository(source)
     names = []
-    for tool in repository.tools:
-        if tool.name == wanted:
-            print(f"category: {tool.category}")
-            print(json.dumps(tool.openai(), indent=2, ensure_ascii=False))
-            return
-        names.append(tool.name)
+    with _opened(source) as repository:
+        for tool in repository.tools:
+            if tool.name == wanted:
+                print(f"category: {tool.category}")
+                print(json.dumps(tool.openai(), indent=2, ensure_ascii=False))
+                return
+            names.append(tool.name)
     raise InputError(f"{source}: no tool {wanted!r}; {_close(wanted, names)}")
 
 
 def _check(values: flags.FlagValues, source: str) -> None:
     try:
-        repository = load_repository(source)
-        problems = _stored_problems(source, repository)
+        with _opened(source) as repository:
+            problems = _stored_problems(source, repository)
     except ToolError as error:
         problems = list(error.problems)
     if problems:
@@ -121,7 +129,8 @@ def _check(values: flags.FlagValues, source: str) -> None:
 def _stats(values: flags.FlagValues, source: str) -> None:
     from trustee_jax.toolsets.overview import Overview
 
-    overview = Overview.of(load_repository(source).tools)
+    with _opened(source) as repository:
+        overview = Overview.of(repository.tools)
     _print(overview.summary())
     for table in overview.histograms():
         print()
@@ -196,6 +205,18 @@ def _writer_config(values: flags.FlagValues) -> Config:
             return config
         return dataclasses.replace(config, model=dataclasses.replace(config.model, simulator=model))
     return plain_config(model)
+
+
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[ToolRepository]:
+    """The tools as a run has them; what was left out of them goes to stderr."""
+    from trustee_jax.environment.config import EnvironmentConfig
+    from trustee_jax.environment.tools.sources import open_tools
+
+    with open_tools(source, EnvironmentConfig()) as tools:
+        for note in tools.notes:
+            print(note, file=sys.stderr)
+        yield tools.repository
 
 
 def _stored_problems(source: str, repository: ToolRepository) -> list[str]:

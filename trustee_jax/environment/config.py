@@ -109,6 +109,8 @@ class EnvironmentConfig:
       judge: The grading.
       max_parallel_calls: Calls of one assistant turn that are executed; the others are told so.
       tool_result_limit: Characters after which a tool result is cut.
+      tool_deadline: Seconds that a call of a real tool may take (a function, a server).
+      tool_threads: Most calls of real tools under way at a time.
       show_persona: Tell user and verifier the persona.
       show_intent: Tell user, tools and verifier the intent.
       show_expected_calls: Tell the verifier the expected calls.
@@ -124,6 +126,8 @@ class EnvironmentConfig:
     judge: JudgeConfig = JudgeConfig()
     max_parallel_calls: int = 3
     tool_result_limit: int = 512
+    tool_deadline: float = 30.0
+    tool_threads: int = 64
     show_persona: bool = True
     show_intent: bool = True
     show_expected_calls: bool = True
@@ -133,10 +137,12 @@ class EnvironmentConfig:
     near_copy: float = 0.6
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "max_parallel_calls")
+        at_least(self, 1, "max_parallel_calls", "tool_threads")
         # Shorter ones leave no room for the errors that code answers with.
         at_least(self, 64, "tool_result_limit")
         at_least(self, 0, "recent_tasks")
+        if not self.tool_deadline > 0:
+            raise ConfigError("tool_deadline", self.tool_deadline, "give more than 0 seconds")
         if not self.near_copy > 0:
             raise ConfigError("near_copy", self.near_copy, "give more than 0; above 1 it is off")
 

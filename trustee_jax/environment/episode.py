@@ -3,7 +3,7 @@
 Whose fault an ending is decides whether it counts. What the policy does wrong (a message cut by
 its length, a context that is full, an empty message, a limit overrun) ends the dialogue, which is
 graded as it stands. What the simulator or a judge does wrong makes the episode invalid, with a
-cause; an invalid episode has no reward.
+cause; an invalid episode has no reward. What a real tool does wrong is its answer.
 """
 
 import dataclasses
@@ -24,20 +24,21 @@ from trustee_jax.chat import (
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.environment.calls import CallRecord, find_problem
 from trustee_jax.environment.environment import Environment
+from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.judge import JudgeError
 from trustee_jax.environment.records import Counts, End, Episode
 from trustee_jax.environment.task import Task
+from trustee_jax.environment.tools.backend import Answer, CallContext
 from trustee_jax.environment.verdict import Verdict
-from trustee_jax.environment.world import ImpossibleChange, World, apply_changes
-from trustee_jax.simulator.schemas import changing_result_schema, result_schema, user_schema
+from trustee_jax.environment.world import World
+from trustee_jax.simulator.schemas import user_schema
 from trustee_jax.simulator.simulator import (
     Key,
     SimulatorError,
     Usage,
     tool_fields,
 )
-from trustee_jax.simulator.transcript import is_error
 from trustee_jax.streams import Purpose
 from trustee_jax.text import compact_json
 
@@ -48,7 +49,7 @@ class _Broken(Exception):
 
 def run_episode(
     environment: Environment, task: Task, key: Key
-) -> Generator[Request, Completion, Episode]:
+) -> Generator[Request | Invocation, Any, Episode]:
     """Coroutine that plays and grades one episode.
 
     Args:
@@ -76,6 +77,7 @@ class _Play:
             {"role": "system", "content": system_prompt},
             {"role": "user", "content": task.query},
         ]
+        self.context = CallContext(task, key, self.messages, self.world, self.counts, self.usage)
         self.conversation = Conversation(
             self.format,
             self.messages,
@@ -84,7 +86,7 @@ class _Play:
             history=self.config.policy.history,
         )
 
-    def run(self) -> Generator[Request, Completion, Episode]:
+    def run(self) -> Generator[Request | Invocation, Any, Episode]:
         ended: End | None = None
         verdict, reward, cause, detail = None, None, None, ""
         try:
@@ -128,7 +130,7 @@ class _Play:
         """Whether there is anything to judge; what code refuses is no use of a tool."""
         return bool(self.counts.valid_calls if self.config.check_calls else self.counts.calls)
 
-    def _dialogue(self) -> Generator[Request, Completion, End]:
+    def _dialogue(self) -> Generator[Request | Invocation, Any, End]:
         counts, limits = self.counts, self.task.aspects
         while True:
             most = self.environment.max_length
@@ -199,7 +201,7 @@ class _Play:
                 self.calls[id] = CallRecord(made_by, id, call.name, call.arguments, problem)
         return turn
 
-    def _answer_calls(self) -> Generator[Request, Completion, list[dict[str, Any]]]:
+    def _answer_calls(self) -> Generator[Request | Invocation, Any, list[dict[str, Any]]]:
         """Answers the calls of the last turn in order, each with those before it in sight."""
         most = self.config.max_parallel_calls
         past_limit = f"not executed: at most {most} calls are answered in one turn"
@@ -208,73 +210,25 @@ class _Play:
             id, record = made["id"], self.calls.get(made["id"])
             if index >= most:
                 self.counts.unanswered_calls += 1
-                answer: dict[str, Any] = {"error": past_limit}
+                answer: Answer = {"error": past_limit}
             elif record is None:
                 answer = {"error": f"the call could not be read: {made['problem']}"}
             elif self.config.check_calls and record.problem is not None:
                 answer = {"error": record.problem}
             else:
-                answer = yield from self._ask_tool(record)
+                answer = yield from self.environment.tools.answer(record, self.context)
+            text = answer if isinstance(answer, str) else compact_json(answer)
             message = {
                 "role": "tool",
                 "tool_call_id": id,
                 "name": record.name if record else "",
-                "content": compact_json(answer)[: self.config.tool_result_limit],
+                "content": text[: self.config.tool_result_limit],
             }
             if record is not None:
                 self.calls[id] = dataclasses.replace(record, answer=message["content"])
             self.messages.append(message)
             answers.append(message)
         return answers
-
-    def _ask_tool(self, call: CallRecord) -> Generator[Request, Completion, dict[str, Any]]:
-        number = self.counts.executed_calls
-        world = self.world
-        self.counts.executed_calls += 1
-        if world is not None and (known := world.recall(call.name, call.arguments)) is not None:
-            self.counts.repeated_reads += 1
-            return known
-        options = self.config.world
-        schema = result_schema(self.config.tool_result_limit)
-        if world is not None:
-            ids = {name: [row["id"] for row in rows] for name, rows in world.records.items()}
-            schema = changing_result_schema(
-                self.config.tool_result_limit, ids, options.changes, options.fields
-            )
-        answer = yield from self.simulator.ask(
-            "tool",
-            {
-                "tools": self.tool_fields,
-                "intent": self.task.intent if self.config.show_intent else None,
-                "world": world.lines() if world is not None else None,
-                "call": call.text,
-            },
-            schema,
-            (Purpose.TOOL, *self.key, number),
-            messages=self.messages,
-            check=self._impossible,
-            usage=self.usage,
-        )
-        if world is None:
-            return answer
-        result: dict[str, Any] = answer["result"]
-        before = len(world.changes)
-        world.change(answer["changes"], call.text)
-        if len(world.changes) == before:
-            world.remember(call.name, call.arguments, result)
-        return result
-
-    def _impossible(self, answer: dict[str, Any]) -> str | None:
-        """Why the world does not allow the changes of a tool's answer."""
-        if self.world is None:
-            return None
-        if is_error(answer["result"]) and answer["changes"]:
-            return "a failed call changes nothing"
-        try:
-            apply_changes(self.world.records, answer["changes"])
-        except ImpossibleChange as error:
-            return str(error)
-        return None
 
     def _ask_user(self) -> Generator[Request, Completion, str]:
         answer = yield from self.simulator.ask(

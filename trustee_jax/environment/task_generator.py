@@ -86,8 +86,10 @@ def generate_task(
             usage=usage,
         )
         world = None
-        if config.world.enabled:
-            world = yield from _write_world(environment, tools, answer, key, usage)
+        # What real tools find nobody has to make up.
+        simulated = [tool for tool in tools if tool.name not in environment.backends]
+        if config.world.enabled and simulated:
+            world = yield from _write_world(environment, simulated, answer, key, usage)
     except SimulatorError as error:
         return error.failure
     calls = answer["expected_calls"]
@@ -112,12 +114,13 @@ def _write_world(
     usage: Usage | None,
 ) -> Generator[Request, Completion, Records]:
     options = environment.config.world
+    names = {tool.name for tool in tools}
     answer = yield from environment.simulator.ask(
         "world",
         {
             "tools": tool_fields(tools),
             "intent": task["intent"],
-            "expected_calls": task["expected_calls"],
+            "expected_calls": [c for c in task["expected_calls"] if _call_name(c) in names],
             "collections": options.collections,
             "records": options.records,
         },

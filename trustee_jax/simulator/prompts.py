@@ -54,6 +54,7 @@ _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
         "intent": "g",
         "history": ["h"],
         "world": ["hotels: {}"],
+        "real": ["search"],
         "call": "find({})",
     },
     "verifier": {

@@ -14,16 +14,20 @@ STARTER = "starter"
 
 
 class ToolView(Sequence[Tool]):
-    """Some tools of a sequence that is read on demand: nothing is held but their indices."""
+    """Some tools of a sequence that is read on demand: nothing is held but their indices.
+
+    Attributes:
+      indices: of its tools in that sequence.
+    """
 
     def __init__(self, read: Callable[[int], Tool], indices: Sequence[int] | np.ndarray):
         """Takes the function that reads the tool of an index, and the indices of the view."""
         self._read = read
-        self._indices = indices
+        self.indices = indices
 
     def __len__(self) -> int:
         """Returns the number of tools."""
-        return len(self._indices)
+        return len(self.indices)
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Tool: ...
@@ -32,8 +36,8 @@ class ToolView(Sequence[Tool]):
     def __getitem__(self, index: SupportsIndex | slice) -> "Tool | ToolView":
         """Reads one tool, or makes a view of several."""
         if isinstance(index, slice):
-            return ToolView(self._read, self._indices[index])
-        return self._read(int(self._indices[index.__index__()]))
+            return ToolView(self._read, self.indices[index])
+        return self._read(int(self.indices[index.__index__()]))
 
 
 class ToolRepository:
@@ -45,7 +49,7 @@ class ToolRepository:
     """
 
     tools: Sequence[Tool]
-    categories: Mapping[str, Sequence[Tool]]
+    categories: Mapping[str, ToolView]
 
     def __init__(
         self, tools: Iterable[Tool], groups: Mapping[str, Sequence[int] | np.ndarray] | None = None
@@ -92,6 +96,23 @@ class ToolRepository:
         groups = [group for group in groups if len(group) >= count] or groups
         group = groups[rng.integers(len(groups))]
         return tuple(group[i] for i in rng.permutation(len(group))[:count])
+
+
+def joined(parts: Sequence[ToolRepository]) -> ToolRepository:
+    """One repository of several, whose tools have distinct names; what is on disk stays there."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *map(len, parts)])
+    groups: dict[str, list[int]] = {}
+
+    def read(index: int) -> Tool:
+        part = int(np.searchsorted(starts, index, side="right")) - 1
+        return parts[part].tools[index - int(starts[part])]
+
+    for part, start in zip(parts, starts, strict=False):
+        for name, view in part.categories.items():
+            groups.setdefault(name, []).extend(int(start) + int(i) for i in view.indices)
+    return ToolRepository(ToolView(read, range(int(starts[-1]))), groups)
 
 
 def load_repository(source: str) -> ToolRepository:

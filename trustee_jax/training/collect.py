@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
 from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
 from trustee_jax.environment import run as drive
+from trustee_jax.environment.invocations import Invocation
 from trustee_jax.errors import ConfigError
 from trustee_jax.progress import Progress
 from trustee_jax.rl import Fate, group_fate
@@ -271,7 +272,7 @@ class Collector:
         groups = [group for group, count in wanted for _ in range(count)]
         numbers = [len(group.episodes) + i for group, count in wanted for i in range(count)]
 
-        def play(group: Group, number: int) -> Generator[Request, Completion, Episode]:
+        def play(group: Group, number: int) -> Generator[Request | Invocation, Any, Episode]:
             key = (collection.step, group.index, number)
             episode = yield from run_episode(environment, group.task, key)
             on_episode(episode)
@@ -293,7 +294,7 @@ class Collector:
         self,
         collection: Collection,
         phase: str,
-        coroutines: Sequence[Generator[Request, Completion, T]],
+        coroutines: Sequence[Generator[Request | Invocation, Any, T]],
         *,
         total: int | None = None,
         finished: Callable[[], int] | None = None,
@@ -326,6 +327,7 @@ class Collector:
             results = drive(
                 coroutines,
                 self._system.engines,
+                threads=self._system.environment.config.tool_threads,
                 on_progress=show,
                 should_stop=self._should_stop,
             )

@@ -35,6 +35,7 @@ CHANGEABLE = (
     "engine.prefill_chunks",
     "engine.decode_steps",
     "engine.min_shared_prefix",
+    "environment.tool_threads",
     "learner.rows_per_micro_batch",
     "learner.logprob_chunk",
 )

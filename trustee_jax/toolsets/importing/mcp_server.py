@@ -35,59 +35,122 @@ def read_mcp(source: str, category: str, *, seconds: float = SECONDS) -> Iterato
       ToolError: The `mcp` package is missing, or the server cannot be started or reached, or it
         does not answer as an MCP server.
     """
+
+    async def read() -> list[Item]:
+        async with connect(source, seconds) as server:
+            return await server.items(category)
+
+    check_source(source)
     try:
-        from mcp import Client, StdioServerParameters
-        from mcp.client.stdio import stdio_client
-        from mcp.client.streamable_http import streamable_http_client
+        with without_tracebacks():
+            items = asyncio.run(read())
+    except Exception as error:  # the client raises what its transports do, in groups
+        raise no_server(source, error) from error
+    yield from items
+
+
+def check_source(source: str) -> None:
+    """Checks what can be told before anything is started.
+
+    Raises:
+      ToolError: the `mcp` package is missing, or the source is no command line.
+    """
+    try:
+        import mcp  # noqa: F401
     except ImportError as error:
         fix = "the package `mcp` is not installed; pip install 'trustee-jax[mcp]'"
         raise ToolError(source, [fix]) from error
-
-    is_url = bool(re.match(r"https?://", source))
-    if is_url:
-        server: Any = source
-        named = urlsplit(source).hostname or "mcp"
-    else:
-        try:
-            words = shlex.split(source)
-        except ValueError as error:
-            raise ToolError(source, [f"not a command line: {error}; correct it"]) from error
-        if not words:
-            raise ToolError(source, ["no command; give one that starts a server, or a URL"])
-        server = StdioServerParameters(command=words[0], args=words[1:])
-        named = words[0]
-
-    tools: list[Any] = []
-    unread: list[str] = []
-
-    async def listed() -> str:
-        connect = streamable_http_client if is_url else stdio_client
-        transport = _tapped(connect, server, tools, unread)
-        client = Client(transport, read_timeout_seconds=seconds)
-        async with asyncio.timeout(seconds), client:
-            cursor: str | None = None
-            read: set[str | None] = set()
-            while cursor not in read and len(read) < _MOST_PAGES:
-                read.add(cursor)
-                page = await client.list_tools(cursor=cursor)
-                cursor = page.next_cursor or None  # some name the end so: ""
-            return client.server_info.name if client.server_info else named
-
     try:
-        with _without_tracebacks():
-            provider = asyncio.run(listed())
-    except Exception as error:  # the client raises what its transports do, in groups
-        wrote = f"; it wrote {unread[-1][:80]!r}, which is no message" if unread else ""
-        problem = f"no MCP server answers: {_cause(error)}{wrote}; check the command or URL"
-        raise ToolError(source, [problem]) from error
-    for index, tool in enumerate(tools):
-        name = tool.get("name") if isinstance(tool, dict) else None
-        place = f"{provider} {name if isinstance(name, str) else f'[{index}]'}"
-        yield _item(tool, place, category or provider, provider)
+        words = shlex.split(source)
+    except ValueError as error:
+        raise ToolError(source, [f"not a command line: {error}; correct it"]) from error
+    if not words:
+        raise ToolError(source, ["no command; give one that starts a server, or a URL"])
+
+
+def no_server(source: str, error: BaseException) -> ToolError:
+    """The error for a server that could not be asked for its tools."""
+    problem = f"no MCP server answers: {cause(error)}; check the command or URL"
+    return ToolError(source, [problem])
+
+
+class Server:
+    """A server that answers.
+
+    Attributes:
+      client: the official client, connected.
+      ended: is set when the server's messages have come to an end.
+    """
+
+    def __init__(self, client: Any, name: str, tap: "_Tap", limit: asyncio.Timeout):
+        """Takes the client, its source's own name, the stream that it reads and the time it has."""
+        self.client = client
+        self.ended = tap.ended
+        self._name = name
+        self._tools = tap.tools
+        self._limit = limit
+
+    def keep(self) -> None:
+        """Lets it stay open without a limit of time."""
+        self._limit.reschedule(None)
+
+    async def items(self, category: str) -> list[Item]:
+        """Asks for all tools; see `read_mcp`."""
+        cursor: str | None = None
+        read: set[str | None] = set()
+        while cursor not in read and len(read) < _MOST_PAGES:
+            read.add(cursor)
+            page = await self.client.list_tools(cursor=cursor)
+            cursor = page.next_cursor or None  # some name the end so: ""
+        info = self.client.server_info
+        provider = info.name if info else self._name
+        items = []
+        for index, tool in enumerate(self._tools):
+            name = tool.get("name") if isinstance(tool, dict) else None
+            place = f"{provider} {name if isinstance(name, str) else f'[{index}]'}"
+            items.append(_item(tool, place, category or provider, provider))
+        return items
+
+
+@contextlib.asynccontextmanager
+async def connect(source: str, seconds: float) -> AsyncIterator[Server]:
+    """Starts or calls a server, for as long as the block runs.
+
+    Args:
+      source: as `read_mcp` takes it, checked.
+      seconds: how long each answer may take, and the block unless `keep` is called.
+
+    Raises:
+      Exception: whatever the transport or the client has against the server, often in groups; with
+        a note where the server wrote what is no message.
+    """
+    from mcp import Client, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+    from mcp.client.streamable_http import streamable_http_client
+
+    if is_url(source):
+        name, transport = urlsplit(source).hostname or "mcp", streamable_http_client(source)
+    else:
+        name, *words = shlex.split(source)
+        transport = stdio_client(StdioServerParameters(command=name, args=words))
+    tap = _Tap()
+    client = Client(tap.tapped(transport), read_timeout_seconds=seconds)
+    try:
+        async with asyncio.timeout(seconds) as limit, client:
+            yield Server(client, name, tap, limit)
+    except Exception as error:
+        if tap.unread:
+            error.add_note(f"it wrote {tap.unread[-1][:80]!r}, which is no message")
+        raise
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is the URL of a server, not a command that starts one."""
+    return bool(re.match(r"https?://", source))
 
 
 @contextlib.contextmanager
-def _without_tracebacks() -> Iterator[None]:
+def without_tracebacks() -> Iterator[None]:
     """The client logs one for every line that is no message: many servers greet on stdout."""
     logger = logging.getLogger("mcp.client")
     level = logger.level
@@ -98,36 +161,44 @@ def _without_tracebacks() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@contextlib.asynccontextmanager
-async def _tapped(
-    connect: Any, server: Any, tools: list[Any], unread: list[str]
-) -> AsyncIterator[Any]:
-    """A transport of the client that takes the tools out of every answer, unchecked.
+class _Tap:
+    """The stream of a server's messages, with the tools taken out of every answer, unchecked.
 
     The client holds a page of tools against the protocol as a whole, and would refuse all of them
     for one that has a field of another type, be it one of no use here.
+
+    Attributes:
+      tools: what came.
+      unread: lines that are no messages.
+      ended: is set when no more can come.
     """
-    async with connect(server) as (reader, writer):
-        yield _Tap(reader, tools, unread), writer
 
+    def __init__(self) -> None:
+        self.tools: list[Any] = []
+        self.unread: list[str] = []
+        self.ended = asyncio.Event()
 
-class _Tap:
-    """The stream of a server's messages."""
-
-    def __init__(self, stream: Any, tools: list[Any], unread: list[str]):
-        self._stream = stream
-        self._tools = tools
-        self._unread = unread
+    @contextlib.asynccontextmanager
+    async def tapped(self, transport: Any) -> AsyncIterator[Any]:
+        """The same transport, read through this stream."""
+        async with transport as (self._stream, writer):
+            yield self, writer
 
     async def receive(self) -> Any:
-        item = await self._stream.receive()
+        import anyio
+
+        try:
+            item = await self._stream.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self.ended.set()
+            raise
         if isinstance(item, Exception) and (line := _line(item)):
             message = _message(line)
             item = message or item
-            self._unread += [] if message else [line]
+            self.unread += [] if message else [line]
         result = getattr(getattr(item, "message", None), "result", None)
         if isinstance(result, dict) and isinstance(result.get("tools"), list):
-            self._tools += result["tools"]
+            self.tools += result["tools"]
             result["tools"] = []
         return item
 
@@ -185,9 +256,12 @@ def _item(tool: Any, place: str, category: str, provider: str) -> Item:
     return Candidate(tool.get("name", ""), description, schema, category, provider, place)
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost exception of a group, in a line."""
+def cause(error: BaseException) -> str:
+    """The innermost exception of a group, in a line, with its notes."""
+    notes = list(getattr(error, "__notes__", ()))
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+        notes += getattr(error, "__notes__", ())
     text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return "; ".join([line, *notes])
