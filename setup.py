@@ -51,6 +51,7 @@ EXTRAS = {
         # Reference implementations for parity tests. Pinned, because a range picks the newest
         # build, which brings several gigabytes of CUDA libraries that no test needs.
         "torch==2.13.0",
+        "trl==1.16.0",
     ],
     "cuda": ["jax[cuda13]>=0.10"],
     "tpu": ["jax[tpu]>=0.10"],

@@ -79,7 +79,8 @@ def main() -> None:
     config = EnvironmentConfig()
     simulator = Simulator(format, SimulatorConfig(), 30_000, config.roles)
     backend = PythonTool(lambda: time.sleep(options.seconds), 60.0)
-    environment = Environment(config, simulator, format, 30_000, {"look_up": backend})
+    judge = load_judges(config)(simulator)
+    environment = Environment(config, simulator, format, 30_000, judge, {"look_up": backend})
     schema = {"type": "object", "properties": {}}
     aspects = Aspects(0.0, 1, 1, 1, 1, 1, 5, 0, user_turns=2, assistant_turns=4, tool_turns=2)
     task = Task((Tool("look_up", "Looks it up.", schema),), aspects, "Ada", "It", (), "Look it up.")

@@ -51,7 +51,7 @@ from trustee_jax.engine.programs import Rows
 from trustee_jax.models import MeshRules, ModelConfig, Transformer, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.rl.programs import Programs as LearnerPrograms
-from trustee_jax.rl.programs import divide
+from trustee_jax.rl.programs import split_trainable
 from trustee_jax.weights import open_checkpoint
 
 GIB = 2**30
@@ -174,7 +174,7 @@ class Plan:
             self._plan_engine("simulator", frozen, ("simulator",))
 
     def _layout(self, model: Transformer) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-        graphdef, trained, rest = divide(model)
+        graphdef, trained, rest = split_trainable(model)
         trained = abstract(trained, param_shardings(trained, self._rules))
         return graphdef, trained, abstract(rest, param_shardings(rest, self._rules))
 
@@ -197,6 +197,9 @@ class Plan:
         uses = ("trained parameters", "optimizer", *base)
         arguments = (state, frozen, batch, np.int32(1))
         self.programs.append(Program("update", programs.update, arguments, uses))
+        if config.tis_cap is not None:
+            arguments = (state.params, frozen, batch, True, np.int32(1))
+            self.programs.append(Program("score before", programs.score, arguments, uses))
         if not config.kl_coef:
             return
         params, uses = state.params, ("trained parameters", *base)

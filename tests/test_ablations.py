@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 import runpy
 
@@ -5,7 +6,7 @@ import pytest
 from absl import flags
 
 from trustee_jax.commands import main as cli
-from trustee_jax.config import REFERENCE, Config, default, override, parse, reference
+from trustee_jax.config import OBJECTIVES, REFERENCE, Config, default, override, parse, reference
 from trustee_jax.curriculum import PROBED
 from trustee_jax.errors import ConfigError
 from trustee_jax.options import flatten
@@ -42,6 +43,7 @@ ABLATIONS = [
     ("thresholds", "-0.25/0.25,", {"curriculum.lower_at": -0.25, "curriculum.raise_at": 0.25}),
     ("reference", "", dict(REFERENCE)),
     *(("reference_switch", f"{name},", {name: value}) for name, value in REFERENCE.items()),
+    *(("objective", f"{name},", dict(options)) for name, options in OBJECTIVES.items()),
 ]
 
 
@@ -90,7 +92,8 @@ def test_without_a_parameter_it_is_the_quickstart() -> None:
         ("hardest", "calls,debgu", "debug"),
         ("step_size", "big", "e.g. 1"),
         ("thresholds", "0.5", "-0.25/0.25"),
-        ("reference_switch", "learner.uniform", "learner.uniform_groups"),
+        ("objective", "dpo", "grpo, dapo, dr_grpo, gspo, rloo"),
+        ("reference_switch", "learner.zero_variance", "learner.zero_variance_groups"),
     ],
 )
 def test_a_wrong_parameter_is_one_clear_error(name, parameter, words) -> None:
@@ -116,10 +119,24 @@ def test_the_reference_differs_from_the_default_in_its_switches() -> None:
     assert {k: v for k, v in published.items() if v != ours[k]} == dict(REFERENCE)
 
 
+def test_every_objective_sets_the_same_options_and_an_explicit_one_overrides() -> None:
+    names = {frozenset(options) for options in OBJECTIVES.values()}
+    assert len(names) == 1
+    others = {"tis_cap", "row_length", "rows_per_micro_batch", "logprob_chunk", "updates_per_step"}
+    others |= {"learning_rate", "warmup_updates", "weight_decay", "b1", "b2", "max_grad_norm"}
+    others |= {"max_skipped_updates"}
+    fields = {field.name for field in dataclasses.fields(Config().learner)}
+    assert {f"learner.{name}" for name in fields - others} in names
+    config = override(default(), OBJECTIVES["dapo"])
+    config.learner.clip_epsilon_high = 0.3
+    learner = parse(config).learner
+    assert (learner.clip_epsilon_high, learner.mask_truncated, learner.kl_coef) == (0.3, True, 0.0)
+
+
 def test_weakness_8_is_a_switch_of_the_reference_alone() -> None:
-    assert parse(reference()).learner.uniform_groups == "keep"
+    assert parse(reference()).learner.zero_variance_groups == "keep"
     assert parse(reference()).training.refill_groups == 0
-    assert Config().learner.uniform_groups == "drop"
+    assert Config().learner.zero_variance_groups == "drop"
     assert Config().training.refill_groups > 0
 
 

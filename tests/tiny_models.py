@@ -100,25 +100,25 @@ def with_lora(kind, **options):
     return nnx.merge(graphdef, jax.tree.unflatten(treedef, leaves), rest)
 
 
-def logits(model, tokens, *, adapter=True):
+def logits(model, tokens, *, use_lora=True):
     """float32[B, T, V] of whole rows."""
     tokens = jnp.asarray(tokens)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     attend = packed_attention(jnp.ones_like(tokens), jnp.zeros_like(tokens), rules)
-    hidden, _ = model(tokens, positions, attend, rules=rules, adapter=adapter)
+    hidden, _ = model(tokens, positions, attend, rules=rules, use_lora=use_lora)
     return model.logits(hidden)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _all_logprobs(graphdef, params, tokens, adapter):
+def _all_logprobs(graphdef, params, tokens, use_lora):
     model = nnx.merge(graphdef, params)
-    return jax.nn.log_softmax(logits(model, tokens[None], adapter=adapter)[0])
+    return jax.nn.log_softmax(logits(model, tokens[None], use_lora=use_lora)[0])
 
 
-def sequence_logprobs(model, tokens, *, adapter=True):
+def sequence_logprobs(model, tokens, *, use_lora=True):
     """float32[n - 1], of tokens 1 to n - 1, in one pass over a padded row."""
     tokens = np.asarray(tokens)
     padded = np.zeros(192, np.int32)
     padded[: len(tokens)] = tokens
-    values = _all_logprobs(*nnx.split(model), padded, adapter)
+    values = _all_logprobs(*nnx.split(model), padded, use_lora)
     return np.asarray(values)[np.arange(len(tokens) - 1), tokens[1:]]

@@ -30,7 +30,7 @@ from trustee_jax.models import (
     param_shardings,
 )
 from trustee_jax.models.sharding import LEARNER_RULES
-from trustee_jax.rl import Learner
+from trustee_jax.rl import Learner, Objective
 from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.prompts import SimulatorRole
 from trustee_jax.streams import Purpose
@@ -120,7 +120,8 @@ def build(
         _check_max_length(config, simulator_checkpoint.config, "model.simulator")
     tokenizer = checkpoint.tokenizer()
     policy_format = ChatFormat(tokenizer)
-    # Options and prompts are checked before the first weight is read.
+    # Options, prompts and a user's functions are checked before the first weight is read.
+    Objective(config.learner)
     if simulator_checkpoint is checkpoint:
         simulator_tokenizer, simulator_format = tokenizer, policy_format
     else:

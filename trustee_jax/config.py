@@ -109,7 +109,7 @@ class Config:
       curriculum: How the difficulty shapes tasks, and how it moves.
       simulator: The frozen model behind task generator, world, user, tools and verifier.
       environment: The game: tasks, episodes, their grading.
-      learner: GRPO and its optimizer.
+      learner: The objective and its optimizer.
       training: Length of the run and its checkpoints.
     """
 
@@ -136,12 +136,31 @@ class Config:
             raise ConfigError("learner.updates_per_step", self.learner.updates_per_step, fix)
 
 
+def _objective(**changes: Any) -> Mapping[str, Any]:
+    """GRPO without KL term, with some options changed, by dotted name."""
+    options = {
+        "advantage_baseline": "group_mean",
+        "advantage_scale": "group_std",
+        "importance_ratio": "token",
+        "loss": "clip",
+        "clip_epsilon": 0.2,
+        "clip_epsilon_high": None,
+        "aggregation": "sequence_mean",
+        "fixed_length": None,
+        "kl_coef": 0.0,
+        "mask_truncated": False,
+        "zero_variance_groups": "keep",
+    }
+    merged = options | changes
+    return types.MappingProxyType({f"learner.{name}": merged[name] for name in merged})
+
+
 REFERENCE: Mapping[str, Any] = types.MappingProxyType(
     {
         # Groups are used as they come: what is invalid is missing, nothing is played in its place.
         "training.refill_groups": 0,
         # Groups without variance count in the mean over tokens and in the KL term.
-        "learner.uniform_groups": "keep",
+        "learner.zero_variance_groups": "keep",
         # The tool simulator answers every call, also one that does not fit its tool.
         "environment.check_calls": False,
         # A task counts as it is written, with whatever it lacks or repeats.
@@ -158,6 +177,33 @@ REFERENCE: Mapping[str, Any] = types.MappingProxyType(
 )
 """Where the published run (arXiv 2604.17739) differs from our defaults, one option for each
 difference. Its bugs are in neither."""
+
+
+OBJECTIVES: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
+    {
+        "grpo": _objective(kl_coef=0.04),
+        "dapo": _objective(
+            aggregation="token_mean",
+            clip_epsilon_high=0.28,
+            mask_truncated=True,
+            zero_variance_groups="drop",
+        ),
+        "dr_grpo": _objective(advantage_scale="none", aggregation="fixed_length"),
+        "gspo": _objective(importance_ratio="sequence", clip_epsilon=3e-4, clip_epsilon_high=4e-4),
+        "rloo": _objective(
+            advantage_baseline="leave_one_out",
+            advantage_scale="none",
+            loss="reinforce",
+            aggregation="fixed_length",
+            fixed_length=1,
+        ),
+    }
+)
+"""The objectives of papers, each all options that make one up (all of the learner's but those of
+the optimizer and of `tis_cap`), for `override`: GRPO (arXiv 2402.03300; its epsilon is PPO's), DAPO
+(2503.14476; its dynamic sampling is `training.refill_groups`), Dr. GRPO (2503.20783), GSPO
+(2507.18071, sec. 5.1) and RLOO (2402.14740; made for `learner.updates_per_step` 1; its KL term is
+in the reward, here `kl_coef` adds one). The default, `trustee`, is TRUSTEE's."""
 
 
 RENAMED: Mapping[str, str] = types.MappingProxyType(
@@ -181,6 +227,7 @@ RENAMED: Mapping[str, str] = types.MappingProxyType(
         "simulation": "environment",
         "training.task_draws": "training.max_task_attempts",
         "training.draws_at_once": "training.attempts_in_flight",
+        "learner.uniform_groups": "learner.zero_variance_groups",
     }
 )
 """Options and sections that had other names, the longer before those that they begin with."""

@@ -12,7 +12,7 @@ from trustee_jax.build import abstract_policy, load, lora_config
 from trustee_jax.chat import ChatFormat
 from trustee_jax.models import MeshRules, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
-from trustee_jax.rl import divide
+from trustee_jax.rl import split_trainable
 from trustee_jax.run import read_config
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.workdir import Layout
@@ -41,7 +41,7 @@ def export(
     checkpoint = open_checkpoint(config.model.source)
     abstract = abstract_policy(checkpoint.config, config.model)
     mesh = make_mesh()
-    graphdef, trained, frozen = divide(abstract)
+    graphdef, trained, frozen = split_trainable(abstract)
     shardings = param_shardings(trained, MeshRules.create(mesh, LEARNER_RULES))
     wanted = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -53,7 +53,7 @@ def export(
     with Checkpointer(checkpoints, read_only=True) as checkpointer:
         trained = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
     if jax.tree.leaves(frozen):
-        _, _, frozen = divide(load(checkpoint, abstract, mesh, config.seed))
+        _, _, frozen = split_trainable(load(checkpoint, abstract, mesh, config.seed))
     _, state = nnx.split(nnx.merge(graphdef, trained, frozen))
 
     tokenizer = checkpoint.tokenizer()

@@ -1,6 +1,6 @@
 """Ours, but for one switch of `trustee_jax.config.REFERENCE`: what is it worth?
 
-`reference_switch.py:learner.uniform_groups` or `:learner.uniform_groups,debug`.
+`reference_switch.py:learner.zero_variance_groups` or `:learner.zero_variance_groups,debug`.
 """
 
 from ml_collections import ConfigDict

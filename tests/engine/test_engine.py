@@ -98,7 +98,7 @@ def test_logprobs_are_those_of_a_full_pass_over_turns_and_adapters(tiny):
         next_contexts = []
         for i, (r, c) in enumerate(zip(requests, completions, strict=True)):
             whole = np.concatenate([r.tokens, c.tokens])
-            expected = tiny.sequence_logprobs(model, whole, adapter=r.role == "policy")
+            expected = tiny.sequence_logprobs(model, whole, use_lora=r.role == "policy")
             np.testing.assert_allclose(c.logprobs, expected[len(r.tokens) - 1 :], atol=1e-4)
             next_contexts.append(np.concatenate([whole, rng.integers(0, 320, 3 + i)]))
         contexts = next_contexts
@@ -109,8 +109,8 @@ def test_logprobs_are_those_of_a_full_pass_over_turns_and_adapters(tiny):
 def test_adapter_changes_the_logits(tiny):
     model = tiny.with_lora("qwen3-untied-1e4")
     tokens = _prompts(1)[0]
-    on = tiny.sequence_logprobs(model, tokens, adapter=True)
-    off = tiny.sequence_logprobs(model, tokens, adapter=False)
+    on = tiny.sequence_logprobs(model, tokens, use_lora=True)
+    off = tiny.sequence_logprobs(model, tokens, use_lora=False)
     assert np.abs(on - off).max() > 0.01
 
 

@@ -273,7 +273,7 @@ def _metrics(
         "episodes/played": float(len(episodes)),
         "episodes/valid": len(valid) / len(episodes),
         "tasks/written": 5.0, "tasks/failed": 1.0, "tasks/failed_task_length": step % 2.0,
-        "groups/used": 3.0 + step % 2, "groups/uniform": 1.0, "groups/too_few_valid": 0.0,
+        "groups/trainable": 3.0 + step % 2, "groups/zero_variance": 1.0, "groups/insufficient": 0.0,
         "groups/refills": float(step % 3),
         "reward/mean": sum(rewards) / len(rewards),
         "reward/positive": rewards.count(1.0) / len(rewards),

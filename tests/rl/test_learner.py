@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from trustee_jax.chat import Sequence
+from trustee_jax.chat import TokenSequence
 from trustee_jax.engine import Engine, EngineConfig, Request
 from trustee_jax.errors import ConfigError
-from trustee_jax.rl import Learner, LearnerConfig, Sample, group_advantages, pack
+from trustee_jax.rl import Learner, LearnerConfig, Sample, group_status, pack
 
 CONFIG = LearnerConfig(
     row_length=128, logprob_chunk=32, learning_rate=1e-3, updates_per_step=1, kl_coef=0.01
@@ -41,7 +41,7 @@ def _episodes(engine, groups=2, size=4, seed=0):
             for start, part in ((len(prompt), first[e]), (len(context), second[e])):
                 sampled[start : start + len(part.tokens)] = True
                 logprobs[start : start + len(part.tokens)] = part.logprobs
-            group.append(Sample(Sequence(tokens, sampled, logprobs), (-1.0) ** e))
+            group.append(Sample(TokenSequence(tokens, sampled, logprobs), (-1.0) ** e))
         samples.append(group)
     return samples
 
@@ -56,7 +56,7 @@ def test_engine_and_learner_agree_packed_and_unpacked(scan, tiny):
     assert packed.num_tokens < unpacked.num_tokens
     for batch in (packed, unpacked):
         values = learner.logprobs(batch)
-        assert np.abs(values - batch.behaviour)[batch.weights > 0].max() < 1e-4
+        assert np.abs(values - batch.sampler_logprobs)[batch.loss_mask > 0].max() < 1e-4
     metrics = learner.update(packed)
     assert metrics["logprob_difference_max"] < 1e-4
     assert metrics["kl"] > 0  # these adapters are not zero
@@ -70,11 +70,16 @@ def _gradients(learner, batch):
     return jax.tree.map(lambda mu: np.asarray(mu) / (1 - learner.config.b1), moments.mu)
 
 
+# What is of a sequence or an episode as a whole, wherever it stands.
+WHOLE = {"importance_ratio": "sequence", "aggregation": "sequence_mean"}
+
+
+@pytest.mark.parametrize("options", [{}, WHOLE], ids=["tokens", "sequences"])
 @pytest.mark.parametrize("rows", [1, 2])
-def test_packing_and_micro_batches_leave_the_gradient_alone(rows, tiny):
+def test_packing_and_micro_batches_leave_the_gradient_alone(rows, options, tiny):
     model = tiny.with_lora("qwen2-tied-1e6")
     samples = _episodes(Engine(model, tiny.mesh, ENGINE, None))
-    config = dataclasses.replace(CONFIG, max_grad_norm=0.0)
+    config = dataclasses.replace(CONFIG, max_grad_norm=0.0, **options)
 
     def gradients(groups, rows):
         learner = Learner(model, tiny.mesh, dataclasses.replace(config, rows_per_micro_batch=rows))
@@ -88,13 +93,14 @@ def test_packing_and_micro_batches_leave_the_gradient_alone(rows, tiny):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1, norm))
 
 
-def test_eight_devices_compute_the_gradients_of_one(tiny):
+@pytest.mark.parametrize("options", [{}, WHOLE], ids=["tokens", "sequences"])
+def test_eight_devices_compute_the_gradients_of_one(options, tiny):
     kind = "qwen3-untied-1e4"
     samples = _episodes(Engine(tiny.with_lora(kind), tiny.mesh, ENGINE, None))
     results = []
     for shape in ((1, 1, 1), (2, 2, 2)):
         mesh = tiny.make_mesh(*shape)
-        config = dataclasses.replace(CONFIG, max_grad_norm=0.0)
+        config = dataclasses.replace(CONFIG, max_grad_norm=0.0, **options)
         learner = Learner(tiny.with_lora(kind, mesh=mesh), mesh, config)
         assert learner.rows == shape[0] * shape[1]
         results.append(_gradients(learner, pack(samples, config.row_length, learner.rows)))
@@ -145,12 +151,12 @@ def bandit(tiny, steps=15):
     before = play(1000, 256)[1].mean()
     for step in range(steps):
         draws, rewards = play(step)
-        advantages = group_advantages(rewards.tolist())
-        if advantages is None:
+        if group_status(rewards.tolist()) != "trainable":
             continue
+        (advantages,) = learner.objective.advantages([rewards.tolist()])
         group = [
             Sample(
-                Sequence(
+                TokenSequence(
                     np.append(prompt, draw.tokens),
                     np.arange(6) == 5,
                     np.append(np.zeros(5, np.float32), draw.logprobs),

@@ -1,15 +1,24 @@
-"""The GRPO loss and its gradient against a float64 version written from the formula."""
+"""The default loss and its gradient against a float64 version written from the formula."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trustee_jax.chat import Sequence
-from trustee_jax.rl import PackedBatch, Sample, group_advantages, grpo_loss, pack
+from trustee_jax.chat import TokenSequence
+from trustee_jax.rl import (
+    LearnerConfig,
+    Objective,
+    PackedBatch,
+    Sample,
+    group_status,
+    pack,
+)
 from trustee_jax.rl.loss import target_logprobs
 
 CLIP, KL = 0.2, 0.05
+OBJECTIVE = Objective(LearnerConfig(clip_epsilon=CLIP, kl_coef=KL))
+WITHOUT_KL = Objective(LearnerConfig(clip_epsilon=CLIP, kl_coef=0.0))
 
 # Groups as they come: all valid, one invalid, no variance, a single survivor, none valid.
 REWARDS = [
@@ -58,13 +67,12 @@ def test_loss_and_gradient_follow_the_formula():
     behaviours = [[x + rng.normal(0, 0.3, len(x)) for x in group] for group in logps]
     expected, gradients = _reference(REWARDS, lengths, logps, behaviours, references)
 
-    fields = {"tokens": [], "advantages": []}
-    rows = {name: [] for name in ("logps", "behaviour", "reference", "advantages")}
+    rows = {name: [] for name in ("logps", "sampler_logprobs", "ref_logprobs", "advantages")}
     keys = []
     for g, group in enumerate(REWARDS):
-        advantages = group_advantages(group)
-        if advantages is None:
+        if group_status(group) != "trainable":
             continue
+        (advantages,) = OBJECTIVE.advantages([group])
         for e, reward in enumerate(group):
             if reward is None:
                 assert advantages[e] == 0
@@ -72,21 +80,20 @@ def test_loss_and_gradient_follow_the_formula():
             for t in range(lengths[g][e]):
                 keys.append((g, e, t))
                 rows["logps"].append(logps[g][e][t])
-                rows["behaviour"].append(behaviours[g][e][t])
-                rows["reference"].append(references[g][e][t])
+                rows["sampler_logprobs"].append(behaviours[g][e][t])
+                rows["ref_logprobs"].append(references[g][e][t])
                 rows["advantages"].append(advantages[e])
-    del fields
     padding = 5
     batch = PackedBatch.empty(1, len(keys) + padding)
-    for name in ("behaviour", "reference", "advantages"):
+    for name in ("sampler_logprobs", "ref_logprobs", "advantages"):
         getattr(batch, name)[0, : len(keys)] = rows[name]
-    batch.weights[0, : len(keys)] = 1
+    batch.loss_mask[0, : len(keys)] = 1
     logp = np.zeros((1, len(keys) + padding), np.float32)
     logp[0, : len(keys)] = rows["logps"]
 
     def loss(logp):
-        value, metrics = grpo_loss(logp, batch, CLIP, KL)
-        return value / batch.weights.sum(), metrics
+        value, metrics = OBJECTIVE(logp, batch)
+        return value / OBJECTIVE.denominator(batch), metrics
 
     (actual, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.asarray(logp))
     assert {g for g, _, _ in keys} == {0, 1}
@@ -109,23 +116,24 @@ def _kl_part(key, logps, references, count):
 
 def test_without_kl_the_reference_is_not_read():
     batch = PackedBatch.empty(1, 4)
-    batch.weights[:] = 1
-    batch.reference[:] = np.nan
-    value, metrics = grpo_loss(jnp.zeros((1, 4)), batch, CLIP, 0.0)
+    batch.loss_mask[:] = 1
+    batch.ref_logprobs[:] = np.nan
+    value, metrics = WITHOUT_KL(jnp.zeros((1, 4)), batch)
     assert np.isfinite(value) and metrics["kl"] == 0
 
 
 def _one_token(logprob, behaviour, reference, advantage):
     """Loss and its gradient by the log-probability, without and with the KL term."""
     batch = PackedBatch.empty(1, 2)
-    batch.weights[0, 0] = 1
-    batch.behaviour[0, 0], batch.reference[0, 0] = behaviour, reference
+    batch.loss_mask[0, 0] = 1
+    batch.sampler_logprobs[0, 0], batch.ref_logprobs[0, 0] = behaviour, reference
     batch.advantages[0, 0] = advantage
 
-    def loss(logp, kl):
-        return grpo_loss(jnp.array([[logp, 0.0]]), batch, CLIP, kl)[0]
+    def loss(logp, objective):
+        return objective(jnp.array([[logp, 0.0]]), batch)[0]
 
-    return [jax.value_and_grad(loss)(jnp.float32(logprob), kl) for kl in (0.0, KL)]
+    both = (WITHOUT_KL, OBJECTIVE)
+    return [jax.value_and_grad(loss)(jnp.float32(logprob), one) for one in both]
 
 
 @pytest.mark.parametrize("x", [-3e4, -90.0, -19.0, -3.0, 3.0, 19.0])
@@ -150,22 +158,22 @@ def test_beyond_it_terms_are_bounded_and_have_no_gradient(x):
 
 
 @pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("name", ["behaviour", "reference", "advantages"])
+@pytest.mark.parametrize("name", ["sampler_logprobs", "ref_logprobs", "advantages"])
 def test_no_bound_hides_a_number_that_is_not_finite(name, broken):
     batch = PackedBatch.empty(1, 4)
-    batch.weights[:] = batch.advantages[:] = 1
+    batch.loss_mask[:] = batch.advantages[:] = 1
     getattr(batch, name)[0, 2] = broken
-    value, metrics = grpo_loss(jnp.full((1, 4), -1.0), batch, CLIP, KL)
+    value, metrics = OBJECTIVE(jnp.full((1, 4), -1.0), batch)
     assert not all(np.isfinite(x) for x in (value, *metrics.values()))
 
 
 @pytest.mark.parametrize("rewards", [[1.0, None], [0.0, 0.0], [None, None]])
 def test_groups_that_teach_nothing(rewards):
-    assert group_advantages(rewards) is None
+    assert group_status(rewards) in ("zero_variance", "insufficient")
 
 
 def test_advantages_use_the_survivors_alone():
-    advantages = group_advantages([1.0, None, 0.0, -1.0])
+    (advantages,) = OBJECTIVE.advantages([[1.0, None, 0.0, -1.0]])
     expected = (np.array([1.0, 0.0, -1.0]) - 0) / np.std([1.0, 0.0, -1.0])
     np.testing.assert_allclose(advantages[[0, 2, 3]], expected, rtol=1e-5)
     assert advantages[1] == 0
@@ -178,7 +186,7 @@ def test_target_logprobs_in_chunks():
     batch = PackedBatch.empty(2, 16)
     batch.sources[:, :5] = rng.integers(0, 16, (2, 5))
     batch.targets[:, :5] = rng.integers(0, 30, (2, 5))
-    batch.weights[:, :5] = 1
+    batch.loss_mask[:, :5] = 1
     actual = target_logprobs(lambda h: h @ kernel, hidden, batch, 0.7, 4)
     logits = np.asarray(hidden, np.float64) @ np.asarray(kernel, np.float64) / 0.7
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -194,7 +202,7 @@ def _sample(rng, prompt, length, advantage=1.0):
     sampled[len(prompt) :] = rng.random(length) < 0.7  # tools and users speak in between
     sampled[len(prompt)] = True
     logprobs = np.where(sampled, rng.normal(-2, 1, len(tokens)), 0).astype(np.float32)
-    return Sample(Sequence(tokens, sampled, logprobs), advantage)
+    return Sample(TokenSequence(tokens, sampled, logprobs), advantage)
 
 
 def test_packing_keeps_every_target_once():
@@ -206,8 +214,12 @@ def test_packing_keeps_every_target_once():
     batch = pack(groups, 64, rows_multiple=2)
     assert batch.tokens.shape[0] % 2 == 0
     packed = sorted(
-        (int(batch.targets[r, i]), float(batch.behaviour[r, i]), float(batch.advantages[r, i]))
-        for r, i in zip(*np.nonzero(batch.weights), strict=True)
+        (
+            int(batch.targets[r, i]),
+            float(batch.sampler_logprobs[r, i]),
+            float(batch.advantages[r, i]),
+        )
+        for r, i in zip(*np.nonzero(batch.loss_mask), strict=True)
     )
     given = sorted(
         (int(token), float(logprob), float(np.float32(sample.advantage)))

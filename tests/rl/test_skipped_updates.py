@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from trustee_jax.chat import Sequence
+from trustee_jax.chat import TokenSequence
 from trustee_jax.rl import Learner, LearnerConfig, Sample, all_finite, pack
 
 CONFIG = LearnerConfig(
@@ -25,7 +25,7 @@ def _batch(seed=0):
             tokens = np.concatenate([prompt, rng.integers(0, 320, 5)]).astype(np.int32)
             sampled = np.arange(14) >= 9
             logprobs = np.where(sampled, rng.normal(-5, 0.1, 14), 0).astype(np.float32)
-            group.append(Sample(Sequence(tokens, sampled, logprobs), float(e - 1)))
+            group.append(Sample(TokenSequence(tokens, sampled, logprobs), float(e - 1)))
         groups.append(group)
     return pack(groups, CONFIG.row_length)
 
@@ -52,7 +52,7 @@ def learner(tiny):
 
 
 @pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("name", ["behaviour", "advantages"])
+@pytest.mark.parametrize("name", ["sampler_logprobs", "advantages"])
 def test_a_planted_number_skips_the_update(name, broken, learner):
     before = _copy(learner.state)
     batch = _batch(1)
@@ -70,7 +70,7 @@ def test_what_follows_is_as_if_it_had_not_been(tiny):
         for seed in range(4):
             if planted:
                 batch = _batch(seed)
-                batch.behaviour[0, 0] = -np.inf
+                batch.sampler_logprobs[0, 0] = -np.inf
                 learner.update(batch)
             metrics = learner.update(_batch(seed))
             assert metrics["skipped"] == 0

@@ -20,8 +20,9 @@ import time
 import numpy as np
 
 from trustee_jax.environment import CriterionVerdict, Verdict
+from trustee_jax.rl import learning
 from trustee_jax.simulator import CRITERIA
-from trustee_jax.training import collect, loop
+from trustee_jax.training import collect
 
 
 class Rewarded:
@@ -32,11 +33,11 @@ class Rewarded:
         self._folder = folder
         self._pause = pause
         self._step = self._packed = 0
-        self._run_episode, self._pack = collect.run_episode, loop.pack
+        self._run_episode, self._pack = collect.run_episode, learning.pack
 
     def install(self, setattr=setattr) -> None:
         setattr(collect, "run_episode", self.run_episode)
-        setattr(loop, "pack", self.pack)
+        setattr(learning, "pack", self.pack)
 
     def run_episode(self, environment, task, key):
         episode = yield from self._run_episode(environment, task, key)

@@ -14,7 +14,7 @@ from trustee_jax.engine.engine import EngineStats
 from trustee_jax.environment import Environment, Episode, Task, Verdict
 from trustee_jax.environment.verdict import CriterionVerdict
 from trustee_jax.progress import Progress
-from trustee_jax.rl import LearnerConfig, TrainState
+from trustee_jax.rl import LearnerConfig, Objective, TrainState, learning
 from trustee_jax.simulator import Failure
 from trustee_jax.toolsets import ToolRepository, load_repository
 from trustee_jax.training import collect, loop
@@ -71,6 +71,7 @@ class Learner:
 
     def __init__(self, events: list, broken: Callable[[int], bool], config: LearnerConfig) -> None:
         self.config = config
+        self.objective = Objective(config)
         self._events = events
         self.batches: list = []
         self.broken = broken
@@ -141,7 +142,7 @@ class Script:
         self.config = parse(config)
         monkeypatch.setattr(collect, "generate_task", self._generate)
         monkeypatch.setattr(collect, "run_episode", self._run)
-        monkeypatch.setattr(loop, "pack", lambda groups, *_: Batch(groups))
+        monkeypatch.setattr(learning, "pack", lambda groups, *_: Batch(groups))
 
     def trainer(self, should_stop=lambda: False) -> loop.Trainer:
         config = self.config

@@ -1,4 +1,4 @@
-"""Groups and their fates, refilling, prepared tasks, and what the curriculum sees of them."""
+"""Groups and their statuses, refilling, prepared tasks, and what the curriculum sees of them."""
 
 import contextlib
 
@@ -22,14 +22,14 @@ def step(trainer):
     return trainer.train_step(lambda _, episode: played.append(episode)), played
 
 
-def fates(result) -> tuple[float, ...]:
-    names = ("used", "uniform", "too_few_valid", "refills")
+def statuses(result) -> tuple[float, ...]:
+    names = ("trainable", "zero_variance", "insufficient", "refills")
     return tuple(result.scalars[f"groups/{name}"] for name in names)
 
 
 def test_groups_of_use_are_left_alone(monkeypatch) -> None:
     result, played = step(Script(monkeypatch, by_task({})).trainer())
-    assert fates(result) == (3, 0, 0, 0)
+    assert statuses(result) == (3, 0, 0, 0)
     assert [e.key for e in played] == [(1, t, e) for t in range(3) for e in range(4)]
 
 
@@ -47,7 +47,7 @@ def test_an_episode_is_reported_as_soon_as_it_is_over(monkeypatch) -> None:
 def test_weakness_8_a_lone_survivor_gets_company_of_its_own_task(monkeypatch) -> None:
     script = Script(monkeypatch, by_task({1: [1.0, None, None, None, 0.0, 0.0, -1.0]}))
     result, played = step(script.trainer())
-    assert fates(result) == (3, 0, 0, 1)
+    assert statuses(result) == (3, 0, 0, 1)
     # Three further episodes, in place of the three that are invalid, under keys of their own.
     again = [e for e in played if e.key[1] == 1]
     assert [e.key[2] for e in again] == list(range(7))
@@ -62,7 +62,7 @@ def test_weakness_8_a_group_without_variance_makes_room_for_another_task(monkeyp
     script = Script(monkeypatch, by_task({0: [1.0], 3: [0.0], 4: MIXED}))
     result, played = step(script.trainer())
     # Task 3 came in place of 0 and was no better; 4 was.
-    assert fates(result) == (3, 2, 0, 2)
+    assert statuses(result) == (3, 2, 0, 2)
     assert [e.key[1] for e in played] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
     assert result.scalars["tasks/written"] == 5
     (batch,) = script.system.learner.batches
@@ -71,11 +71,11 @@ def test_weakness_8_a_group_without_variance_makes_room_for_another_task(monkeyp
 
 def test_weakness_8_a_lone_survivor_never_enters_the_batch(monkeypatch) -> None:
     table = {0: [1.0, None, None, None], 1: [None], 2: MIXED}
-    for uniform in ("drop", "keep"):
-        options = {"training.refill_groups": 0, "learner.uniform_groups": uniform}
+    for keep in ("drop", "keep"):
+        options = {"training.refill_groups": 0, "learner.zero_variance_groups": keep}
         script = Script(monkeypatch, by_task(table), **options)
         result, _ = step(script.trainer())
-        assert fates(result) == (1, 0, 2, 0)
+        assert statuses(result) == (1, 0, 2, 0)
         (batch,) = script.system.learner.batches
         assert len(batch.groups) == 1
 
@@ -84,7 +84,7 @@ def test_weakness_8_a_lone_survivor_never_enters_the_batch(monkeypatch) -> None:
 def test_the_budget_is_kept(monkeypatch, budget, expected) -> None:
     script = Script(monkeypatch, lambda key: -1.0, **{"training.refill_groups": budget})
     result, played = step(script.trainer())
-    assert fates(result) == (0, 3 + expected, 0, expected)
+    assert statuses(result) == (0, 3 + expected, 0, expected)
     assert len(played) == 4 * (3 + expected)
     assert len({e.key for e in played}) == len(played)
     assert result.scalars["learner/updates"] == 0
@@ -93,7 +93,7 @@ def test_the_budget_is_kept(monkeypatch, budget, expected) -> None:
 def test_a_group_that_stays_broken_spends_the_budget_and_no_more(monkeypatch) -> None:
     options = {"training.refill_groups": 3, "training.tasks_per_step": 1}
     result, played = step(Script(monkeypatch, lambda key: None, **options).trainer())
-    assert fates(result) == (0, 0, 1, 3)
+    assert statuses(result) == (0, 0, 1, 3)
     assert len(played) == 4 * 4
     assert result.reward is None
     assert result.scalars["episodes/invalid_user_length"] == result.scalars["episodes/played"] > 0
@@ -103,13 +103,15 @@ def test_min_valid_is_what_a_group_needs(monkeypatch) -> None:
     table = {0: [1.0, 0.0, None, None]}
     for least, expected in ((2, (3, 0, 0, 0)), (3, (2, 0, 1, 0))):
         options = {"training.refill_groups": 0, "training.min_valid": least}
-        assert fates(step(Script(monkeypatch, by_task(table), **options).trainer())[0]) == expected
+        assert (
+            statuses(step(Script(monkeypatch, by_task(table), **options).trainer())[0]) == expected
+        )
 
 
-def test_kept_uniform_groups_are_trained_on_and_not_refilled(monkeypatch) -> None:
-    script = Script(monkeypatch, by_task({0: [1.0]}), **{"learner.uniform_groups": "keep"})
+def test_kept_zero_variance_groups_are_trained_on_and_not_refilled(monkeypatch) -> None:
+    script = Script(monkeypatch, by_task({0: [1.0]}), **{"learner.zero_variance_groups": "keep"})
     result, _ = step(script.trainer())
-    assert fates(result) == (2, 1, 0, 0)
+    assert statuses(result) == (2, 1, 0, 0)
     (batch,) = script.system.learner.batches
     assert len(batch.groups) == 3
 
@@ -121,7 +123,7 @@ def test_weakness_11_a_task_that_cannot_be_written_is_missing_not_a_dummy(monkey
     script = Script(monkeypatch, by_task({}), task, **{"training.max_task_attempts": 2})
     result, played = step(script.trainer())
     assert {e.key[1] for e in played} == {0, 2}
-    assert fates(result) == (2, 0, 0, 0)
+    assert statuses(result) == (2, 0, 0, 0)
     scalars = result.scalars
     assert (scalars["tasks/written"], scalars["tasks/draws"]) == (2, 4)
     assert scalars["tasks/failed_task_length"] == 2

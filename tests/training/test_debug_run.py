@@ -22,7 +22,7 @@ def test_every_step_of_the_debug_run_updates_the_policy(tmp_path: pathlib.Path) 
         assert line["learner/updates"] == 1
         assert line["learner/grad_norm"] > 0.01
         assert line["learner/update_norm"] > 0
-        assert line["groups/used"] >= 1
+        assert line["groups/trainable"] >= 1
     episodes = [json.loads(line) for line in (workdir / "episodes.jsonl").read_text().splitlines()]
     # All ways of an episode are there: without a call, and with calls that were judged or answered.
     assert all(episode["valid"] for episode in episodes)

@@ -12,8 +12,7 @@ import rewarded_run
 
 from trustee_jax import build as building
 from trustee_jax.commands import main as cli
-from trustee_jax.rl import Learner
-from trustee_jax.training import loop
+from trustee_jax.rl import Learner, learning
 
 pytestmark = pytest.mark.slow
 
@@ -50,13 +49,13 @@ def _checkpoints(tmp_path):
 
 
 def test_a_planted_infinite_logprob_costs_one_update(train, tmp_path, monkeypatch):
-    pack, update, planted, same = loop.pack, Learner.update, [], []
+    pack, update, planted, same = learning.pack, Learner.update, [], []
 
     def plant(*args):
         batch = pack(*args)
         planted.append(len(planted) == 2)
         if planted[-1]:
-            batch.behaviour[0, 0] = -np.inf
+            batch.sampler_logprobs[0, 0] = -np.inf
         return batch
 
     def compare(learner, batch):
@@ -66,7 +65,7 @@ def test_a_planted_infinite_logprob_costs_one_update(train, tmp_path, monkeypatc
         same.append(all(a.tobytes() == np.asarray(b).tobytes() for a, b in pairs))
         return metrics
 
-    monkeypatch.setattr(loop, "pack", plant)
+    monkeypatch.setattr(learning, "pack", plant)
     monkeypatch.setattr(Learner, "update", compare)
     assert train("training.steps=3") == 0
     assert same == planted

@@ -13,7 +13,7 @@ import pytest
 import rewarded_run
 from scripted_step import Script
 
-from trustee_jax.chat import Sequence
+from trustee_jax.chat import TokenSequence
 from trustee_jax.rl import Learner, LearnerConfig, Sample, pack
 from trustee_jax.training.checkpoint import Checkpointer
 
@@ -32,7 +32,7 @@ def _sample(rng, prompt, advantage):
     tokens = np.concatenate([prompt, rng.integers(0, 320, 7)]).astype(np.int32)
     sampled = np.arange(len(tokens)) >= len(prompt)
     logprobs = np.where(sampled, rng.normal(-5, 0.1, len(tokens)), 0).astype(np.float32)
-    return Sample(Sequence(tokens, sampled, logprobs), float(advantage))
+    return Sample(TokenSequence(tokens, sampled, logprobs), float(advantage))
 
 
 def _update(learner, seed):

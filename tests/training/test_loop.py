@@ -271,7 +271,7 @@ def test_an_ablation_runs(runs: Runs, tmp_path: pathlib.Path) -> None:
     config = f"--config={file}:debug"
     options = ("--config.training.steps=2", "--config.curriculum.rule=frontier")
     runs.start(tmp_path, *options, config=config).finish()
-    assert read_config(tmp_path).learner.uniform_groups == "keep"
+    assert read_config(tmp_path).learner.zero_variance_groups == "keep"
     first, second = _metrics(tmp_path)
     frontiers = [name for name in first if name.startswith("curriculum/frontier_")]
     assert any(first[name] != second[name] for name in frontiers)
@@ -588,7 +588,7 @@ def test_tensorboard_shows_everything_once(resumed: pathlib.Path) -> None:
     learning = next(line for line in metrics if line["learner/updates"])
     limits = "user_turns assistant_turns tool_turns"
     expected = {
-        *(f"groups/{name}" for name in ("used", "uniform", "too_few_valid", "refills")),
+        *(f"groups/{name}" for name in ("trainable", "zero_variance", "insufficient", "refills")),
         *(f"tasks/{name}" for name in ("written", "draws", "failed", "rejected")),
         *(f"reward/{name}" for name in ("mean", "positive", "zero", "negative", "no_call")),
         f"reward/{CRITERIA[0]}",

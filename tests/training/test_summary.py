@@ -21,7 +21,12 @@ def test_no_cause_is_there_where_nothing_went_wrong(monkeypatch) -> None:
     found = scalars(monkeypatch, lambda key: float(key[2] % 2))
     assert {name: v for name, v in found.items() if name.startswith(CAUSES)} == {"ended/user": 1}
     assert found["tasks/failed"] == found["tasks/rejected"] == 0
-    assert found["groups/uniform"] == found["groups/too_few_valid"] == found["groups/refills"] == 0
+    assert (
+        found["groups/zero_variance"]
+        == found["groups/insufficient"]
+        == found["groups/refills"]
+        == 0
+    )
 
 
 def test_shares_and_counts_add_up(monkeypatch) -> None:
@@ -35,9 +40,11 @@ def test_shares_and_counts_add_up(monkeypatch) -> None:
     invalid = [value for name, value in found.items() if name.startswith("episodes/invalid_")]
     assert invalid == [10]
     assert found["episodes/valid"] * played + sum(invalid) == pytest.approx(played)
-    fates = [found[f"groups/{fate}"] for fate in ("used", "uniform", "too_few_valid")]
-    assert fates == [2, 0, 1]
-    assert sum(fates) == found["tasks/written"]
+    statuses = [
+        found[f"groups/{status}"] for status in ("trainable", "zero_variance", "insufficient")
+    ]
+    assert statuses == [2, 0, 1]
+    assert sum(statuses) == found["tasks/written"]
 
 
 def test_calls_written_as_text_are_counted_and_shown(monkeypatch) -> None:

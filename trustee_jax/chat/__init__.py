@@ -1,6 +1,6 @@
 """Messages to tokens and back: chat templates, tool-call parsing, exact conversation tokens."""
 
-from trustee_jax.chat.conversation import Conversation, Sequence
+from trustee_jax.chat.conversation import Conversation, TokenSequence
 from trustee_jax.chat.format import ChatFormat, ChatFormatError
 from trustee_jax.chat.messages import attempts
 from trustee_jax.chat.parsing import AssistantTurn, MalformedCall, ToolCall
@@ -12,7 +12,7 @@ __all__ = [
     "ChatFormatError",
     "Conversation",
     "MalformedCall",
-    "Sequence",
+    "TokenSequence",
     "ToolCall",
     "attempts",
     "unmarked_calls",

@@ -1,7 +1,6 @@
 """The tokens of one episode: what the policy saw, what it sampled, with which log-probs."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence as Seq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ History = Literal["append", "strip"]
 
 
 @dataclass(frozen=True, eq=False)
-class Sequence:
+class TokenSequence:
     """One stretch of training tokens.
 
     Attributes:
@@ -41,18 +40,17 @@ class Conversation:
     increments. Two ways to treat the thoughts of earlier turns, to be used alike in training and
     evaluation:
 
-    * "append": they stay in the context; the episode is one Sequence.
+    * "append": they stay in the context; the episode is one TokenSequence.
     * "strip": they are cut out, as ids, where the model's template would leave them out (Qwen3:
-      when a user speaks
-      again). The context then is no longer what earlier turns were sampled from, so a new Sequence
-      begins, in which only what is sampled from then on is marked.
+      when a user speaks again). The context then is no longer what earlier turns were sampled from,
+      so a new TokenSequence begins, in which only what is sampled from then on is marked.
     """
 
     def __init__(
         self,
         format: ChatFormat,
-        messages: Seq[Message],
-        tools: Seq[Mapping[str, Any]] | None = None,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool = False,
         history: History = "append",
     ) -> None:
@@ -79,7 +77,7 @@ class Conversation:
         # [start, end) of each assistant turn, generation prompt included.
         self._turns: list[tuple[int, int]] = []
         self._closed = False
-        self._finished: list[Sequence] = []
+        self._finished: list[TokenSequence] = []
         self._awaits_turn = True
         tokens = format.prompt(messages, tools, thinking=thinking)
         self._current = _unsampled(tokens)
@@ -90,7 +88,7 @@ class Conversation:
         return self._current.tokens
 
     def add_sampled(
-        self, tokens: Seq[int] | np.ndarray, logprobs: Seq[float] | np.ndarray
+        self, tokens: Sequence[int] | np.ndarray, logprobs: Sequence[float] | np.ndarray
     ) -> AssistantTurn:
         """Appends a sampled turn.
 
@@ -116,10 +114,12 @@ class Conversation:
         self._closed = len(tokens) > 0 and int(tokens[-1]) in self._format.stop_ids
         start = len(self.context)
         self._turns.append((start - self._header_length, start + len(tokens)))
-        self._current = _join(self._current, Sequence(tokens, np.ones(len(tokens), bool), logprobs))
+        self._current = _join(
+            self._current, TokenSequence(tokens, np.ones(len(tokens), bool), logprobs)
+        )
         return self._format.parse(tokens, in_thought=self._in_thought)
 
-    def add_messages(self, messages: Seq[Message]) -> None:
+    def add_messages(self, messages: Sequence[Message]) -> None:
         """Appends tool or user messages after a sampled turn and opens the next assistant turn.
 
         Raises:
@@ -136,12 +136,12 @@ class Conversation:
         self._current = _join(self._current, _unsampled(increment))
         self._awaits_turn = True
 
-    def sequences(self) -> tuple[Sequence, ...]:
+    def sequences(self) -> tuple[TokenSequence, ...]:
         """The training sequences so far: every sampled token once, nothing after the last one."""
         parts = (*self._finished, self._current)
         return tuple(_trim(part) for part in parts if part.sampled.any())
 
-    def _cut_thoughts(self, messages: Seq[Message]) -> None:
+    def _cut_thoughts(self, messages: Sequence[Message]) -> None:
         keep = np.ones(len(self.context), bool)
         drops = {
             empty: self._format.drops_thoughts(messages, empty=empty) for empty in (False, True)
@@ -157,18 +157,18 @@ class Conversation:
         self._turns = [(int(place[start]), int(place[end])) for start, end in self._turns]
 
 
-def _unsampled(tokens: np.ndarray) -> Sequence:
-    return Sequence(tokens, np.zeros(len(tokens), bool), np.zeros(len(tokens), np.float32))
+def _unsampled(tokens: np.ndarray) -> TokenSequence:
+    return TokenSequence(tokens, np.zeros(len(tokens), bool), np.zeros(len(tokens), np.float32))
 
 
-def _join(first: Sequence, second: Sequence) -> Sequence:
-    return Sequence(
+def _join(first: TokenSequence, second: TokenSequence) -> TokenSequence:
+    return TokenSequence(
         np.concatenate([first.tokens, second.tokens]),
         np.concatenate([first.sampled, second.sampled]),
         np.concatenate([first.logprobs, second.logprobs]),
     )
 
 
-def _trim(part: Sequence) -> Sequence:
+def _trim(part: TokenSequence) -> TokenSequence:
     end = int(np.flatnonzero(part.sampled)[-1]) + 1
-    return Sequence(part.tokens[:end], part.sampled[:end], part.logprobs[:end])
+    return TokenSequence(part.tokens[:end], part.sampled[:end], part.logprobs[:end])

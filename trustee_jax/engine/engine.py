@@ -323,7 +323,7 @@ class Engine:
                 new.position[i] = len(job.tokens) - 1
                 new.active[i] = True
                 new.limit[i] = request.max_new_tokens
-                new.adapter[i] = request.role == "policy"
+                new.use_lora[i] = request.role == "policy"
                 new.temperature[i] = request.sampling.temperature
                 new.top_k[i] = request.sampling.top_k
                 new.top_p[i] = request.sampling.top_p

@@ -38,7 +38,7 @@ class Rows:
       active: bool, whether the row is decoding.
       num_generated: int32, tokens drawn so far.
       limit: int32, tokens it may draw.
-      adapter: bool, whether LoRA is on.
+      use_lora: bool, whether LoRA is on.
       temperature: float32.
       top_k: int32.
       top_p: float32.
@@ -52,7 +52,7 @@ class Rows:
     active: Array
     num_generated: Array
     limit: Array
-    adapter: Array
+    use_lora: Array
     temperature: Array
     top_k: Array
     top_p: Array
@@ -69,7 +69,7 @@ class Rows:
             active=np.zeros(slots, bool),
             num_generated=np.zeros(slots, np.int32),
             limit=np.zeros(slots, np.int32),
-            adapter=np.zeros(slots, bool),
+            use_lora=np.zeros(slots, bool),
             temperature=np.zeros(slots, np.float32),
             top_k=np.zeros(slots, np.int32),
             top_p=np.ones(slots, np.float32),
@@ -105,7 +105,7 @@ def prefill(
     slots: jax.Array,
     offsets: jax.Array,
     tokens: jax.Array,
-    adapter: jax.Array,
+    use_lora: jax.Array,
 ) -> KVCache:
     """Writes the keys and values of one chunk per row.
 
@@ -118,12 +118,12 @@ def prefill(
       offsets: int32[P], position of each row's first token.
       tokens: int32[P, C]. Padding at the end leaves garbage beyond the row's end, which is
         overwritten before it is seen.
-      adapter: bool[P].
+      use_lora: bool[P].
     """
     model: Transformer = nnx.merge(graphdef, params)
     positions = offsets[:, None] + jnp.arange(tokens.shape[1])
     attend = cached_attention(slots, offsets, 0)
-    _, cache = model(tokens, positions, attend, rules=rules, cache=cache, adapter=adapter)
+    _, cache = model(tokens, positions, attend, rules=rules, cache=cache, use_lora=use_lora)
     return cache
 
 
@@ -181,7 +181,7 @@ def decode(
             cached_attention(None, offsets, total),
             rules=rules,
             cache=cache,
-            adapter=rows.adapter,
+            use_lora=rows.use_lora,
         )
         logits = model.logits(hidden[:, 0])
         logits = rules.constrain(logits, "batch", "act_vocab")

@@ -16,7 +16,7 @@ from trustee_jax.chat import (
     AssistantTurn,
     ChatFormat,
     Conversation,
-    Sequence,
+    TokenSequence,
     ToolCall,
     attempts,
     unmarked_calls,
@@ -260,7 +260,7 @@ class _Play:
         return (yield from self.environment.judge.judge(evidence, key, self.usage))
 
 
-def _segments(format: ChatFormat, sequence: Sequence) -> tuple[tuple[int, str | None], ...]:
+def _segments(format: ChatFormat, sequence: TokenSequence) -> tuple[tuple[int, str | None], ...]:
     """Runs of context and of sampled tokens, the latter with their text."""
     bounds = np.flatnonzero(np.diff(sequence.sampled)) + 1
     runs = []

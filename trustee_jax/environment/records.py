@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from trustee_jax.chat import Sequence
+from trustee_jax.chat import TokenSequence
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Verdict
@@ -107,7 +107,7 @@ class Episode:
     key: tuple[int, ...]
     messages: tuple[dict[str, Any], ...]
     calls: tuple[CallRecord, ...]
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[TokenSequence, ...]
     ended: End | None
     verdict: Verdict | None
     reward: float | None

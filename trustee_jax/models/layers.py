@@ -12,7 +12,7 @@ from flax import nnx
 from trustee_jax.models.config import RopeScaling
 from trustee_jax.models.sharding import Axes
 
-Adapter = jax.Array | bool
+UseLora = jax.Array | bool
 Initializer = Callable[..., jax.Array]
 
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -107,20 +107,20 @@ class Linear(nnx.Module):
             self.lora_a = spec.param(normal, (in_dim, lora.rank), a_axes, LoRAParam)
             self.lora_b = spec.param(zeros, (lora.rank, out_dim), b_axes, LoRAParam)
 
-    def __call__(self, x: jax.Array, adapter: Adapter) -> jax.Array:
+    def __call__(self, x: jax.Array, use_lora: UseLora) -> jax.Array:
         """Maps [B, T, in_dim] to [B, T, out_dim].
 
         Args:
           x: Inputs.
-          adapter: bool[B] (or one bool for all rows): where the LoRA term is added.
+          use_lora: bool[B] (or one bool for all rows): where the LoRA term is added.
         """
         y = x @ self.kernel[...].astype(x.dtype)
         if self.bias is not None:
             y += self.bias[...].astype(x.dtype)
-        if self.lora_a is not None and self.lora_b is not None and adapter is not False:
+        if self.lora_a is not None and self.lora_b is not None and use_lora is not False:
             low = x @ self.lora_a[...].astype(x.dtype)
-            if adapter is not True:
-                low = jnp.where(jnp.asarray(adapter)[:, None, None], low, 0)
+            if use_lora is not True:
+                low = jnp.where(jnp.asarray(use_lora)[:, None, None], low, 0)
             y += self.lora_scale * (low @ self.lora_b[...].astype(x.dtype))
         return y
 

@@ -16,11 +16,11 @@ from flax import nnx
 
 from trustee_jax.models.config import ModelConfig
 from trustee_jax.models.layers import (
-    Adapter,
     Linear,
     LoRAConfig,
     ParamSpec,
     RMSNorm,
+    UseLora,
     apply_rope,
     rope_frequencies,
 )
@@ -76,15 +76,15 @@ class Attention(nnx.Module):
         attend: Attend,
         cache: Any,
         layer: int | jax.Array,
-        adapter: Adapter,
+        use_lora: UseLora,
         rules: MeshRules,
     ) -> tuple[jax.Array, Any]:
         """Maps [B, T, D] to [B, T, D]."""
         batch, length, _ = x.shape
         head_dim = self.config.head_dim
-        q = self.q(x, adapter).reshape(batch, length, self.config.num_heads, head_dim)
-        k = self.k(x, adapter).reshape(batch, length, self.config.num_kv_heads, head_dim)
-        v = self.v(x, adapter).reshape(batch, length, self.config.num_kv_heads, head_dim)
+        q = self.q(x, use_lora).reshape(batch, length, self.config.num_heads, head_dim)
+        k = self.k(x, use_lora).reshape(batch, length, self.config.num_kv_heads, head_dim)
+        v = self.v(x, use_lora).reshape(batch, length, self.config.num_kv_heads, head_dim)
         q = rules.constrain(q, "batch", None, "act_heads", None)
         k = rules.constrain(k, "batch", None, "act_kv_heads", None)
         v = rules.constrain(v, "batch", None, "act_kv_heads", None)
@@ -94,7 +94,7 @@ class Attention(nnx.Module):
         q = apply_rope(q, positions, frequencies)
         k = apply_rope(k, positions, frequencies)
         out, cache = attend(q, k, v, cache, layer)
-        return self.o(out.reshape(batch, length, -1), adapter), cache
+        return self.o(out.reshape(batch, length, -1), use_lora), cache
 
 
 class MLP(nnx.Module):
@@ -112,10 +112,10 @@ class MLP(nnx.Module):
         self.up = linear("up", config.embed_dim, config.mlp_dim, ("embed", "mlp"))
         self.down = linear("down", config.mlp_dim, config.embed_dim, ("mlp", "embed"))
 
-    def __call__(self, x: jax.Array, adapter: Adapter, rules: MeshRules) -> jax.Array:
+    def __call__(self, x: jax.Array, use_lora: UseLora, rules: MeshRules) -> jax.Array:
         """Maps [B, T, D] to [B, T, D]."""
-        hidden = jax.nn.silu(self.gate(x, adapter)) * self.up(x, adapter)
-        return self.down(rules.constrain(hidden, "batch", None, "act_mlp"), adapter)
+        hidden = jax.nn.silu(self.gate(x, use_lora)) * self.up(x, use_lora)
+        return self.down(rules.constrain(hidden, "batch", None, "act_mlp"), use_lora)
 
 
 class Block(nnx.Module):
@@ -135,15 +135,15 @@ class Block(nnx.Module):
         attend: Attend,
         cache: Any,
         layer: int | jax.Array,
-        adapter: Adapter,
+        use_lora: UseLora,
         rules: MeshRules,
     ) -> tuple[jax.Array, Any]:
         """Maps the residual stream [B, T, D] to the next."""
         out, cache = self.attention(
-            self.attention_norm(x), positions, attend, cache, layer, adapter, rules
+            self.attention_norm(x), positions, attend, cache, layer, use_lora, rules
         )
         x = rules.constrain(x + out, "batch", "length", "act_embed")
-        x = x + self.mlp(self.mlp_norm(x), adapter, rules)
+        x = x + self.mlp(self.mlp_norm(x), use_lora, rules)
         return rules.constrain(x, "batch", "length", "act_embed"), cache
 
 
@@ -151,7 +151,7 @@ def _run_block(
     graphdef: nnx.GraphDef,
     attend: Attend,
     layer: int | jax.Array,
-    adapter: Adapter,
+    use_lora: UseLora,
     rules: MeshRules,
     state: nnx.State,
     x: jax.Array,
@@ -160,11 +160,11 @@ def _run_block(
 ) -> tuple[jax.Array, Any]:
     """A block as a function of its parameters, which `jax.checkpoint` and `lax.scan` need.
 
-    `jax.checkpoint` traces its arguments, so what must stay Python (a constant `adapter`, the
+    `jax.checkpoint` traces its arguments, so what must stay Python (a constant `use_lora`, the
     number of the layer) is bound beforehand.
     """
     block: Block = nnx.merge(graphdef, state)
-    return block(x, positions, attend, cache, layer, adapter, rules)
+    return block(x, positions, attend, cache, layer, use_lora, rules)
 
 
 class Transformer(nnx.Module):
@@ -222,7 +222,7 @@ class Transformer(nnx.Module):
         *,
         rules: MeshRules,
         cache: Any = None,
-        adapter: Adapter = True,
+        use_lora: UseLora = True,
     ) -> tuple[jax.Array, Any]:
         """Runs every layer.
 
@@ -232,18 +232,18 @@ class Transformer(nnx.Module):
           attend: Attention over the caller's cache or mask.
           rules: Mesh and table for activations.
           cache: Passed through `attend` from layer to layer.
-          adapter: bool[B] or bool: rows that use LoRA.
+          use_lora: bool[B] or bool: rows that use LoRA.
 
         Returns:
           Final hidden states [B, T, D] of `dtype`, normalised, and the cache.
         """
         x = rules.constrain(self.embed(tokens, self.dtype), "batch", "length", "act_embed")
         if isinstance(self.layers, Block):
-            x, cache = self._scan(x, positions, attend, cache, adapter, rules)
+            x, cache = self._scan(x, positions, attend, cache, use_lora, rules)
         else:
             for i, block in enumerate(self.layers):
                 graphdef, state = nnx.split(block)
-                run = functools.partial(_run_block, graphdef, attend, i, adapter, rules)
+                run = functools.partial(_run_block, graphdef, attend, i, use_lora, rules)
                 step = jax.checkpoint(run) if self.remat else run
                 x, cache = step(state, x, positions, cache)
         return self.final_norm(x), cache
@@ -254,7 +254,7 @@ class Transformer(nnx.Module):
         positions: jax.Array,
         attend: Attend,
         cache: Any,
-        adapter: Adapter,
+        use_lora: UseLora,
         rules: MeshRules,
     ) -> tuple[jax.Array, Any]:
         graphdef, stacked = nnx.split(self.layers)
@@ -266,7 +266,7 @@ class Transformer(nnx.Module):
         ) -> tuple[tuple[jax.Array, Any], None]:
             state, layer = inputs
             x, cache = carry
-            run = functools.partial(_run_block, graphdef, attend, layer, adapter, rules)
+            run = functools.partial(_run_block, graphdef, attend, layer, use_lora, rules)
             return run(state, x, positions, cache), None
 
         if self.remat:

@@ -59,11 +59,11 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             "Groups",
             "groups played",
             [
-                ("used", _column(steps, "groups/used")),
+                ("trainable", _column(steps, "groups/trainable")),
                 *(
                     (kind, series)
                     for kind, series in _causes(steps, "groups/")
-                    if kind not in ("used", "refills")
+                    if kind not in ("trainable", "refills")
                 ),
             ],
         ),

@@ -192,7 +192,7 @@ def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     yield Panel(
         "Groups",
         _labels(_with("groups/", every)),
-        "used: rewards differ; uniform: all equal, nothing to learn from",
+        "trainable: rewards differ; zero variance: all equal, nothing to learn from",
     )
     yield Panel(
         "How dialogues ended",

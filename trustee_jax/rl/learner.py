@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from trustee_jax.errors import ConfigError
 from trustee_jax.models import Transformer
 from trustee_jax.rl.config import LearnerConfig
+from trustee_jax.rl.objective import Objective
 from trustee_jax.rl.packing import PackedBatch
-from trustee_jax.rl.programs import Programs, TrainState, divide
+from trustee_jax.rl.programs import Programs, TrainState, split_trainable
 
 
 class Learner:
@@ -51,7 +52,7 @@ class Learner:
         """
         self.config = config
         self._programs = Programs(model, mesh, config, temperature)
-        _, params, self._frozen = divide(model)
+        _, params, self._frozen = split_trainable(model)
         self._has_lora = bool(jax.tree.leaves(self._frozen))
         if config.kl_coef and not self._has_lora and reference is None:
             fix = "pass the initial parameters as reference, or set it to 0"
@@ -86,19 +87,24 @@ class Learner:
 
         return jax.tree.map(shape, batch), np.int32(count)
 
-    def logprobs(self, batch: PackedBatch, *, adapter: bool = True) -> np.ndarray:
-        """Log-probabilities of the targets under the present policy (or, adapter off, its base).
+    def logprobs(self, batch: PackedBatch, *, use_lora: bool = True) -> np.ndarray:
+        """Log-probabilities of the targets under the present policy (or, LoRA off, its base).
 
         Args:
           batch: A multiple of `rows` rows.
-          adapter: Whether LoRA is on.
+          use_lora: Whether LoRA is on.
 
         Returns:
           float32[rows, T], 0 where padded.
         """
         micro, count = self._micro_batches(batch)
-        values = self._programs.score(self.state.params, self._frozen, micro, adapter, count)
+        values = self._programs.score(self.state.params, self._frozen, micro, use_lora, count)
         return np.asarray(values).reshape(-1, batch.tokens.shape[1])[: len(batch.tokens)]
+
+    @property
+    def objective(self) -> Objective:
+        """What an update minimises."""
+        return self._programs.objective
 
     def update(self, batch: PackedBatch) -> dict[str, jax.Array]:
         """One optimizer update on a batch of a multiple of `rows` rows.
@@ -111,15 +117,16 @@ class Learner:
         of the result waits for it.
 
         Returns:
-          Means over targets of loss, kl, clip_fraction, ratio and logprob_difference (|learner -
-          engine|), its maximum, the global norms of gradient and update, and skipped, which is 1 if
-          the update was left out (the others may then be infinite or NaN); float32 scalars.
+          The loss as it is aggregated; means over targets of kl, ratio, what the loss adds (e.g.
+          clip_fraction) and logprob_difference (|learner - engine|), and its maximum; the global
+          norms of gradient and update; and skipped, which is 1 if the update was left out (the
+          others may then be infinite or NaN). float32 scalars.
         """
         micro, count = self._micro_batches(batch)
         if self.config.kl_coef:
             initial = self.state.params if self._has_lora else self._reference
             values = self._programs.score(initial, self._frozen, micro, False, count)
             values = jax.device_put(values, self._programs.batch_sharding(len(values)))
-            micro = dataclasses.replace(micro, reference=values)
+            micro = dataclasses.replace(micro, ref_logprobs=values)
         self.state, metrics = self._programs.update(self.state, self._frozen, micro, count)
         return metrics

@@ -1,15 +1,31 @@
-"""The GRPO loss and the log-probabilities that it needs: pure functions over arrays."""
+"""The parts of a loss and the log-probabilities that it needs: pure functions over arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
 from trustee_jax.rl.packing import PackedBatch
 
-Metrics = dict[str, jax.Array]
+if TYPE_CHECKING:
+    from trustee_jax.rl.config import LearnerConfig
+
+Shares = dict[str, jax.Array]
+"""Further numbers of each target, [R, T], whose means become metrics, by name."""
+
+Ratio = Callable[[jax.Array, PackedBatch], jax.Array]
+"""float32[R, T] logp - old logp of the targets, and the batch, to the log of the ratio of each."""
+
+Loss = Callable[[jax.Array, jax.Array, PackedBatch, "LearnerConfig"], tuple[jax.Array, Shares]]
+"""float32[R, T] log-probabilities and importance ratios of the targets, the batch (with
+`advantages`) and the options to the loss of each target, without KL term, and its shares."""
+
+Aggregation = Callable[[PackedBatch, "LearnerConfig"], tuple[jax.Array, jax.Array]]
+"""A batch and the options to what each target's loss is multiplied by, and to what, summed over all
+targets of the update, the sum of that is divided by; both float32[R, T]."""
 
 # exp(20) = 5e8: the formulas are exact for whatever two policies that have to do with each other
 # say of a token. The bound is the one in common use.
@@ -33,7 +49,7 @@ def target_logprobs(
       chunk: Divides T.
 
     Returns:
-      float32[R, T], 0 where `batch.weights` is 0.
+      float32[R, T], 0 where `batch.loss_mask` is 0.
     """
     rows, length = batch.targets.shape
 
@@ -57,55 +73,105 @@ def target_logprobs(
     def split(x: jax.Array) -> jax.Array:
         return jnp.moveaxis(x.reshape(rows, length // chunk, chunk), 1, 0)
 
-    inputs = (split(batch.sources), split(batch.targets), split(batch.weights))
+    inputs = (split(batch.sources), split(batch.targets), split(batch.loss_mask))
     _, values = jax.lax.scan(lambda _, chunk: (None, one(*chunk)), None, inputs)
     return jnp.moveaxis(values, 0, 1).reshape(rows, length)
 
 
-def _ratio(log_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """exp(x) and x, with x at most `_MAX_LOG_RATIO`: beyond it both are constant, without gradient.
+def bounded_exp(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """exp(x) and x, with x at most 20: beyond it both are constant, without gradient.
 
     An infinite x stays so: it is no large ratio but a broken log-probability, and an update that is
     not finite is skipped. A very small one is exact: its exp is 0.
     """
-    bounded = jnp.minimum(log_ratio, _MAX_LOG_RATIO)
-    bounded = jnp.where(jnp.isinf(log_ratio), log_ratio, bounded)
+    bounded = jnp.minimum(x, _MAX_LOG_RATIO)
+    bounded = jnp.where(jnp.isinf(x), x, bounded)
     return jnp.exp(bounded), bounded
 
 
-def grpo_loss(
-    logprobs: jax.Array, batch: PackedBatch, clip_epsilon: float, kl_coef: float
-) -> tuple[jax.Array, Metrics]:
-    """Clipped policy gradient with a KL penalty, summed over targets.
+# Importance ratios.
 
-    Per token, with ratio w = exp(logp - behaviour) and d = reference - logp:
-    -min(w A, clip(w, 1 - eps, 1 + eps) A) + kl_coef (exp(d) - d - 1) (GRPO, arXiv 2402.03300, eq. 3
-    and 4; the last term is the k3 estimator). Divided by the number of targets of the whole batch
-    it is the token-level mean (DAPO, arXiv 2503.14476, eq. 8). log w and d count as far as 20; a
-    token beyond that has no gradient of the term.
 
-    Args:
-      logprobs: float32[R, T] of the targets under the policy that is trained.
-      batch: The same targets.
-      clip_epsilon: eps.
-      kl_coef: 0 leaves the penalty out.
+def token_ratio(log_ratio: jax.Array, batch: PackedBatch) -> jax.Array:
+    """Each token's own ratio (GRPO, arXiv 2402.03300, eq. 3)."""
+    return log_ratio
 
-    Returns:
-      The sum over targets, and sums of metrics over targets; `logprob_difference_max` is a maximum.
+
+def sequence_ratio(log_ratio: jax.Array, batch: PackedBatch) -> jax.Array:
+    """The geometric mean of the ratios of a sequence's targets (GSPO, arXiv 2507.18071, eq. 7).
+
+    A sequence is what was sampled in one context: an episode is one, or several where earlier
+    thoughts were cut out of its context.
     """
-    difference = logprobs - batch.behaviour
-    ratio, _ = _ratio(difference)
-    clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
+    segments = log_ratio.shape[1] + 1
+
+    def row(x: jax.Array, mask: jax.Array, sequences: jax.Array) -> jax.Array:
+        total = jax.ops.segment_sum(jnp.where(mask > 0, x, 0.0), sequences, segments)
+        count = jax.ops.segment_sum(mask, sequences, segments)
+        return (total / jnp.maximum(count, 1.0))[sequences]
+
+    return jax.vmap(row)(log_ratio, *map(jnp.asarray, (batch.loss_mask, batch.sequences)))
+
+
+# Losses of a token.
+
+
+def clip(
+    logprobs: jax.Array, ratio: jax.Array, batch: PackedBatch, config: LearnerConfig
+) -> tuple[jax.Array, Shares]:
+    """The clipped surrogate of PPO (arXiv 1707.06347, eq. 7): the gain counts up to a bound.
+
+    It is -min(w A, clip(w, 1 - low, 1 + high) A). With high above low it is DAPO's Clip-Higher
+    (arXiv 2503.14476, sec. 3.1).
+    """
+    low, high = config.clip_epsilon, config.clip_epsilon_high
+    clipped = jnp.clip(ratio, 1 - low, 1 + (low if high is None else high))
     gain, clipped_gain = ratio * batch.advantages, clipped * batch.advantages
-    inverse, delta = _ratio(batch.reference - logprobs)
-    kl = jnp.where(batch.weights > 0, inverse - delta - 1, 0.0) if kl_coef else 0.0
-    loss = -jnp.minimum(gain, clipped_gain) + kl_coef * kl
-    absolute = jnp.abs(difference) * batch.weights
-    metrics = {
-        "kl": jnp.sum(kl * batch.weights),
-        "clip_fraction": jnp.sum((clipped_gain < gain) * batch.weights),
-        "ratio": jnp.sum(ratio * batch.weights),
-        "logprob_difference": jnp.sum(absolute),
-        "logprob_difference_max": jnp.max(absolute),
-    }
-    return jnp.sum(loss * batch.weights), metrics
+    return -jnp.minimum(gain, clipped_gain), {"clip_fraction": clipped_gain < gain}
+
+
+def reinforce(
+    logprobs: jax.Array, ratio: jax.Array, batch: PackedBatch, config: LearnerConfig
+) -> tuple[jax.Array, Shares]:
+    """REINFORCE, -A logp, which takes the samples for the present policy's (arXiv 2402.14740).
+
+    That they are in the first update of a step alone: set `learner.updates_per_step` to 1.
+    """
+    return -batch.advantages * logprobs, {}
+
+
+# Aggregations.
+
+
+def token_mean(batch: PackedBatch, config: LearnerConfig) -> tuple[jax.Array, jax.Array]:
+    """Every target weighs the same (DAPO, arXiv 2503.14476, eq. 8 and sec. 3.3)."""
+    return batch.loss_mask, batch.loss_mask
+
+
+def sequence_mean(batch: PackedBatch, config: LearnerConfig) -> tuple[jax.Array, jax.Array]:
+    """Every episode weighs the same: mean over its targets (GRPO, arXiv 2402.03300, eq. 3)."""
+    weights = batch.loss_mask / jnp.maximum(batch.lengths, 1.0)
+    return weights, weights
+
+
+def fixed_length(batch: PackedBatch, config: LearnerConfig) -> tuple[jax.Array, jax.Array]:
+    """An episode weighs as many targets as it has (Dr. GRPO, arXiv 2503.20783).
+
+    The sum over them is divided by a constant, `learner.fixed_length`.
+    """
+    constant = config.row_length if config.fixed_length is None else config.fixed_length
+    return batch.loss_mask / constant, batch.loss_mask / jnp.maximum(batch.lengths, 1.0)
+
+
+RATIOS: Mapping[str, Ratio] = {"token": token_ratio, "sequence": sequence_ratio}
+"""By the name that `learner.importance_ratio` gives."""
+
+LOSSES: Mapping[str, Loss] = {"clip": clip, "reinforce": reinforce}
+"""By the name that `learner.loss` gives."""
+
+AGGREGATIONS: Mapping[str, Aggregation] = {
+    "token_mean": token_mean,
+    "sequence_mean": sequence_mean,
+    "fixed_length": fixed_length,
+}
+"""By the name that `learner.aggregation` gives."""

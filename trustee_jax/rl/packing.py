@@ -27,10 +27,12 @@ class Sample:
     Attributes:
       sequence: Tokens, with those that the policy sampled marked.
       advantage: Of each sampled token.
+      episode_length: Sampled tokens of all sequences of its episode; None: this is the only one.
     """
 
-    sequence: chat.Sequence
+    sequence: chat.TokenSequence
     advantage: float
+    episode_length: int | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -48,10 +50,14 @@ class PackedBatch:
       parents: int32, the segment that a segment continues, or 0.
       sources: int32.
       targets: int32, token ids.
-      weights: float32, 1 for a target, 0 for padding.
-      behaviour: float32, log-probabilities that the targets were sampled at.
+      sequences: int32, from 1, the segment that a target stands in; 0 for padding.
+      lengths: float32, targets of a target's episode; 0 for padding.
+      loss_mask: float32, 1 for a target, 0 for padding.
       advantages: float32.
-      reference: float32, log-probabilities under the initial policy (0 until they are computed).
+      sampler_logprobs: float32, log-probabilities that the targets were sampled at.
+      old_logprobs: float32, log-probabilities under the learner's policy before the step's updates
+        (0 until they are computed, which only truncated importance sampling needs).
+      ref_logprobs: float32, log-probabilities under the initial policy (0 until they are computed).
     """
 
     tokens: Array
@@ -60,18 +66,21 @@ class PackedBatch:
     parents: Array
     sources: Array
     targets: Array
-    weights: Array
-    behaviour: Array
+    sequences: Array
+    lengths: Array
+    loss_mask: Array
     advantages: Array
-    reference: Array
+    sampler_logprobs: Array
+    old_logprobs: Array
+    ref_logprobs: Array
 
     @classmethod
     def empty(cls, rows: int, length: int) -> PackedBatch:
         """All padding."""
         shape = (rows, length)
-        floats = ("weights", "behaviour", "advantages", "reference")
-        fields = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{n: np.zeros(shape, np.float32 if n in floats else np.int32) for n in fields})
+        names = [field.name for field in dataclasses.fields(cls)]
+        integers = names[: names.index("lengths")]
+        return cls(**{n: np.zeros(shape, np.int32 if n in integers else np.float32) for n in names})
 
     @property
     def num_tokens(self) -> int:
@@ -179,7 +188,9 @@ def _fill(batch: PackedBatch, row: int, units: Iterable[_Unit]) -> None:
             to = slice(target, target + len(trained))
             batch.sources[row, to] = sources
             batch.targets[row, to] = sequence.tokens[shared:][trained]
-            batch.weights[row, to] = 1.0
-            batch.behaviour[row, to] = sequence.logprobs[shared:][trained]
+            batch.sequences[row, to] = segment
+            batch.lengths[row, to] = sample.episode_length or len(trained)
+            batch.loss_mask[row, to] = 1.0
             batch.advantages[row, to] = sample.advantage
+            batch.sampler_logprobs[row, to] = sequence.logprobs[shared:][trained]
             at, target = at + length, target + len(trained)

@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 from trustee_jax.errors import ConfigError
 from trustee_jax.models import LoRAParam, MeshRules, Transformer, param_shardings
 from trustee_jax.models.attention import packed_attention
-from trustee_jax.models.layers import Adapter
+from trustee_jax.models.layers import UseLora
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.rl.config import LearnerConfig
-from trustee_jax.rl.loss import Metrics, grpo_loss, target_logprobs
+from trustee_jax.rl.loss import target_logprobs
+from trustee_jax.rl.objective import Metrics, Objective
 from trustee_jax.rl.packing import PackedBatch
 
 
@@ -54,7 +55,7 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
 
 
-def divide(model: Transformer) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+def split_trainable(model: Transformer) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """The graph, the parameters that are trained (the LoRA factors, or all), and the others."""
     graphdef, *states = nnx.split(model, LoRAParam, ...)
     lora, base = states
@@ -66,6 +67,7 @@ class Programs:
 
     Attributes:
       config: Options.
+      objective: What an update minimises.
       rows: Packed rows of a micro-batch.
       update: `update_step`, jitted; the state is donated.
       score: `score_step`, jitted.
@@ -86,6 +88,7 @@ class Programs:
           ConfigError: `rows_per_micro_batch` does not fit the mesh.
         """
         self.config = config
+        self.objective = Objective(config)
         self._rules = MeshRules.create(mesh, LEARNER_RULES)
         ways = mesh.shape["data"] * mesh.shape["fsdp"]
         self.rows = ways if config.rows_per_micro_batch is None else config.rows_per_micro_batch
@@ -94,7 +97,7 @@ class Programs:
             raise ConfigError("learner.rows_per_micro_batch", self.rows, fix)
         self._temperature = temperature
         self._optimizer = make_optimizer(config)
-        self._graphdef, trained, _ = divide(model)
+        self._graphdef, trained, _ = split_trainable(model)
         self._trained = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained)
         shardings, replicated = self.state_shardings(), self._rules.replicated
         self.update = jax.jit(
@@ -137,11 +140,11 @@ class Programs:
         )
 
     def _logprobs(
-        self, params: nnx.State, frozen: nnx.State, rows: PackedBatch, adapter: Adapter
+        self, params: nnx.State, frozen: nnx.State, rows: PackedBatch, use_lora: UseLora
     ) -> jax.Array:
         model = nnx.merge(self._graphdef, params, frozen)
         attend = packed_attention(rows.segments, rows.parents, self._rules)
-        hidden, _ = model(rows.tokens, rows.positions, attend, rules=self._rules, adapter=adapter)
+        hidden, _ = model(rows.tokens, rows.positions, attend, rules=self._rules, use_lora=use_lora)
         # Targets are gathered from anywhere in a row, so rows are whole here.
         hidden = self._rules.constrain(hidden, "batch", None, "act_embed")
 
@@ -169,14 +172,13 @@ class Programs:
           The state after it, and metrics; "skipped" is 1 where the state has stayed, else 0 and all
           others are finite.
         """
-        total = jnp.maximum(jnp.sum(batch.weights), 1.0)
+        total = jnp.maximum(jnp.sum(batch.loss_mask), 1.0)
+        denominator = self.objective.denominator(batch)
 
         def loss(params: nnx.State, rows: PackedBatch) -> tuple[jax.Array, Metrics]:
             logprobs = self._logprobs(params, frozen, rows, True)
-            value, metrics = grpo_loss(
-                logprobs, rows, self.config.clip_epsilon, self.config.kl_coef
-            )
-            return value / total, metrics | {"loss": value}
+            value, metrics = self.objective(logprobs, rows)
+            return value / denominator, metrics | {"loss": value}
 
         def accumulate(i: jax.Array, carry: tuple[nnx.State, Metrics]) -> tuple[nnx.State, Metrics]:
             grads, metrics = carry
@@ -190,18 +192,13 @@ class Programs:
             }
             return jax.tree.map(jnp.add, grads, new_grads), merged
 
-        names = (
-            "loss",
-            "kl",
-            "clip_fraction",
-            "ratio",
-            "logprob_difference",
-            "logprob_difference_max",
-        )
+        first = jax.tree.map(lambda x: x[0], batch)
+        names = ("loss", *jax.eval_shape(self.objective, first.sampler_logprobs, first)[1])
         zeros = (jax.tree.map(jnp.zeros_like, state.params), {n: jnp.float32(0) for n in names})
         # The trip count is data, so that one compilation serves batches of different sizes.
         grads, metrics = jax.lax.fori_loop(0, count, accumulate, zeros)
-        metrics = {n: v if n.endswith("_max") else v / total for n, v in metrics.items()}
+        over = dict.fromkeys(names, total) | {"loss": denominator}
+        metrics = {n: v if n.endswith("_max") else v / over[n] for n, v in metrics.items()}
         metrics["grad_norm"] = optax.global_norm(grads)
 
         def advance() -> tuple[TrainState, jax.Array]:
@@ -221,13 +218,13 @@ class Programs:
         params: nnx.State,
         frozen: nnx.State,
         batch: PackedBatch,
-        adapter: bool,
+        use_lora: bool,
         count: jax.Array,
     ) -> jax.Array:
         """Log-probabilities of the targets, float32[M, R, T]; pure, to be jitted."""
 
         def score(i: jax.Array, out: jax.Array) -> jax.Array:
             rows = jax.tree.map(lambda x: x[i], batch)
-            return out.at[i].set(self._logprobs(params, frozen, rows, adapter))
+            return out.at[i].set(self._logprobs(params, frozen, rows, use_lora))
 
-        return jax.lax.fori_loop(0, count, score, jnp.zeros(batch.weights.shape, jnp.float32))
+        return jax.lax.fori_loop(0, count, score, jnp.zeros(batch.loss_mask.shape, jnp.float32))

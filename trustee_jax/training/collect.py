@@ -18,7 +18,7 @@ from trustee_jax.environment import run as drive
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.errors import ConfigError
 from trustee_jax.progress import Progress
-from trustee_jax.rl import Fate, group_fate
+from trustee_jax.rl import GroupStatus, Trajectory, trajectories_status
 from trustee_jax.simulator import Failure
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
@@ -48,6 +48,14 @@ class Group:
     def rewards(self) -> list[float | None]:
         """One per episode; None where it is invalid."""
         return [episode.reward for episode in self.episodes]
+
+    @property
+    def trajectories(self) -> list[Trajectory]:
+        """What the learner sees of it."""
+        return [
+            Trajectory(episode.sequences, episode.reward, episode.ended in ("length", "context"))
+            for episode in self.episodes
+        ]
 
     @property
     def outcome(self) -> Outcome:
@@ -181,8 +189,8 @@ class Collector:
             if not useless:
                 break
             collection.refills += len(useless)
-            uniform = [group for group in useless if self.fate(group) == "uniform"]
-            for group in uniform:
+            equal = [group for group in useless if self.status(group) == "zero_variance"]
+            for group in equal:
                 group.replaced = True
             again = [
                 (group, options.group_size - len(group.outcome.rewards))
@@ -190,19 +198,20 @@ class Collector:
                 if not group.replaced
             ]
             known = len(collection.groups)
-            self._write(collection, curriculum, range(next_index, next_index + len(uniform)))
-            next_index += len(uniform)
+            self._write(collection, curriculum, range(next_index, next_index + len(equal)))
+            next_index += len(equal)
             new = [(group, options.group_size) for group in collection.groups[known:]]
             self._play(collection, again + new, on_episode)
 
-    def fate(self, group: Group) -> Fate:
+    def status(self, group: Group) -> GroupStatus:
         """What a group is good for."""
-        return group_fate(group.rewards, self._config.min_valid)
+        learner = self._system.learner.config
+        return trajectories_status(group.trajectories, learner, self._config.min_valid)
 
     def _useless(self, group: Group) -> bool:
-        fate = self.fate(group)
-        kept = fate == "uniform" and self._system.learner.config.uniform_groups == "keep"
-        return not (group.replaced or fate == "used" or kept)
+        status, keep = self.status(group), self._system.learner.config.zero_variance_groups
+        kept = status == "zero_variance" and keep == "keep"
+        return not (group.replaced or status == "trainable" or kept)
 
     def _write(
         self, collection: Collection, curriculum: Curriculum, indices: Sequence[int]

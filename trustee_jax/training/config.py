@@ -18,8 +18,8 @@ class TrainingConfig:
       min_valid: Valid episodes that a group needs to be learnt from, at least 2.
       refill_groups: Groups that a step may play in addition, in all: a group with too few valid
         episodes plays further ones of the same task in place of the invalid ones; one whose rewards
-        are all equal is replaced by a new task, unless `learner.uniform_groups` keeps it. 0 turns
-        it off.
+        are all equal is replaced by a new task, unless `learner.zero_variance_groups` keeps it.
+        0 turns it off.
       prepare_tasks: Write the next step's tasks while the device computes the present update.
       max_task_attempts: Draws of tools and aspects for one task until the simulator writes a usable
         one; after that the step goes without it.

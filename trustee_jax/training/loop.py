@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import math
+import functools
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,13 +13,12 @@ import jax
 
 from trustee_jax.curriculum import Curriculum
 from trustee_jax.environment import Episode, RecentTasks, Stopped
-from trustee_jax.errors import NonFiniteError
 from trustee_jax.progress import Progress
-from trustee_jax.rl import Sample, group_advantages, pack
+from trustee_jax.rl import update_policy
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training import summary
 from trustee_jax.training.checkpoint import Checkpointer
-from trustee_jax.training.collect import Collection, Collector, Group
+from trustee_jax.training.collect import Collection, Collector
 from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.records import EpisodeLog
@@ -163,13 +162,20 @@ class Trainer:
         # need the next difficulty, but no new weights: they are written while these are computed.
         self.curriculum.update([group.outcome for group in collection.groups])
         self._recent = collection.recent
-        scalars = self._learn(number, collection.groups, meanwhile=self._prepare)
+        scalars, self._skipped = update_policy(
+            self._system.learner,
+            [group.trajectories for group in collection.groups],
+            functools.partial(self.progress.phase, number, "learning"),
+            min_valid=self.config.min_valid,
+            skipped=self._skipped,
+            meanwhile=self._prepare,
+        )
 
         self.step = number
         seconds = time.monotonic() - start
-        fates = collections.Counter(self._collector.fate(group) for group in collection.groups)
+        statuses = collections.Counter(map(self._collector.status, collection.groups))
         scalars |= summary.curriculum_scalars(curriculum_before, episodes)
-        scalars |= summary.collection_scalars(collection, fates)
+        scalars |= summary.collection_scalars(collection, statuses)
         scalars["seconds/step"] = seconds
         result = StepResult(episodes, scalars)
         valid = sum(episode.valid for episode in episodes)
@@ -179,8 +185,8 @@ class Trainer:
             reward=result.reward,
             difficulty=curriculum_before["difficulty"],
             seconds=seconds,
-            note=f"{valid}/{len(episodes)} episodes valid, {fates['used']}/{fates.total()} groups "
-            f"of use, {scalars['learner/updates']:.0f} updates"
+            note=f"{valid}/{len(episodes)} episodes valid, {statuses['trainable']}/"
+            f"{statuses.total()} groups of use, {scalars['learner/updates']:.0f} updates"
             + (f", {skipped:.0f} skipped (not finite)" if skipped else ""),
         )
         return result
@@ -198,92 +204,6 @@ class Trainer:
             # Asked to stop, the run still completes the present step.
             with contextlib.suppress(Stopped):
                 self._prepared = self._write_tasks(following)
-
-    def _learn(
-        self, number: int, groups: Sequence[Group], meanwhile: Callable[[], None]
-    ) -> Scalars:
-        """Updates the policy.
-
-        Args:
-          number: The step.
-          groups: What was played.
-          meanwhile: Called when all updates are under way. Its time is not in seconds/learning,
-            which is what learning adds to the step, but in the time that tokens_per_second/learning
-            is worked out from: the host cannot tell when the device was done.
-
-        Returns:
-          learner/updates and learner/skipped_updates count the updates that were done and left out;
-          means are over the former, so that no metric is infinite or NaN.
-
-        Raises:
-          NonFiniteError: Too many updates in a row were left out.
-        """
-        start = time.monotonic()
-        options, config = self.config, self._system.learner.config
-        samples: list[list[Sample]] = []
-        for group in groups:
-            advantages = group_advantages(
-                group.rewards,
-                min_valid=options.min_valid,
-                keep_uniform=config.uniform_groups == "keep",
-            )
-            if advantages is not None:
-                samples.append(
-                    [
-                        Sample(sequence, float(advantage))
-                        for episode, advantage in zip(group.episodes, advantages, strict=True)
-                        if episode.valid
-                        for sequence in episode.sequences
-                    ]
-                )
-        updates = min(config.updates_per_step, len(samples))
-        # Groups stay whole: their episodes share a prompt.
-        shares = [samples[i::updates] for i in range(updates)]
-        tokens = 0
-        with self.progress.phase(number, "learning", updates) as advance:
-            pending = []
-            for share in shares:
-                batch = pack(share, config.row_length, self._system.learner.rows)
-                tokens += batch.num_tokens
-                pending.append(self._system.learner.update(batch))
-            left = time.monotonic()
-            meanwhile()
-            elsewhere = time.monotonic() - left
-            results: list[dict[str, float]] = []
-            for values in pending:
-                results.append({k: float(v) for k, v in jax.device_get(values).items()})
-                advance(len(results), tokens * len(results) // updates)
-        self._check_skipped(results)
-        done = [result for result in results if not result["skipped"]]
-        seconds = time.monotonic() - start
-        scalars = {
-            "learner/updates": float(len(done)),
-            "learner/skipped_updates": float(updates - len(done)),
-            "learner/tokens": float(tokens),
-            "seconds/learning": seconds - elsewhere,
-            "tokens_per_second/learning": tokens / seconds,
-        }
-        for name in (n for n in done[0] if n != "skipped") if done else ():
-            scalars[f"learner/{name}"] = sum(result[name] for result in done) / len(done)
-        if done:
-            # Before the first update both sides have the same weights: what is left is rounding.
-            for name in ("logprob_difference", "logprob_difference_max"):
-                scalars[f"learner/{name}"] = done[0][name]
-        return scalars
-
-    def _check_skipped(self, results: Sequence[dict[str, float]]) -> None:
-        """Counts updates that were left out in a row; too many end the run."""
-        for result in results:
-            self._skipped = self._skipped + 1 if result["skipped"] else 0
-            if self._skipped >= self._system.learner.config.max_skipped_updates:
-                what = [name for name, value in result.items() if not math.isfinite(value)]
-                rate = self._system.learner.config.learning_rate
-                raise NonFiniteError(
-                    f"{self._skipped} updates in a row were left out, because their numbers are "
-                    f"not finite ({', '.join(what) or 'the state after them'}): training has "
-                    f"diverged. Lower learner.learning_rate = {rate!r} and train in another "
-                    "workdir; the checkpoints of this one stay"
-                )
 
     # State.
 

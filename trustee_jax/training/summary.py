@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from trustee_jax.curriculum import ASPECTS
 from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode, Task, Verdict
-from trustee_jax.rl import Fate
+from trustee_jax.rl import GroupStatus
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.simulator.simulator import Problem
 from trustee_jax.simulator.transcript import transcript
@@ -85,15 +85,18 @@ def curriculum_scalars(
     return scalars | {f"curriculum/success_{n}": _mean(probes[n]) for n in sorted(probes)}
 
 
-def collection_scalars(collection: Collection, fates: Mapping[Fate, int]) -> dict[str, float]:
+def collection_scalars(
+    collection: Collection, statuses: Mapping[GroupStatus, int]
+) -> dict[str, float]:
     """Everything about a step's tasks, groups and episodes, and what they have cost.
 
     Args:
       collection: The step's.
-      fates: Groups by what they were good for.
+      statuses: Groups by what they were good for.
     """
     scalars = _task_scalars(collection)
-    scalars |= {f"groups/{fate}": float(fates.get(fate, 0)) for fate in get_args(Fate)}
+    for status in get_args(GroupStatus):
+        scalars[f"groups/{status}"] = float(statuses.get(status, 0))
     scalars["groups/refills"] = float(collection.refills)
     scalars |= episode_scalars(collection.episodes)
     for phase, work in collection.work.items():

@@ -109,7 +109,7 @@ function plural(number, noun) {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** A name of the program as words: "too_few_valid" is "too few valid". */
+/** A name of the program as words: "zero_variance" is "zero variance". */
 function words(name) {
   return name.replaceAll("_", " ");
 }

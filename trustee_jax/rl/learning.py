@@ -1,0 +1,173 @@
+"""A step's groups of episodes to updates of the policy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+
+from trustee_jax import chat
+from trustee_jax.errors import NonFiniteError
+from trustee_jax.rl.advantages import GroupStatus, group_status
+from trustee_jax.rl.config import LearnerConfig
+from trustee_jax.rl.learner import Learner
+from trustee_jax.rl.objective import Objective
+from trustee_jax.rl.packing import PackedBatch, Sample, pack
+
+Display = Callable[[int], contextlib.AbstractContextManager[Callable[[int, int], None]]]
+"""Shows so many updates; yields what is told updates that are done, and their tokens."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+    """What the learner sees of an episode.
+
+    Attributes:
+      sequences: Its tokens, with those that the policy sampled marked.
+      reward: None if it is invalid.
+      truncated: Whether it ended because a limit of tokens was reached.
+    """
+
+    sequences: Sequence[chat.TokenSequence]
+    reward: float | None
+    truncated: bool = False
+
+
+def trajectories_status(
+    group: Sequence[Trajectory], config: LearnerConfig, min_valid: int = 2
+) -> GroupStatus:
+    """What a group is good for under the learner's options; see `group_status`."""
+    trained = [not (config.mask_truncated and one.truncated) for one in group]
+    return group_status([one.reward for one in group], min_valid, trained)
+
+
+def make_samples(
+    groups: Sequence[Sequence[Trajectory]],
+    objective: Objective,
+    config: LearnerConfig,
+    min_valid: int = 2,
+) -> list[list[Sample]]:
+    """The samples of the groups that are trained on.
+
+    Args:
+      groups: A step's trajectories by task.
+      objective: Gives advantages.
+      config: Options.
+      min_valid: Valid episodes that a group needs, at least 2.
+    """
+    statuses = [trajectories_status(group, config, min_valid) for group in groups]
+    compared = [i for i, status in enumerate(statuses) if status != "insufficient"]
+    advantages = objective.advantages([[one.reward for one in groups[i]] for i in compared])
+    samples = []
+    for i, values in zip(compared, advantages, strict=True):
+        if statuses[i] == "zero_variance" and config.zero_variance_groups == "drop":
+            continue
+        trained = [
+            (one, float(value))
+            for one, value in zip(groups[i], values, strict=True)
+            if one.reward is not None and not (config.mask_truncated and one.truncated)
+        ]
+        if trained:
+            samples.append([s for one, value in trained for s in _samples(one, value)])
+    return samples
+
+
+def _samples(trajectory: Trajectory, advantage: float) -> list[Sample]:
+    length = sum(int(sequence.sampled.sum()) for sequence in trajectory.sequences)
+    return [Sample(sequence, advantage, length) for sequence in trajectory.sequences]
+
+
+def update_policy(
+    learner: Learner,
+    groups: Sequence[Sequence[Trajectory]],
+    display: Display,
+    *,
+    min_valid: int = 2,
+    skipped: int = 0,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, float], int]:
+    """Updates the policy by a step's groups.
+
+    Args:
+      learner: Is updated.
+      groups: A step's trajectories by task.
+      display: Shows the progress.
+      min_valid: Valid episodes that a group needs, at least 2.
+      skipped: Updates that were left out in a row up to now.
+      meanwhile: Called when all updates are under way. Its time is not in seconds/learning, which
+        is what learning adds to the step, but in the time that tokens_per_second/learning is worked
+        out from: the host cannot tell when the device was done.
+
+    Returns:
+      Metrics, and the updates that were left out in a row now. learner/updates and
+      learner/skipped_updates count the updates that were done and left out; means are over the
+      former, so that no metric is infinite or NaN.
+
+    Raises:
+      NonFiniteError: Too many updates in a row were left out.
+    """
+    start = time.monotonic()
+    config = learner.config
+    samples = make_samples(groups, learner.objective, config, min_valid)
+    updates = min(config.updates_per_step, len(samples))
+    # Groups stay whole: their episodes share a prompt.
+    shares = [samples[i::updates] for i in range(updates)]
+    tokens = 0
+    with display(updates) as advance:
+        # One is packed while the device computes the update before it.
+        batches: Iterable[PackedBatch] = (
+            pack(share, config.row_length, learner.rows) for share in shares
+        )
+        if config.tis_cap is not None:
+            # All of them before the first update.
+            batches = [
+                dataclasses.replace(batch, old_logprobs=learner.logprobs(batch))
+                for batch in batches
+            ]
+        pending = []
+        for batch in batches:
+            tokens += batch.num_tokens
+            pending.append(learner.update(batch))
+        left = time.monotonic()
+        meanwhile()
+        elsewhere = time.monotonic() - left
+        results: list[dict[str, float]] = []
+        for values in pending:
+            results.append({k: float(v) for k, v in jax.device_get(values).items()})
+            advance(len(results), tokens * len(results) // updates)
+    skipped = _count_skipped(results, skipped, config)
+    done = [result for result in results if not result["skipped"]]
+    seconds = time.monotonic() - start
+    scalars = {
+        "learner/updates": float(len(done)),
+        "learner/skipped_updates": float(updates - len(done)),
+        "learner/tokens": float(tokens),
+        "seconds/learning": seconds - elsewhere,
+        "tokens_per_second/learning": tokens / seconds,
+    }
+    for name in (n for n in done[0] if n != "skipped") if done else ():
+        scalars[f"learner/{name}"] = sum(result[name] for result in done) / len(done)
+    if done:
+        # Before the first update both sides have the same weights: what is left is rounding.
+        for name in ("logprob_difference", "logprob_difference_max"):
+            scalars[f"learner/{name}"] = done[0][name]
+    return scalars, skipped
+
+
+def _count_skipped(results: Sequence[dict[str, float]], skipped: int, config: LearnerConfig) -> int:
+    """Updates that were left out in a row; too many end the run."""
+    for result in results:
+        skipped = skipped + 1 if result["skipped"] else 0
+        if skipped >= config.max_skipped_updates:
+            what = [name for name, value in result.items() if not math.isfinite(value)]
+            raise NonFiniteError(
+                f"{skipped} updates in a row were left out, because their numbers are not finite "
+                f"({', '.join(what) or 'the state after them'}): training has diverged. Lower "
+                f"learner.learning_rate = {config.learning_rate!r} and train in another workdir; "
+                "the checkpoints of this one stay"
+            )
+    return skipped
