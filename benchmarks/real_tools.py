@@ -21,6 +21,7 @@ from trustee_jax.environment import (
     Environment,
     EnvironmentConfig,
     Task,
+    load_judges,
     run,
     run_episode,
 )

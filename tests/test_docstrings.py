@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "trustee_jax"
-# Rooms whose docstrings are not uniform yet.
-UNEVEN = ("environment/", "rl/", "training/collect.py")
 SECTIONS = ("Attributes", "Args", "Returns", "Yields", "Raises")
 SECTION = re.compile(rf"^({'|'.join(SECTIONS)}):\n((?:  .*\n|\n)*)", re.MULTILINE)
 ENTRY = re.compile(r"\*{0,2}(\w+(?:\.\w+)*(?:, \w+)*): (.*)", re.DOTALL)
@@ -129,12 +127,7 @@ def faults(one: Documented, known: Mapping[str, ast.ClassDef]) -> Iterator[str]:
 
 def test_docstrings_have_one_dialect() -> None:
     known = classes(PACKAGE)
-    seen = [
-        one
-        for file in sorted(PACKAGE.rglob("*.py"))
-        if not file.relative_to(PACKAGE).as_posix().startswith(UNEVEN)
-        for one in documented(file, PACKAGE)
-    ]
+    seen = [one for file in sorted(PACKAGE.rglob("*.py")) for one in documented(file, PACKAGE)]
     assert len(seen) > 400
     found = [fault for one in seen for fault in faults(one, known)]
     assert found == []

@@ -45,7 +45,7 @@ from trustee_jax.environment import Episode, Task
 from trustee_jax.report import panels
 from trustee_jax.simulator.prompts import Prompts
 from trustee_jax.toolsets import Tool
-from trustee_jax.training.collect import Collection
+from trustee_jax.training.collect import StepRollouts
 from trustee_jax.training import summary
 
 found = {}

@@ -155,21 +155,21 @@ def test_the_first_draw_that_gives_a_task_counts(monkeypatch, at_once, backwards
     script = Script(monkeypatch, by_task({}), task, **options)
     monkeypatch.setattr(collect, "drive", drive)
     trainer = script.trainer()
-    collection = trainer._collector.write_tasks(1, trainer.curriculum, trainer._recent)
-    assert [(g.index, g.task.intent) for g in collection.groups] == [
+    rollouts = trainer._collector.write_tasks(1, trainer.curriculum, trainer._recent)
+    assert [(g.index, g.task.intent) for g in rollouts.groups] == [
         (0, different((1, 0, 0))),
         (1, different((1, 1, 3))),
     ]
     drawn = [key for event, key in script.events]
-    assert len(set(drawn)) == len(drawn) == collection.draws
+    assert len(set(drawn)) == len(drawn) == rollouts.draws
     if at_once == 1:
         assert len(drawn) == 1 + 4 + 5
     # Every draw is one of three things, and what is not played may be written again.
-    failed = collection.failures.total()
-    assert len(drawn) == len(collection.groups) + collection.unused_tasks + failed
-    assert collection.unused_tasks > 0 or not backwards or at_once < 3
-    assert len(collection.recent.state()["texts"]) == len(collection.groups)
-    assert len(collection.failures) == 1 and collection.failures["task_malformed"] <= 3 + 5
+    failed = rollouts.failures.total()
+    assert len(drawn) == len(rollouts.groups) + rollouts.unused_tasks + failed
+    assert rollouts.unused_tasks > 0 or not backwards or at_once < 3
+    assert len(rollouts.recent.state()["texts"]) == len(rollouts.groups)
+    assert len(rollouts.failures) == 1 and rollouts.failures["task_malformed"] <= 3 + 5
 
 
 def test_weakness_6_aborted_episodes_do_not_move_the_difficulty(monkeypatch) -> None:

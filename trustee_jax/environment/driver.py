@@ -51,11 +51,11 @@ def run(
     is there a wait for them.
 
     Args:
-      coroutines: not yet started; each has one request or invocation under way at a time.
-      engines: the engine of each role; the same engine may serve several.
-      threads: most invocations under way at a time.
-      on_progress: called with (finished, all) when a coroutine has finished.
-      should_stop: asked before every engine step, and while only invocations are waited for.
+      coroutines: Not yet started; each has one request or invocation under way at a time.
+      engines: The engine of each role; the same engine may serve several.
+      threads: Most invocations under way at a time.
+      on_progress: Called with (finished, all) when a coroutine has finished.
+      should_stop: Asked before every engine step, and while only invocations are waited for.
 
     Returns:
       The coroutines' results, in their order.
@@ -64,9 +64,9 @@ def run(
 
     Raises:
       Stopped: `should_stop` said so.
-      RuntimeError: an engine is idle while a coroutine waits for it.
+      RuntimeError: An engine is idle while a coroutine waits for it.
     """
-    distinct = list({id(engine): engine for engine in engines.values()}.values())
+    distinct = list(dict.fromkeys(engines.values()))
     numbers = {role: distinct.index(engine) for role, engine in engines.items()}
     pool = InvocationPool(threads)
     waiting: dict[tuple[int, int], int] = {}

@@ -53,8 +53,8 @@ def run_episode(
     """Coroutine that plays and grades one episode.
 
     Args:
-      environment: its options, and who plays the other roles.
-      task: the task.
+      environment: Its options, and who plays the other roles.
+      task: The task.
       key: (step, task, episode); no two episodes of a run share it.
     """
     return (yield from _Play(environment, task, key).run())

@@ -20,15 +20,15 @@ class RecentTasks:
     different wishes to the same tool, and little moved by a changed number or spelling.
 
     Attributes:
-      size: tasks that are remembered.
-      threshold: nearness from which a text is a near-copy; above 1 none is.
+      size: Tasks that are remembered.
+      threshold: Nearness from which a text is a near-copy; above 1 none is.
     """
 
     def __init__(self, size: int, threshold: float):
         """Starts empty.
 
         Raises:
-          ConfigError: size below 0 or threshold not above 0.
+          ConfigError: Size below 0 or threshold not above 0.
         """
         if size < 0:
             raise ConfigError("size", size, "give 0 (off) or more")
@@ -56,7 +56,7 @@ class RecentTasks:
         """Continues from a state that `state` returned.
 
         Raises:
-          ValueError: the state is not one of this class.
+          ValueError: The state is not one of this class.
         """
         texts = state.get("texts")
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

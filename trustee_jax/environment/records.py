@@ -42,22 +42,22 @@ class Counts:
     """Numbers of one episode.
 
     Attributes:
-      assistant_turns: messages of the policy.
-      user_turns: messages of the user after the first query.
-      tool_turns: turns in which tools answered.
-      calls: well-formed calls, executed or not.
-      valid_calls: those of an offered tool with arguments that fit its schema.
-      malformed_calls: attempts that were no calls.
-      unmarked_calls: calls of an offered tool written as mere text, which nothing answers.
-      executed_calls: calls that the tool simulator answered.
-      repeated_reads: executed calls among them whose earlier result was repeated verbatim.
-      changes: records that calls added, updated or removed.
-      unanswered_calls: well-formed or not, past the limit of parallel calls or of turns.
-      policy_tokens: tokens that the policy sampled.
-      context_tokens: length of the policy's context at the end.
-      simulator_tokens: tokens that the simulator sampled.
-      simulator_requests: requests to the simulator.
-      simulator_retries: requests among them that repeated an unusable answer.
+      assistant_turns: Messages of the policy.
+      user_turns: Messages of the user after the first query.
+      tool_turns: Turns in which tools answered.
+      calls: Well-formed calls, executed or not.
+      valid_calls: Those of an offered tool with arguments that fit its schema.
+      malformed_calls: Attempts that were no calls.
+      unmarked_calls: Calls of an offered tool written as mere text, which nothing answers.
+      executed_calls: Calls that a tool answered, a real or a simulated one.
+      repeated_reads: Executed calls among them whose earlier result was repeated verbatim.
+      changes: Records that calls added, updated or removed.
+      unanswered_calls: Well-formed or not, past the limit of parallel calls or of turns.
+      policy_tokens: Tokens that the policy sampled.
+      context_tokens: Length of the policy's context at the end.
+      simulator_tokens: Tokens that the simulator sampled.
+      simulator_requests: Requests to the simulator.
+      simulator_retries: Requests among them that repeated an unusable answer.
     """
 
     assistant_turns: int = 0
@@ -83,23 +83,23 @@ class Episode:
     """One finished episode.
 
     Attributes:
-      task: the task.
-      key: what its samples depended on.
-      messages: the dialogue in the OpenAI form, for display and the verifier's transcript;
+      task: The task.
+      key: What its samples depended on.
+      messages: The dialogue in the OpenAI form, for display and the verifier's transcript;
         `reasoning_content` holds private thoughts, `malformed_calls` attempts that were no calls
         (see `AssistantTurn.message`), `unmarked_calls` the tools that the text calls without the
         form of a call.
-      calls: the well-formed calls and what came of them.
-      sequences: the tokens to train on.
-      ended: how the dialogue ended; None if the episode was broken off.
-      verdict: by parts; None if invalid, or if no tool was called, which needs no verdict.
-      reward: in [-1, 1], of the verdict's parts alone -1, 0 or 1; None if invalid.
-      cause: why it is invalid, one of `INVALID_CAUSES`; None if valid.
-      detail: what exactly went wrong, for a reader.
-      counts: the numbers.
-      world: the records at the end; None where there were none.
-      changes: what calls changed.
-      segments: per sequence, (tokens, text) of each run of tokens; text is what the policy sampled
+      calls: The well-formed calls and what came of them.
+      sequences: The tokens to train on.
+      ended: How the dialogue ended; None if the episode was broken off.
+      verdict: By parts; None if invalid, or if no tool was called, which needs no verdict.
+      reward: In [-1, 1], of the verdict's parts alone -1, 0 or 1; None if invalid.
+      cause: Why it is invalid, one of `INVALID_CAUSES`; None if valid.
+      detail: What exactly went wrong, for a reader.
+      counts: The numbers.
+      world: The records at the end; None where there were none.
+      changes: What calls changed.
+      segments: Per sequence, (tokens, text) of each run of tokens; text is what the policy sampled
         and is trained on, None for context.
     """
 

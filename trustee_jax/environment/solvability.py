@@ -42,7 +42,7 @@ def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]
 
     Args:
       calls: {name, values: parameter -> text} in order.
-      intent: what the user wants.
+      intent: What the user wants.
 
     Returns:
       "call.parameter (value)" for each one missing.

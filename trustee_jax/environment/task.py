@@ -15,15 +15,15 @@ class Task:
     """One task, shared by the episodes of a group.
 
     Attributes:
-      tools: what the policy is offered.
-      aspects: what the task was asked to be like, and the limits of its episodes.
-      persona: who the user is.
-      intent: what the user wants; the policy never sees it.
-      expected_calls: names of the tools that solve it, in order.
-      query: the user's first message.
-      expected_values: for each expected call the values of required parameters, as the intent has
+      tools: What the policy is offered.
+      aspects: What the task was asked to be like, and the limits of its episodes.
+      persona: Who the user is.
+      intent: What the user wants; the policy never sees it.
+      expected_calls: Names of the tools that solve it, in order.
+      query: The user's first message.
+      expected_values: For each expected call the values of required parameters, as the intent has
         them; empty where they were not asked for.
-      world: the records at the start; None where there are none.
+      world: The records at the start; None where there are none.
     """
 
     tools: tuple[Tool, ...]
@@ -59,7 +59,7 @@ class Task:
         """Reads what `to_json` returned.
 
         Raises:
-          KeyError, TypeError: a field is missing or of another type.
+          KeyError, TypeError: A field is missing or of another type.
         """
         tools = (
             Tool(t["name"], t["description"], t["parameters"], value["category"])

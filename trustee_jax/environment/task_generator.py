@@ -44,13 +44,13 @@ def generate_task(
     """Coroutine that writes one task, and the records behind its tools.
 
     Args:
-      environment: its options, and the simulator that writes.
-      tools: the tools of the task, all of one category.
-      aspects: what the task shall be like.
+      environment: Its options, and the simulator that writes.
+      tools: The tools of the task, all of one category.
+      aspects: What the task shall be like.
       key: (step, task, attempt); the same triple may be used for an episode, not for another task.
-      recent: tasks that this one must not repeat; only read.
-      rejections: is added to: tasks that were written and refused, by reason (`REJECTIONS`).
-      usage: is added to.
+      recent: Tasks that this one must not repeat; only read.
+      rejections: Is added to: tasks that were written and refused, by reason (`REJECTIONS`).
+      usage: Is added to.
 
     Returns:
       The task, or why there is none: draw anew and ask under another key.

@@ -14,12 +14,12 @@ class CriterionVerdict:
     """What the verifier says of one criterion.
 
     Attributes:
-      criterion: its name.
-      met: whether it is met.
-      probability: of "met", read from the log-probabilities of the two answers; None where the
+      criterion: Its name.
+      met: Whether it is met.
+      probability: Of "met", read from the log-probabilities of the two answers; None where the
         answer alone is known.
-      line: the line of the transcript, from 1, that shows it best; None if none was asked for.
-      reasoning: its reasons; "" if none were asked for.
+      line: The line of the transcript, from 1, that shows it best; None if none was asked for.
+      reasoning: Its reasons; "" if none were asked for.
     """
 
     criterion: str
@@ -34,9 +34,9 @@ class RuleViolation:
     """A criterion that code knows not to be met, whatever the verifier says.
 
     Attributes:
-      criterion: its name.
-      check: the check that found it.
-      reason: what it found, for a reader.
+      criterion: Its name.
+      check: The check that found it.
+      reason: What it found, for a reader.
     """
 
     criterion: str

@@ -26,11 +26,11 @@ class Change:
     """One change that a call made.
 
     Attributes:
-      call: the call, as name(arguments).
-      operation: what was done.
-      collection: the collection's name.
-      id: the record's id.
-      record: the record, after it was added or updated, or before it was removed.
+      call: The call, as name(arguments).
+      operation: What was done.
+      collection: The collection's name.
+      id: The record's id.
+      record: The record, after it was added or updated, or before it was removed.
     """
 
     call: str
@@ -68,15 +68,15 @@ def apply_changes(
     """Applies changes in order, all of them or none.
 
     Args:
-      records: the records; not modified.
+      records: The records; not modified.
       changes: {operation, collection, id} and, unless a record is removed, fields.
-      call: the call that makes them.
+      call: The call that makes them.
 
     Returns:
       The new records, and the changes that had an effect.
 
     Raises:
-      ImpossibleChange: one updates or removes what is not there, adds what is there already, or is
+      ImpossibleChange: One updates or removes what is not there, adds what is there already, or is
         no change at all.
     """
     result: Records = copy.deepcopy({name: [*map(dict, rows)] for name, rows in records.items()})
@@ -113,8 +113,8 @@ class World:
     """The records of one episode.
 
     Attributes:
-      records: as they are now.
-      changes: all changes so far, in order.
+      records: As they are now.
+      changes: All changes so far, in order.
     """
 
     def __init__(self, records: Mapping[str, Sequence[Mapping[str, Any]]]):

@@ -42,7 +42,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             "draws of tools and aspects",
             [
                 ("written", _column(steps, "tasks/written")),
-                ("surplus", _column(steps, "tasks/surplus")),
+                ("unused", _column(steps, "tasks/unused")),
                 *_causes(steps, "tasks/failed_", TASK_CAUSES),
             ],
         ),
@@ -51,7 +51,7 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
             "tasks, used or refused",
             [
                 ("used", _column(steps, "tasks/written")),
-                ("surplus", _column(steps, "tasks/surplus")),
+                ("unused", _column(steps, "tasks/unused")),
                 *_causes(steps, "tasks/rejected_", REJECTIONS),
             ],
         ),

@@ -17,7 +17,7 @@ class ToolView(Sequence[Tool]):
     """Some tools of a sequence that is read on demand: nothing is held but their indices.
 
     Attributes:
-      indices: of its tools in that sequence.
+      indices: Of its tools in that sequence.
     """
 
     def __init__(self, read: Callable[[int], Tool], indices: Sequence[int] | np.ndarray):

@@ -64,7 +64,7 @@ class Group:
 
 
 @dataclasses.dataclass
-class Work:
+class PhaseStats:
     """What one phase of a step has cost.
 
     Attributes:
@@ -81,7 +81,7 @@ class Work:
 
 
 @dataclasses.dataclass(eq=False)
-class Collection:
+class StepRollouts:
     """What a step has gathered so far.
 
     Attributes:
@@ -93,7 +93,7 @@ class Collection:
       rejections: Tasks that were written and refused, by reason.
       unused_tasks: Draws that gave a task while an earlier one of the same task did, too.
       refills: Groups that were played in addition.
-      work: By phase, "tasks" and "episodes".
+      phases: By name, "tasks" and "episodes".
     """
 
     step: int
@@ -104,8 +104,8 @@ class Collection:
     rejections: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unused_tasks: int = 0
     refills: int = 0
-    work: dict[str, Work] = dataclasses.field(
-        default_factory=lambda: {"tasks": Work(), "episodes": Work()}
+    phases: dict[str, PhaseStats] = dataclasses.field(
+        default_factory=lambda: {"tasks": PhaseStats(), "episodes": PhaseStats()}
     )
 
     @property
@@ -114,7 +114,7 @@ class Collection:
         return [episode for group in self.groups for episode in group.episodes]
 
 
-class Collector:
+class RolloutCollector:
     """Writes a step's tasks and plays their episodes.
 
     What is random follows from the config's seed, the step, the task's number and the draw or the
@@ -138,7 +138,7 @@ class Collector:
         self._progress = progress
         self._should_stop = should_stop
 
-    def write_tasks(self, step: int, curriculum: Curriculum, recent: RecentTasks) -> Collection:
+    def write_tasks(self, step: int, curriculum: Curriculum, recent: RecentTasks) -> StepRollouts:
         """Writes the tasks of a step; the curriculum and `recent` are only read.
 
         A task that could not be written is missing, not replaced by a dummy.
@@ -147,17 +147,17 @@ class Collector:
           Stopped: The run was asked to stop.
           ConfigError: In the first step, every prompt is longer than the engine takes.
         """
-        collection = Collection(step, RecentTasks(recent.size, recent.threshold))
-        collection.recent.restore(recent.state())
+        rollouts = StepRollouts(step, RecentTasks(recent.size, recent.threshold))
+        rollouts.recent.restore(recent.state())
         self._system.forget()
-        details = self._write(collection, curriculum, range(self._config.tasks_per_step))
-        if not collection.groups and set(collection.failures) == {"task_too_long"}:
+        details = self._write(rollouts, curriculum, range(self._config.tasks_per_step))
+        if not rollouts.groups and set(rollouts.failures) == {"task_too_long"}:
             self._check_fit(step, "task", details["task_too_long"])
-        return collection
+        return rollouts
 
     def play(
         self,
-        collection: Collection,
+        rollouts: StepRollouts,
         curriculum: Curriculum,
         on_episode: Callable[[Episode], None] = lambda episode: None,
     ) -> None:
@@ -168,7 +168,7 @@ class Collector:
         The episodes that were played stay, and the valid ones among them count in all means.
 
         Args:
-          collection: The step's tasks; receives the episodes.
+          rollouts: The step's tasks; receives the episodes.
           curriculum: The one that the tasks were drawn from; only read.
           on_episode: Receives each episode as it ends, in an order that a resumed run repeats.
 
@@ -177,18 +177,18 @@ class Collector:
           ConfigError: In the first step, every prompt is longer than the engine takes.
         """
         options = self._config
-        first_round = [(group, options.group_size) for group in collection.groups]
-        self._play(collection, first_round, on_episode)
-        first = collection.episodes
+        first_round = [(group, options.group_size) for group in rollouts.groups]
+        self._play(rollouts, first_round, on_episode)
+        first = rollouts.episodes
         if first and all(episode.cause == "prompt_too_long" for episode in first):
-            self._check_fit(collection.step, "episode", first[0].detail)
+            self._check_fit(rollouts.step, "episode", first[0].detail)
         next_index = options.tasks_per_step
-        while collection.refills < options.refill_groups:
-            useless = [group for group in collection.groups if self._useless(group)]
-            useless = useless[: options.refill_groups - collection.refills]
+        while rollouts.refills < options.refill_groups:
+            useless = [group for group in rollouts.groups if self._useless(group)]
+            useless = useless[: options.refill_groups - rollouts.refills]
             if not useless:
                 break
-            collection.refills += len(useless)
+            rollouts.refills += len(useless)
             equal = [group for group in useless if self.status(group) == "zero_variance"]
             for group in equal:
                 group.replaced = True
@@ -197,11 +197,11 @@ class Collector:
                 for group in useless
                 if not group.replaced
             ]
-            known = len(collection.groups)
-            self._write(collection, curriculum, range(next_index, next_index + len(equal)))
+            known = len(rollouts.groups)
+            self._write(rollouts, curriculum, range(next_index, next_index + len(equal)))
             next_index += len(equal)
-            new = [(group, options.group_size) for group in collection.groups[known:]]
-            self._play(collection, again + new, on_episode)
+            new = [(group, options.group_size) for group in rollouts.groups[known:]]
+            self._play(rollouts, again + new, on_episode)
 
     def status(self, group: Group) -> GroupStatus:
         """What a group is good for."""
@@ -214,16 +214,16 @@ class Collector:
         return not (group.replaced or status == "trainable" or kept)
 
     def _write(
-        self, collection: Collection, curriculum: Curriculum, indices: Sequence[int]
+        self, rollouts: StepRollouts, curriculum: Curriculum, indices: Sequence[int]
     ) -> dict[str, str]:
         """Adds a group for every task that could be written; returns a detail of each failure."""
-        options, step, recent = self._config, collection.step, collection.recent
+        options, step, recent = self._config, rollouts.step, rollouts.recent
         details: dict[str, str] = {}
         found: dict[int, dict[int, Task]] = {index: {} for index in indices}
 
-        def write(index: int, lane: int) -> Generator[Request, Completion, None]:
-            """Every draw of one lane, until it or an earlier draw of another has given a task."""
-            for draw in range(lane, options.max_task_attempts, options.attempts_in_flight):
+        def write(index: int, first: int) -> Generator[Request, Completion, None]:
+            """Every `attempts_in_flight`th draw, until any draw before the next one gave a task."""
+            for draw in range(first, options.max_task_attempts, options.attempts_in_flight):
                 if any(other < draw for other in found[index]):
                     return
                 place = (step, index, draw)
@@ -231,32 +231,32 @@ class Collector:
                 tools = self._repository.sample(
                     streams.generator(Purpose.TOOLS, self._seed, *place), aspects.tools
                 )
-                collection.draws += 1
+                rollouts.draws += 1
                 task = yield from generate_task(
                     self._system.environment,
                     tools,
                     aspects,
                     place,
                     recent=recent,
-                    rejections=collection.rejections,
+                    rejections=rollouts.rejections,
                 )
                 if isinstance(task, Failure):
-                    collection.failures[task.cause] += 1
+                    rollouts.failures[task.cause] += 1
                     details[task.cause] = task.detail
                 elif recent.nearest(task.text) >= recent.threshold:
                     # Of one that was written at the same time.
-                    collection.rejections["near_copy"] += 1
+                    rollouts.rejections["near_copy"] += 1
                 else:
                     recent.add(task.text)
                     found[index][draw] = task
                     return
 
         before = recent.state()
-        lanes = range(min(options.attempts_in_flight, options.max_task_attempts))
+        firsts = range(min(options.attempts_in_flight, options.max_task_attempts))
         self._drive(
-            collection,
+            rollouts,
             "tasks",
-            [write(index, lane) for lane in lanes for index in indices],
+            [write(index, first) for first in firsts for index in indices],
             total=len(indices),
             finished=lambda: sum(map(bool, found.values())),
         )
@@ -265,14 +265,14 @@ class Collector:
         for index, tasks in found.items():
             if tasks:
                 task = tasks[min(tasks)]
-                collection.groups.append(Group(task, index))
-                collection.unused_tasks += len(tasks) - 1
+                rollouts.groups.append(Group(task, index))
+                rollouts.unused_tasks += len(tasks) - 1
                 recent.add(task.text)
         return details
 
     def _play(
         self,
-        collection: Collection,
+        rollouts: StepRollouts,
         wanted: Sequence[tuple[Group, int]],
         on_episode: Callable[[Episode], None],
     ) -> None:
@@ -282,13 +282,13 @@ class Collector:
         numbers = [len(group.episodes) + i for group, count in wanted for i in range(count)]
 
         def play(group: Group, number: int) -> Generator[Request | Invocation, Any, Episode]:
-            key = (collection.step, group.index, number)
+            key = (rollouts.step, group.index, number)
             episode = yield from run_episode(environment, group.task, key)
             on_episode(episode)
             return episode
 
         coroutines = [play(*one) for one in zip(groups, numbers, strict=True)]
-        played = self._drive(collection, "episodes", coroutines)
+        played = self._drive(rollouts, "episodes", coroutines)
         for group, episode in zip(groups, played, strict=True):
             group.episodes.append(episode)
 
@@ -301,7 +301,7 @@ class Collector:
 
     def _drive(
         self,
-        collection: Collection,
+        rollouts: StepRollouts,
         phase: str,
         coroutines: Sequence[Generator[Request | Invocation, Any, T]],
         *,
@@ -311,7 +311,7 @@ class Collector:
         """Runs coroutines over the engines, showing and timing them.
 
         Args:
-          collection: Receives what it cost.
+          rollouts: Receives what it cost.
           phase: Its name.
           coroutines: What is run.
           total: What the display counts up to; by default the coroutines.
@@ -320,7 +320,7 @@ class Collector:
         if not coroutines:
             return []
         start = time.monotonic()
-        engines = list({id(engine): engine for engine in self._system.engines.values()}.values())
+        engines = list(dict.fromkeys(self._system.engines.values()))
 
         def totals() -> np.ndarray:
             """Prompt, prefilled and sampled tokens of all engines."""
@@ -332,7 +332,7 @@ class Collector:
             advance(finished() if finished else ended, int((totals() - before)[2]))
 
         total = len(coroutines) if total is None else total
-        with self._progress.phase(collection.step, phase, total) as advance:
+        with self._progress.phase(rollouts.step, phase, total) as advance:
             results = drive(
                 coroutines,
                 self._system.engines,
@@ -340,7 +340,7 @@ class Collector:
                 on_progress=show,
                 should_stop=self._should_stop,
             )
-        work = collection.work[phase]
+        work = rollouts.phases[phase]
         prompt, prefilled, sampled = (totals() - before).tolist()
         work.seconds += time.monotonic() - start
         work.prompt += prompt

@@ -18,7 +18,7 @@ from trustee_jax.rl import update_policy
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training import summary
 from trustee_jax.training.checkpoint import Checkpointer
-from trustee_jax.training.collect import Collection, Collector
+from trustee_jax.training.collect import RolloutCollector, StepRollouts
 from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.records import EpisodeLog
@@ -128,8 +128,8 @@ class Trainer:
         environment = system.environment.config
         self._recent = RecentTasks(environment.recent_tasks, environment.near_copy)
         self._system = system
-        self._collector = Collector(config, system, repository, progress, should_stop, seed)
-        self._prepared: Collection | None = None
+        self._collector = RolloutCollector(config, system, repository, progress, should_stop, seed)
+        self._prepared: StepRollouts | None = None
         self._skipped = 0  # updates in a row, up to now
 
     def train_step(self, on_episode: Callable[[int, Episode], None]) -> StepResult:
@@ -148,23 +148,21 @@ class Trainer:
         curriculum_before = self.curriculum.metrics()
 
         # 1. Tasks at the present difficulty.
-        collection = self._prepared or self._write_tasks(number)
+        rollouts = self._prepared or self._write_tasks(number)
         self._prepared = None
 
         # 2 and 3. Episodes, each ending with its verdict.
         self._system.refresh_policy()
-        self._collector.play(
-            collection, self.curriculum, lambda episode: on_episode(number, episode)
-        )
-        episodes = collection.episodes
+        self._collector.play(rollouts, self.curriculum, lambda episode: on_episode(number, episode))
+        episodes = rollouts.episodes
 
         # 4. The curriculum moves, and the policy is updated. In this order, because the next tasks
         # need the next difficulty, but no new weights: they are written while these are computed.
-        self.curriculum.update([group.outcome for group in collection.groups])
-        self._recent = collection.recent
+        self.curriculum.update([group.outcome for group in rollouts.groups])
+        self._recent = rollouts.recent
         scalars, self._skipped = update_policy(
             self._system.learner,
-            [group.trajectories for group in collection.groups],
+            [group.trajectories for group in rollouts.groups],
             functools.partial(self.progress.phase, number, "learning"),
             min_valid=self.config.min_valid,
             skipped=self._skipped,
@@ -173,9 +171,9 @@ class Trainer:
 
         self.step = number
         seconds = time.monotonic() - start
-        statuses = collections.Counter(map(self._collector.status, collection.groups))
+        statuses = collections.Counter(map(self._collector.status, rollouts.groups))
         scalars |= summary.curriculum_scalars(curriculum_before, episodes)
-        scalars |= summary.collection_scalars(collection, statuses)
+        scalars |= summary.rollout_scalars(rollouts, statuses)
         scalars["seconds/step"] = seconds
         result = StepResult(episodes, scalars)
         valid = sum(episode.valid for episode in episodes)
@@ -191,7 +189,7 @@ class Trainer:
         )
         return result
 
-    def _write_tasks(self, number: int) -> Collection:
+    def _write_tasks(self, number: int) -> StepRollouts:
         return self._collector.write_tasks(number, self.curriculum, self._recent)
 
     def _prepare(self) -> None:

@@ -14,7 +14,7 @@ from trustee_jax.rl import GroupStatus
 from trustee_jax.simulator import CRITERIA
 from trustee_jax.simulator.simulator import Problem
 from trustee_jax.simulator.transcript import transcript
-from trustee_jax.training.collect import Collection
+from trustee_jax.training.collect import StepRollouts
 
 TASK_CAUSES = tuple(
     f"{role}_{problem}" for role in ("task", "world") for problem in get_args(Problem)
@@ -85,21 +85,21 @@ def curriculum_scalars(
     return scalars | {f"curriculum/success_{n}": _mean(probes[n]) for n in sorted(probes)}
 
 
-def collection_scalars(
-    collection: Collection, statuses: Mapping[GroupStatus, int]
+def rollout_scalars(
+    rollouts: StepRollouts, statuses: Mapping[GroupStatus, int]
 ) -> dict[str, float]:
     """Everything about a step's tasks, groups and episodes, and what they have cost.
 
     Args:
-      collection: The step's.
+      rollouts: The step's.
       statuses: Groups by what they were good for.
     """
-    scalars = _task_scalars(collection)
+    scalars = _task_scalars(rollouts)
     for status in get_args(GroupStatus):
         scalars[f"groups/{status}"] = float(statuses.get(status, 0))
-    scalars["groups/refills"] = float(collection.refills)
-    scalars |= episode_scalars(collection.episodes)
-    for phase, work in collection.work.items():
+    scalars["groups/refills"] = float(rollouts.refills)
+    scalars |= episode_scalars(rollouts.episodes)
+    for phase, work in rollouts.phases.items():
         scalars[f"seconds/{phase}"] = work.seconds
         scalars[f"tokens_per_second/{phase}"] = work.sampled / work.seconds if work.seconds else 0.0
         scalars[f"engine/{phase}_sampled_tokens"] = float(work.sampled)
@@ -109,14 +109,14 @@ def collection_scalars(
     return scalars
 
 
-def _task_scalars(collection: Collection) -> dict[str, float]:
+def _task_scalars(rollouts: StepRollouts) -> dict[str, float]:
     """Aspects of the tasks, and how often none could be written, or not used, by cause."""
-    tasks = [group.task for group in collection.groups]
-    failures, rejections = collection.failures, collection.rejections
+    tasks = [group.task for group in rollouts.groups]
+    failures, rejections = rollouts.failures, rollouts.rejections
     scalars = {
         "tasks/written": float(len(tasks)),
-        "tasks/draws": float(collection.draws),
-        "tasks/surplus": float(collection.unused_tasks),
+        "tasks/draws": float(rollouts.draws),
+        "tasks/unused": float(rollouts.unused_tasks),
         "tasks/failed": float(failures.total()),
         "tasks/rejected": float(rejections.total()),
     }

@@ -31,7 +31,7 @@ class System:
 
     def forget(self) -> None:
         """Gives all engines empty caches: what follows does not depend on what was before."""
-        for engine in {id(engine): engine for engine in self.engines.values()}.values():
+        for engine in dict.fromkeys(self.engines.values()):
             engine.reset()
 
     def refresh_policy(self) -> None:

@@ -21,9 +21,9 @@ def contradicts(expected: str, given: object, known: AbstractSet[str]) -> bool:
     order, as in dates; and a number that is a multiple of the other, as in other units.
 
     Args:
-      expected: the value as the task's intent has it; "" if it was to come from a result.
-      given: the argument.
-      known: words (`plain_words`) that the policy was told before the call: what the argument
+      expected: The value as the task's intent has it; "" if it was to come from a result.
+      given: The argument.
+      known: Words (`plain_words`) that the policy was told before the call: what the argument
         takes from them is not called wrong, since plans may change.
     """
     if isinstance(given, bool) or not isinstance(given, str | int | float):

@@ -84,8 +84,8 @@ def find_violations(evidence: Evidence, *, expected_calls: bool = True) -> list[
     arithmetic, or from three of one field by addition: "no_hallucination".
 
     Args:
-      evidence: the dialogue.
-      expected_calls: whether the expected calls may be held against the policy.
+      evidence: The dialogue.
+      expected_calls: Whether the expected calls may be held against the policy.
     """
     violations: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
@@ -123,8 +123,8 @@ def invented_values(
     What the assistant wrote itself, arguments included, is no source.
 
     Args:
-      messages: the dialogue in the OpenAI form.
-      known_before: further texts that the assistant may take values from.
+      messages: The dialogue in the OpenAI form.
+      known_before: Further texts that the assistant may take values from.
     """
     sources = _Sources()
     for text in known_before:

@@ -24,12 +24,12 @@ class CallContext:
     """What a backend may know of the episode, and adds to.
 
     Attributes:
-      task: the task.
-      key: what the episode's samples depend on: (step, task, episode).
-      messages: the dialogue so far, in the OpenAI form, with the turn that calls.
-      world: the records behind the simulated tools; None where there are none.
-      counts: the episode's numbers.
-      usage: what the simulator served.
+      task: The task.
+      key: What the episode's samples depend on: (step, task, episode).
+      messages: The dialogue so far, in the OpenAI form, with the turn that calls.
+      world: The records behind the simulated tools; None where there are none.
+      counts: The episode's numbers.
+      usage: What the simulator served.
     """
 
     task: Task
@@ -51,12 +51,12 @@ class ToolBackend(Protocol):
         What goes wrong with the call is an answer, too: an object with a field `error`.
 
         Args:
-          call: a call of an offered tool; its arguments fit (unless environment.check_calls is
+          call: A call of an offered tool; its arguments fit (unless environment.check_calls is
             off).
-          context: the episode that it is made in.
+          context: The episode that it is made in.
 
         Raises:
-          SimulatorError: the answer had to come from a model that failed: the episode is invalid.
+          SimulatorError: The answer had to come from a model that failed: the episode is invalid.
         """
 
 
@@ -67,8 +67,8 @@ class Toolbox:
         """Takes the backends.
 
         Args:
-          simulated: answers calls of all other tools.
-          real: by tool.
+          simulated: Answers calls of all other tools.
+          real: By tool.
         """
         self._simulated = simulated
         self._real = real
@@ -90,9 +90,9 @@ def invoke(
     may be told something else, and what the policy samples after that differs, too.
 
     Args:
-      function: gets the arguments, a copy.
-      call: the call.
-      deadline: seconds.
+      function: Gets the arguments, a copy.
+      call: The call.
+      deadline: Seconds.
 
     Returns:
       The result; {"error": "ValueError: ..."} for whatever it raised, {"error": "timed out after

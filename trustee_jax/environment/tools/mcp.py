@@ -38,20 +38,20 @@ class McpServer(Closing):
     """A server with its client, in a thread and an event loop of their own.
 
     Attributes:
-      tools: those that can be offered, with the names that the server has for them.
-      report: what was left out, and why.
+      tools: Those that can be offered, with the names that the server has for them.
+      report: What was left out, and why.
     """
 
     def __init__(self, source: str, category: str, *, seconds: float = SECONDS):
         """Starts or calls the server, and asks for its tools.
 
         Args:
-          source: the http(s) URL of the server, or the command line that starts it.
-          category: of all tools.
-          seconds: how long a start may take.
+          source: The http(s) URL of the server, or the command line that starts it.
+          category: Of all tools.
+          seconds: How long a start may take.
 
         Raises:
-          ConfigError: the server does not answer, or has no tool that can be offered.
+          ConfigError: The server does not answer, or has no tool that can be offered.
         """
         self.tools: list[tuple[Tool, str]] = []
         self.report = ImportReport()
@@ -74,16 +74,16 @@ class McpServer(Closing):
         """Calls a tool of the server and waits; for other threads than the loop's.
 
         Args:
-          name: as the server has it.
-          arguments: of the call.
-          deadline: seconds until the server is told that nobody waits any more.
+          name: As the server has it.
+          arguments: Of the call.
+          deadline: Seconds until the server is told that nobody waits any more.
 
         Returns:
           The structured content where there is one, else the texts; {"error": ...} if the tool
           says so, or the server is not there.
 
         Raises:
-          Exception: whatever the client has against the answer.
+          Exception: Whatever the client has against the answer.
         """
         return self._run(self._call(name, arguments, deadline))
 

@@ -42,11 +42,11 @@ def read_functions(path: str, category: str) -> Iterator[tuple[Tool, Callable[..
     by the rules of `transformers.utils.get_json_schema`.
 
     Args:
-      path: of the file.
-      category: of all tools.
+      path: Of the file.
+      category: Of all tools.
 
     Raises:
-      ConfigError: the file does not import or has no functions; or one of them cannot be a tool.
+      ConfigError: The file does not import or has no functions; or one of them cannot be a tool.
     """
     module = plugins.load(path, "tools")
     functions: dict[str, Any] = plugins.functions(module)

@@ -21,9 +21,9 @@ class SimulatedTools:
         """Takes the players.
 
         Args:
-          simulator: the frozen model.
-          config: the options that say what it is told.
-          real: names of tools that others answer.
+          simulator: The frozen model.
+          config: The options that say what it is told.
+          real: Names of tools that others answer.
         """
         self._simulator = simulator
         self._config = config

@@ -30,9 +30,9 @@ class OfferedTools:
     """The tools of a run.
 
     Attributes:
-      repository: all of them.
-      backends: what answers the calls of a tool; the simulator, where there is none.
-      notes: what a user should know of them, a line each.
+      repository: All of them.
+      backends: What answers the calls of a tool; the simulator, where there is none.
+      notes: What a user should know of them, a line each.
     """
 
     repository: ToolRepository
@@ -45,7 +45,7 @@ class Kind:
     """A kind of source whose tools something real answers.
 
     Attributes:
-      matches: whether a source is of this kind.
+      matches: Whether a source is of this kind.
       open: (source, category, options) -> a block in which there are the tools, each with its
         backend, and notes for the user.
     """
@@ -83,17 +83,17 @@ def open_tools(sources: str, config: EnvironmentConfig) -> Iterator[OfferedTools
     """Reads the tools of a run, and keeps open what answers them while the block runs.
 
     Args:
-      sources: one or more, separated by commas; commas within quotes do not count. Each is a Python
+      sources: One or more, separated by commas; commas within quotes do not count. Each is a Python
         file of functions; `mcp:` and the command line that starts an MCP server; the http(s) URL
         of one; or tools to simulate, as `load_repository` takes them. Real tools are of the
         category "user", as those of a file without categories; `NAME=` before a source of them
         names another, because the tools of a task are all of one category.
-      config: the deadline of a call.
+      config: The deadline of a call.
 
     Raises:
-      ConfigError: a Python file or a server cannot be used, or two sources have a tool of the same
+      ConfigError: A Python file or a server cannot be used, or two sources have a tool of the same
         name.
-      ToolError: tools to simulate cannot be used.
+      ToolError: Tools to simulate cannot be used.
     """
     listed = split_sources(sources)
     if not listed:

@@ -53,7 +53,7 @@ def check_source(source: str) -> None:
     """Checks what can be told before anything is started.
 
     Raises:
-      ToolError: the `mcp` package is missing, or the source is no command line.
+      ToolError: The `mcp` package is missing, or the source is no command line.
     """
     try:
         import mcp  # noqa: F401
@@ -78,8 +78,8 @@ class Server:
     """A server that answers.
 
     Attributes:
-      client: the official client, connected.
-      ended: is set when the server's messages have come to an end.
+      client: The official client, connected.
+      ended: Is set when the server's messages have come to an end.
     """
 
     def __init__(self, client: Any, name: str, tap: "_Tap", limit: asyncio.Timeout):
@@ -117,11 +117,11 @@ async def connect(source: str, seconds: float) -> AsyncIterator[Server]:
     """Starts or calls a server, for as long as the block runs.
 
     Args:
-      source: as `read_mcp` takes it, checked.
-      seconds: how long each answer may take, and the block unless `keep` is called.
+      source: As `read_mcp` takes it, checked.
+      seconds: How long each answer may take, and the block unless `keep` is called.
 
     Raises:
-      Exception: whatever the transport or the client has against the server, often in groups; with
+      Exception: Whatever the transport or the client has against the server, often in groups; with
         a note where the server wrote what is no message.
     """
     from mcp import Client, StdioServerParameters
@@ -168,9 +168,9 @@ class _Tap:
     for one that has a field of another type, be it one of no use here.
 
     Attributes:
-      tools: what came.
-      unread: lines that are no messages.
-      ended: is set when no more can come.
+      tools: What came.
+      unread: Lines that are no messages.
+      ended: Is set when no more can come.
     """
 
     def __init__(self) -> None:
