@@ -44,10 +44,9 @@ from trustee_jax.environment import (
     run,
     run_episode,
 )
+from trustee_jax.environment.tools.sources import OfferedTools, open_tools
 from trustee_jax.simulator import Failure
-from trustee_jax.simulator.transcript import is_error
 from trustee_jax.streams import Purpose
-from trustee_jax.toolsets import load_repository
 
 
 class ExpectedPolicy:
@@ -106,7 +105,7 @@ def _expected_call(task: Task, index: int) -> dict[str, Any]:
 class Game:
     """Engine, simulator and tools of a config, without anything that is trained."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, tools: OfferedTools):
         self.config = config
         options = config.environment
         make_judge = load_judges(options)
@@ -117,8 +116,9 @@ class Game:
             simulator.format,
             config.engine.max_length,
             make_judge(simulator),
+            tools.backends,
         )
-        self.repository = load_repository(config.tools)
+        self.repository = tools.repository
         self.curriculum = Curriculum(config.curriculum)
         self.recent = RecentTasks(options.recent_tasks, options.near_copy)
         self.written = 0
@@ -137,7 +137,8 @@ class Game:
             print(f"  {what} {done}/{total}  {time.perf_counter() - start:.0f} s", flush=True)
 
         engines = {"policy": policy or self.engine, "simulator": self.engine}
-        return run(coroutines, engines, on_progress=show)  # type: ignore[arg-type]
+        threads = self.config.environment.tool_threads
+        return run(coroutines, engines, threads=threads, on_progress=show)  # type: ignore[arg-type]
 
     def tasks(self, count: int) -> list[Task]:
         """Up to `count` tasks; those that could not be had are missing."""
@@ -173,22 +174,17 @@ def repeated_reads(episodes: Sequence[Episode]) -> tuple[int, int]:
     repeats = same = 0
     for episode in episodes:
         changing = {change.call for change in episode.changes}
-        answers = {m["tool_call_id"]: m["content"] for m in episode.messages if m["role"] == "tool"}
         seen: dict[str, str] = {}
-        for message in episode.messages:
-            for call in message.get("tool_calls", ()):
-                function, answer = call["function"], answers.get(call["id"])
-                if answer is None or is_error(answer):
-                    continue
-                arguments = json.loads(function["arguments"])
-                key = json.dumps([function["name"], arguments], sort_keys=True)
-                text = f"{function['name']}({json.dumps(arguments, separators=(',', ':'))})"
-                if text in changing:
-                    seen.clear()
-                elif key in seen:
-                    repeats += 1
-                    same += seen[key] == answer
-                seen.setdefault(key, answer)
+        for call in episode.calls:
+            if call.answer is None or call.error:
+                continue
+            key = json.dumps([call.name, call.arguments], sort_keys=True)
+            if call.text in changing:
+                seen.clear()
+            elif key in seen:
+                repeats += 1
+                same += seen[key] == call.answer
+            seen.setdefault(key, call.answer)
     return repeats, same
 
 
@@ -206,7 +202,13 @@ def main() -> None:
     values(words)
     config = parse(values["config"].value)
 
-    game = Game(config)
+    with open_tools(config.tools, config.environment) as tools:
+        play(Game(config, tools), arguments)
+
+
+def play(game: Game, arguments: argparse.Namespace) -> None:
+    """Writes tasks, plays and grades their episodes, and reports."""
+    config = game.config
     start = time.perf_counter()
     tasks = game.tasks(-(-arguments.episodes // arguments.group))
     task_seconds = time.perf_counter() - start
