@@ -18,9 +18,11 @@ from trustee_jax import options as option
 from trustee_jax.curriculum import CurriculumConfig
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.environment.config import EnvironmentConfig
+from trustee_jax.environment.judges.judge import JUDGES
 from trustee_jax.errors import ConfigError
 from trustee_jax.models.layers import PROJECTIONS
 from trustee_jax.rl.config import LearnerConfig
+from trustee_jax.rl.objective import PARTS
 from trustee_jax.simulator.config import SimulatorConfig
 from trustee_jax.training.config import TrainingConfig
 
@@ -199,11 +201,11 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
         ),
     }
 )
-"""The objectives of papers, each all options that make one up (all of the learner's but those of
-the optimizer and of `tis_cap`), for `override`: GRPO (arXiv 2402.03300; its epsilon is PPO's), DAPO
+"""The objectives of papers, each all options that make one up (of the learner's, not the
+optimizer's and not `tis_cap`), for `override`: GRPO (arXiv 2402.03300; its epsilon is PPO's), DAPO
 (2503.14476; its dynamic sampling is `training.refill_groups`), Dr. GRPO (2503.20783), GSPO
 (2507.18071, sec. 5.1) and RLOO (2402.14740; made for `learner.updates_per_step` 1; its KL term is
-in the reward, here `kl_coef` adds one). The default, `trustee`, is TRUSTEE's."""
+in the reward, here `kl_coef` adds one). The defaults are TRUSTEE's."""
 
 
 RENAMED: Mapping[str, str] = types.MappingProxyType(
@@ -295,6 +297,10 @@ def expected_type(name: str) -> str | None:
 
 def choices(name: str) -> str:
     """What the option of that dotted name may be, where its default does not show it; or empty."""
+    tables = {f"learner.{part}": table for part, table in PARTS.items()}
+    table: Mapping[str, Any] | None = {**tables, "environment.judge.use": JUDGES}.get(name)
+    if table is not None:
+        return f"{', '.join(map(repr, table))} or path/to/file.py:function"
     return option.choices(Config, name)
 
 

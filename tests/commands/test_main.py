@@ -159,6 +159,8 @@ def test_help_of_train_lists_every_option_with_its_choices(
     assert "  training.steps = 200" in lines
     assert "  model.dtype = 'bfloat16'  (one of 'float32', 'bfloat16')" in lines
     assert "  model.simulator = None  (None, or a string)" in lines
+    assert "  learner.loss = 'clip'  ('clip', 'reinforce' or path/to/file.py:function)" in lines
+    assert any("environment.judge.use" in line and "'model', 'rules' or" in line for line in lines)
 
 
 def test_the_console_command_and_the_module_are_one_program() -> None:

@@ -68,8 +68,9 @@ class JudgeConfig:
       use: The judges: "model", the simulator as verifier; "rules", the deterministic checks alone,
         by which a criterion is met unless one of them objects; `path/to/file.py:function`, a
         function of yours (see `PythonJudge`). The reward of several is the weighted mean of theirs.
-        An episode without a call is rewarded -1 before any judge sees it, and the curriculum's
-        frontiers count a reward of 1 as success.
+        An episode without a call that fits its tool (with `check_calls` off: without any) is
+        rewarded -1 before any judge sees it, and the curriculum's frontiers count a reward of 1 as
+        success.
       weights: One for each judge, at least 0; none makes them equal. A judge of weight 0 is
         recorded, and counts for nothing.
       mode: "reasoned", one question per criterion, answered after reasons (and thoughts, where the
@@ -115,7 +116,7 @@ class EnvironmentConfig:
       show_intent: Tell user, tools and verifier the intent.
       show_expected_calls: Tell the verifier the expected calls.
       check_calls: Let code answer calls that do not fit their tool's schema, with the error that a
-        real API would give; otherwise the tool simulator answers them.
+        real API would give; otherwise the tool simulator answers them, but for real tools.
       check_tasks: Refuse a task whose intent lacks a value that its expected calls need.
       recent_tasks: Tasks that a new one is compared with; 0 turns it off.
       near_copy: Similarity from which it is refused; see `RecentTasks`.

@@ -92,7 +92,7 @@ class Episode:
       calls: The well-formed calls and what came of them.
       sequences: The tokens to train on.
       ended: How the dialogue ended; None if the episode was broken off.
-      verdict: By parts; None if invalid, or if no tool was called, which needs no verdict.
+      verdict: By parts; None if invalid, or if no call fits a tool, which needs no verdict.
       reward: In [-1, 1], of the verdict's parts alone -1, 0 or 1; None if invalid.
       cause: Why it is invalid, one of `INVALID_CAUSES`; None if valid.
       detail: What exactly went wrong, for a reader.

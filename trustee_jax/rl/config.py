@@ -13,8 +13,9 @@ from trustee_jax.rl.objective import PARTS
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
-    """The objective and its optimizer. The defaults are those of the TRUSTEE reference run.
+    """The objective and its optimizer.
 
+    The defaults are those of the TRUSTEE reference run, but for what `config.REFERENCE` sets back.
     The objective's parts are functions of the tables in `rl/advantages.py` and `rl/loss.py`, each
     with its paper; every part may also be a function of a user's file, path/to/file.py:function.
     `config.OBJECTIVES` has what the papers put together of them.

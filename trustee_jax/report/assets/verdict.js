@@ -5,7 +5,7 @@ function verdictPart({ verdict, cause, messages }) {
     const called = messages.some((message) => message.calls);
     return h("p", { class: "note" }, cause !== null
       ? "None: the episode is invalid."
-      : called ? "None recorded." : "None needed: no tool was called, which is rewarded −1.");
+      : called ? "None recorded." : "None needed: no call fits a tool, which is rewarded −1.");
   }
   return [
     gradedPart(verdict),
