@@ -56,6 +56,13 @@ def test_files_of_one_name_are_apart_and_a_changed_one_is_read_again(write, tmp_
     assert find(f"{tmp_path}/mine.py:f", TABLE, FIELD)() == "three"
 
 
+def test_functions_of_one_file_share_what_it_keeps(write) -> None:
+    """A judge may look at what a tool of the same file has done."""
+    spec = write("seen = []\ndef tool(): seen.append(1)\ndef grade(): return len(seen)")
+    find(spec + ":tool", {}, "tools")()
+    assert find(spec + ":grade", {}, "environment.judge.use")() == 1
+
+
 def test_only_the_public_functions_of_the_file_itself_are_its_own(write) -> None:
     write("from math import pi, sin\nfrom textwrap import dedent\ndef _a(): ...\ndef b(): ...\n")
     assert list(functions(load("mine.py", FIELD))) == ["b"]

@@ -18,6 +18,8 @@ from trustee_jax.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_loaded: dict[tuple[pathlib.Path, int, int], types.ModuleType] = {}
+
 
 def find(spec: str, table: Mapping[str, F], field: str) -> F:
     """The function that an option names.
@@ -50,7 +52,9 @@ def find(spec: str, table: Mapping[str, F], field: str) -> F:
 
 
 def load(path: str, field: str, value: str | None = None) -> types.ModuleType:
-    """Runs a user's Python file and returns it as a module.
+    """Runs a user's Python file and returns it as a module, the same one until the file changes.
+
+    So tools and a judge of one file share what it keeps.
 
     Args:
       path: Of the file; a leading `~` is the user's home folder.
@@ -64,6 +68,10 @@ def load(path: str, field: str, value: str | None = None) -> types.ModuleType:
     file = pathlib.Path(path).expanduser().resolve()
     if not file.is_file():
         raise ConfigError(field, value, f"there is no file {path}; check the path")
+    state = file.stat()
+    version = (file, state.st_mtime_ns, state.st_size)
+    if version in _loaded:
+        return _loaded[version]
     name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
@@ -80,6 +88,7 @@ def load(path: str, field: str, value: str | None = None) -> types.ModuleType:
             sys.modules[name] = before
         fix = f"{_place(path, file, error)}: mend the file"
         raise ConfigError(field, value, fix) from error
+    _loaded[version] = module
     return module
 
 
