@@ -135,6 +135,33 @@ def test_without_a_simulated_tool_there_is_no_world(with_backends, tools, aspect
     assert task.world is None and prompts_of(engine, "world") == []
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_call_that_does_not_fit_never_reaches_a_real_tool(with_backends, make_task, tools, check):
+    """Nor one of a real tool that the task does not offer; the simulator plays its own as ever."""
+    asked = []
+    backend = PythonTool(lambda **arguments: asked.append(arguments), 5.0)
+    environment = with_backends({"find_hotels": backend, "pay": backend}, check_calls=check)
+    turns = [
+        call("find_hotels", town="Lyon"),
+        call("pay", amount=3),
+        call("book", hotel=7),
+        FIND,
+        call("book", hotel="Ibis", nights=2),
+        "Done.",
+    ]
+    task = make_task(tool_turns=9, assistant_turns=9)
+    episode, engine = play(environment, task, Script(turns))
+    answers = [c.answer for c in episode.calls]
+    assert answers[0].startswith('{"error":"invalid arguments: ')
+    assert answers[1].startswith('{"error":"unknown tool \'pay\'; available: find_hotels, book')
+    assert answers[2].startswith('{"error":"invalid' if check else '{"number":1}')
+    assert asked == [{"city": "Lyon"}] and answers[3] == "null"
+    # Numbers of executed calls, from 0, are in the keys of those that the simulator answers.
+    keys = [r.key for r in engine.requests if role_of(r) == "tool"]
+    assert [key[4] for key in keys] == ([1] if check else [0, 2])
+    assert episode.counts.executed_calls == (2 if check else 3)
+
+
 def test_many_episodes_call_at_once(with_backends, make_task, chat_format):
     """64 episodes: every one of them is in its call before any call ends."""
     met = threading.Barrier(64, timeout=60)

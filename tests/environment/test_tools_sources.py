@@ -11,7 +11,7 @@ from trustee_jax.environment import EnvironmentConfig, run
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.tools import sources
 from trustee_jax.environment.tools.backend import CallContext, Toolbox
-from trustee_jax.environment.tools.sources import Kind, open_tools, split_sources
+from trustee_jax.environment.tools.sources import SourceKind, open_tools, split_sources
 from trustee_jax.errors import ConfigError, InputError
 from trustee_jax.toolsets import Tool, ToolRepository, load_repository
 from trustee_jax.toolsets.repository import joined
@@ -153,8 +153,8 @@ def test_a_new_kind_of_backend_is_a_class_and_a_row(monkeypatch, folder):
         yield [(tool, Echo())], ["an echo"]
         closed.append(source)
 
-    kind = Kind(lambda source: source.startswith("echo:"), open_echo)
-    monkeypatch.setattr(sources, "KINDS", [kind, *sources.KINDS])
+    kind = SourceKind(lambda source: source.startswith("echo:"), open_echo)
+    monkeypatch.setattr(sources, "SOURCE_KINDS", [kind, *sources.SOURCE_KINDS])
     with open_tools("tools.json,echo:1,one.py", CONFIG) as tools:
         assert [t.name for t in tools.repository.tools] == ["a", "b", "echo", "one"]
         assert tools.notes == ["an echo"]

@@ -116,7 +116,7 @@ class EnvironmentConfig:
       show_intent: Tell user, tools and verifier the intent.
       show_expected_calls: Tell the verifier the expected calls.
       check_calls: Let code answer calls that do not fit their tool's schema, with the error that a
-        real API would give; otherwise the tool simulator answers them, but for real tools.
+        real API would give; otherwise the tool simulator answers those of tools that it plays.
       check_tasks: Refuse a task whose intent lacks a value that its expected calls need.
       recent_tasks: Tasks that a new one is compared with; 0 turns it off.
       near_copy: Similarity from which it is refused; see `RecentTasks`.

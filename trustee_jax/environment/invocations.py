@@ -60,6 +60,7 @@ class InvocationPool:
             now = time.monotonic()
             for ticket in [t for t, (end, _) in self._running.items() if now >= end]:
                 self._end(ticket, None)
+            self._start()
             done, self._done = sorted(self._done.items(), key=lambda item: item[0]), {}
         return done
 
@@ -100,6 +101,7 @@ class InvocationPool:
             outcome = InvocationError(error_line(error))
         with self._changed:
             self._end(ticket, outcome)
+            self._start()
 
     def _end(self, ticket: int, outcome: Any) -> None:
         """Keeps the outcome of a call that was not given up, unless it comes too late."""
@@ -110,7 +112,6 @@ class InvocationPool:
             outcome = InvocationError(f"timed out after {invocation.deadline:g} s")
         self._done[ticket] = outcome
         self._changed.notify_all()
-        self._start()
 
 
 def error_line(error: BaseException) -> str:

@@ -89,9 +89,6 @@ def bounded_exp(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.exp(bounded), bounded
 
 
-# Importance ratios.
-
-
 def token_ratio(log_ratio: jax.Array, batch: PackedBatch) -> jax.Array:
     """Each token's own ratio (GRPO, arXiv 2402.03300, eq. 3)."""
     return log_ratio
@@ -111,9 +108,6 @@ def sequence_ratio(log_ratio: jax.Array, batch: PackedBatch) -> jax.Array:
         return (total / jnp.maximum(count, 1.0))[sequences]
 
     return jax.vmap(row)(log_ratio, *map(jnp.asarray, (batch.loss_mask, batch.sequences)))
-
-
-# Losses of a token.
 
 
 def clip(
@@ -138,9 +132,6 @@ def reinforce(
     That they are in the first update of a step alone: set `learner.updates_per_step` to 1.
     """
     return -batch.advantages * logprobs, {}
-
-
-# Aggregations.
 
 
 def token_mean(batch: PackedBatch, config: LearnerConfig) -> tuple[jax.Array, jax.Array]:

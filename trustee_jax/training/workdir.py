@@ -26,7 +26,6 @@ CHANGEABLE = (
     "training.keep_best",
     "training.prepare_tasks",
     "learner.max_skipped_updates",
-    #
     "mesh.",
     "model.remat",
     "engine.slots",

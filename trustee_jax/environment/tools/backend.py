@@ -30,6 +30,7 @@ class CallContext:
       world: The records behind the simulated tools; None where there are none.
       counts: The episode's numbers.
       usage: What the simulator served.
+      number: Of the call that is answered, among the episode's executed ones, from 0.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class CallContext:
     world: World | None = None
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
+    number: int = 0
 
 
 class ToolBackend(Protocol):
@@ -51,8 +53,8 @@ class ToolBackend(Protocol):
         What goes wrong with the call is an answer, too: an object with a field `error`.
 
         Args:
-          call: A call of an offered tool; its arguments fit (unless environment.check_calls is
-            off).
+          call: A call of an offered tool, whose arguments fit; only the simulator gets others, too,
+            where environment.check_calls is off.
           context: The episode that it is made in.
 
         Raises:
@@ -76,9 +78,16 @@ class Toolbox:
     def answer(
         self, call: CallRecord, context: CallContext
     ) -> Generator[Request | Invocation, Any, Answer]:
-        """Coroutine that answers one call; see `ToolBackend`."""
+        """Coroutine that answers one call; see `ToolBackend`.
+
+        No real tool is called in a way that does not fit, or that the task does not offer.
+        """
+        if call.problem is not None and call.name in self._real:
+            return {"error": call.problem}
+        backend = self._real.get(call.name, self._simulated)
+        context.number = context.counts.executed_calls
         context.counts.executed_calls += 1
-        return (yield from self._real.get(call.name, self._simulated).answer(call, context))
+        return (yield from backend.answer(call, context))
 
 
 def invoke(

@@ -99,9 +99,9 @@ class McpServer(Closing):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _start(self) -> None:
-        first: asyncio.Future[None] = self._loop.create_future()
-        self._task = asyncio.create_task(self._serve(first))
-        await first
+        started: asyncio.Future[None] = self._loop.create_future()
+        self._task = asyncio.create_task(self._serve(started))
+        await started
 
     async def _stop(self) -> None:
         self._task.cancel()
@@ -109,41 +109,45 @@ class McpServer(Closing):
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()  # calls that nobody waits for
 
-    async def _serve(self, first: asyncio.Future[None]) -> None:
+    async def _serve(self, started: asyncio.Future[None]) -> None:
         """Keeps the server open; a start that fails is fatal only when it is the first one."""
         wait = _FIRST_WAIT
         with without_tracebacks():
             while True:
                 start = time.monotonic()
                 try:
-                    await self._serve_once(first)
-                except Exception as error:
-                    if not first.done():
-                        first.set_exception(no_server(self._source, error))
+                    await self._serve_once(started)
+                # Transports raise what ended their own tasks, cancellations in groups included.
+                except BaseException as error:
+                    if not started.done():
+                        started.set_exception(no_server(self._source, error))
                         return
+                    if self._task.cancelling():
+                        raise
                 finally:
                     self._server = None
                 wait = _FIRST_WAIT if time.monotonic() - start > _STABLE else wait
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
 
-    async def _serve_once(self, first: asyncio.Future[None]) -> None:
+    async def _serve_once(self, started: asyncio.Future[None]) -> None:
         """Keeps the server open until it ends, with an exception or without."""
         async with connect(self._source, self._seconds) as server:
             items = await server.items(self._category)
             server.keep()
-            if not first.done():
+            if not started.done():
                 self._read(items)
-                first.set_result(None)
+                started.set_result(None)
             self._server = server
             await server.ended.wait()
 
     def _read(self, items: Sequence[Item]) -> None:
         names: dict[str, str] = {}
         for item in items:
-            known = isinstance(item, Candidate) and item.name in names.values()
+            if isinstance(item, Candidate) and item.name in names.values():
+                continue  # a name that is listed twice
             # One at a time, because a name may be made valid.
-            for tool in () if known else normalise([item], self.report, taken=names):
+            for tool in normalise([item], self.report, taken=names):
                 assert isinstance(item, Candidate)
                 names[tool.name] = item.name
                 self.tools.append((tool, item.name))

@@ -55,7 +55,7 @@ class SimulatedTools:
                 "call": call.text,
             },
             schema,
-            (Purpose.TOOL, *context.key, context.counts.executed_calls - 1),
+            (Purpose.TOOL, *context.key, context.number),
             messages=context.messages,
             check=lambda answer: _impossible(world, answer),
             usage=context.usage,

@@ -1,6 +1,6 @@
 """What a run's tools come from, and what answers their calls.
 
-A new kind of backend is a class with an `answer` (see `ToolBackend`) and a row of `KINDS`.
+A new kind of backend is a class with an `answer` (see `ToolBackend`) and a row of `SOURCE_KINDS`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class OfferedTools:
 
 
 @dataclass(frozen=True)
-class Kind:
+class SourceKind:
     """A kind of source whose tools something real answers.
 
     Attributes:
@@ -71,9 +71,9 @@ def _mcp(source: str, category: str, config: EnvironmentConfig) -> Iterator[Real
         )
 
 
-KINDS: list[Kind] = [
-    Kind(lambda source: source.startswith(_COMMAND) or is_url(source), _mcp),
-    Kind(lambda source: source.endswith(".py"), _python),
+SOURCE_KINDS: list[SourceKind] = [
+    SourceKind(lambda source: source.startswith(_COMMAND) or is_url(source), _mcp),
+    SourceKind(lambda source: source.endswith(".py"), _python),
 ]
 """All kinds of real tools, the first that matches counts; every other source is simulated."""
 
@@ -104,7 +104,7 @@ def open_tools(sources: str, config: EnvironmentConfig) -> Iterator[OfferedTools
     with contextlib.ExitStack() as stack:
         for source in listed:
             category, place = _with_category(source)
-            kind = next((kind for kind in KINDS if kind.matches(place)), None)
+            kind = next((kind for kind in SOURCE_KINDS if kind.matches(place)), None)
             if kind is None:
                 parts.append((source, load_repository(source)))
                 continue
@@ -127,7 +127,7 @@ def split_sources(sources: str) -> list[str]:
 def _with_category(source: str) -> tuple[str, str]:
     """A source's category, and the source itself."""
     match = re.fullmatch(r"([\w .-]+)=(.+)", source, re.DOTALL)
-    if match and any(kind.matches(match[2]) for kind in KINDS):
+    if match and any(kind.matches(match[2]) for kind in SOURCE_KINDS):
         return match[1].strip(), match[2].strip()
     return DEFAULT_CATEGORY, source
 

@@ -87,7 +87,7 @@ class Server:
         self.client = client
         self.ended = tap.ended
         self._name = name
-        self._tools = tap.tools
+        self._tap = tap
         self._limit = limit
 
     def keep(self) -> None:
@@ -95,17 +95,18 @@ class Server:
         self._limit.reschedule(None)
 
     async def items(self, category: str) -> list[Item]:
-        """Asks for all tools; see `read_mcp`."""
+        """Asks for all tools, once; see `read_mcp`."""
         cursor: str | None = None
         read: set[str | None] = set()
         while cursor not in read and len(read) < _MOST_PAGES:
             read.add(cursor)
             page = await self.client.list_tools(cursor=cursor)
             cursor = page.next_cursor or None  # some name the end so: ""
+        self._tap.listens = False
         info = self.client.server_info
         provider = info.name if info else self._name
         items = []
-        for index, tool in enumerate(self._tools):
+        for index, tool in enumerate(self._tap.tools):
             name = tool.get("name") if isinstance(tool, dict) else None
             place = f"{provider} {name if isinstance(name, str) else f'[{index}]'}"
             items.append(_item(tool, place, category or provider, provider))
@@ -140,7 +141,7 @@ async def connect(source: str, seconds: float) -> AsyncIterator[Server]:
             yield Server(client, name, tap, limit)
     except Exception as error:
         if tap.unread:
-            error.add_note(f"it wrote {tap.unread[-1][:80]!r}, which is no message")
+            error.add_note(f"it wrote {tap.unread[:80]!r}, which is no message")
         raise
 
 
@@ -169,13 +170,15 @@ class _Tap:
 
     Attributes:
       tools: What came.
-      unread: Lines that are no messages.
+      listens: Whether tools that come are still kept.
+      unread: The last line that was no message.
       ended: Is set when no more can come.
     """
 
     def __init__(self) -> None:
         self.tools: list[Any] = []
-        self.unread: list[str] = []
+        self.listens = True
+        self.unread = ""
         self.ended = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -195,10 +198,10 @@ class _Tap:
         if isinstance(item, Exception) and (line := _line(item)):
             message = _message(line)
             item = message or item
-            self.unread += [] if message else [line]
+            self.unread = self.unread if message else line
         result = getattr(getattr(item, "message", None), "result", None)
         if isinstance(result, dict) and isinstance(result.get("tools"), list):
-            self.tools += result["tools"]
+            self.tools += result["tools"] if self.listens else []
             result["tools"] = []
         return item
 
