@@ -170,6 +170,24 @@ def test_without_a_thread_to_be_had_the_call_fails(monkeypatch):
     assert found == ["RuntimeError: can't start new thread"] * 2
 
 
+def test_without_a_thread_to_be_had_a_long_queue_fails_too(monkeypatch):
+    """One call is under way until its deadline; then no thread is to be had for the others."""
+    release, pool = threading.Event(), InvocationPool(1)
+    pool.submit(Invocation(lambda: release.wait(30), 0.05))
+    for _ in range(3000):
+        pool.submit(Invocation(lambda: 1, 30))
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    time.sleep(0.1)
+    found = [str(outcome) for _, outcome in pool.step()]
+    assert found == ["timed out after 0.05 s"] + ["RuntimeError: can't start new thread"] * 3000
+    assert pool.idle
+    release.set()
+
+
 def test_requests_and_invocations_of_one_coroutine_alternate():
     def both(start):
         value = start

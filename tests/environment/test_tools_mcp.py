@@ -1,5 +1,7 @@
 """Tools of live MCP servers, which the official package runs here: answers, deaths, restarts."""
 
+import asyncio
+import contextlib
 import http.server
 import json
 import os
@@ -19,6 +21,7 @@ from trustee_jax.environment.tools import mcp
 from trustee_jax.environment.tools.backend import CallContext
 from trustee_jax.environment.tools.mcp import McpServer, McpTool
 from trustee_jax.errors import ConfigError
+from trustee_jax.toolsets.importing.candidates import Candidate
 
 SERVER = '''
 import os, sys, time
@@ -141,6 +144,17 @@ def test_calls_of_many_threads_are_served_at_once(server):
     assert not found
     sleeper.join()
     assert found == [{"result": "slept"}]
+
+
+def test_errors_of_calls_leave_nothing_behind(server):
+    """After each the server is asked whether it is there, with a list of tools that nobody needs."""
+    tap = server._server._tap
+    before = len(tap.tools)
+    assert before == 5
+    for _ in range(3):
+        server._run(server._check(server._server))
+    assert len(tap.tools) == before
+    assert answer(server, "plain", {"city": "Bern"}) == {"city": "Bern"}
 
 
 def test_a_server_that_is_killed_is_started_again(server, desk):
@@ -267,6 +281,60 @@ def test_a_lost_session_is_opened_anew():
                 assert time.monotonic() < end
                 time.sleep(0.1)
         serving.shutdown()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncio.CancelledError("away"),
+        BaseExceptionGroup("of a transport", [asyncio.CancelledError("away")]),
+        SystemExit("away"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_ends_a_connection_is_heard(monkeypatch, error):
+    """An error at the first start, which would hang if nobody heard of it; else a new start."""
+    tool = Candidate("get_time", "Tells it.", {"type": "object"}, "user", "old", "old get_time")
+    ends = [error]
+    again = threading.Event()
+
+    class Connected:
+        def __init__(self):
+            self.ended = asyncio.Event()
+            self.ended.set()
+
+        async def items(self, category):
+            return [tool]
+
+        def keep(self):
+            if not ends:
+                again.set()
+
+    @contextlib.asynccontextmanager
+    async def connect(source, seconds):
+        if first:
+            raise ends.pop()
+        yield Connected()
+        if ends:
+            raise ends.pop()
+
+    def start():
+        try:
+            found.append(McpServer("old", "user"))
+        except ConfigError as refusal:
+            found.append(str(refusal))
+
+    monkeypatch.setattr(mcp, "connect", connect)
+    monkeypatch.setattr(mcp, "_FIRST_WAIT", 0.01)
+    for first in (True, False):
+        found, ends = [], [error]
+        starting = threading.Thread(target=start, daemon=True)
+        starting.start()
+        starting.join(10)
+        if first:
+            assert "no MCP server answers" in found[0] and "away" in found[0]
+    assert again.wait(10)
+    found[0].close()
 
 
 def test_a_server_without_a_usable_tool_is_an_error(tmp_path):
