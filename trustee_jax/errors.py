@@ -49,6 +49,20 @@ def at_least(config: object, least: int, *names: str) -> None:
             raise ConfigError(name, value, f"give {least} or more")
 
 
+def one_line(error: BaseException, limit: int | None = None) -> str:
+    """An exception as one line, even one whose own text raises.
+
+    Args:
+      error: The exception.
+      limit: Most characters of its text; None for all.
+    """
+    try:
+        text = " ".join(str(error).split())[:limit]
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @contextlib.contextmanager
 def raises_recursion_error() -> Iterator[None]:
     """A block in which `jsonschema` looks at what may be nested deeply.

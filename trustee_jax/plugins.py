@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from trustee_jax.errors import ConfigError
+from trustee_jax.errors import ConfigError, one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,5 +110,4 @@ def _place(path: str, file: pathlib.Path, error: BaseException) -> str:
         return f"{where}, line {error.lineno}: {error.msg}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
     line = f", line {frames[-1].lineno}" if frames else ""
-    text = " ".join(str(error).split())
-    return f"{path}{line}: {type(error).__name__}{f': {text}' if text else ''}"
+    return f"{path}{line}: {one_line(error)}"

@@ -11,7 +11,7 @@ import jax
 from trustee_jax.build import build
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.environment.tools.sources import open_tools
+from trustee_jax.environment.tools.sources import has_real_tools, open_tools
 from trustee_jax.errors import ConfigError
 from trustee_jax.options import flatten
 from trustee_jax.progress import Progress
@@ -45,6 +45,9 @@ def train(config: Config, workdir: pathlib.Path) -> None:
       StorageError: The disk is full or fails.
       NonFiniteError: Training has diverged; the checkpoints before stay as they are.
     """
+    if jax.process_count() > 1 and has_real_tools(config.tools):
+        fix = "real tools would be called by every process; run on one host, or simulate them"
+        raise ConfigError("tools", config.tools, fix)
     primary = jax.process_index() == 0
     options = config.training
     saved = dataclasses.asdict(config)
@@ -54,9 +57,6 @@ def train(config: Config, workdir: pathlib.Path) -> None:
         open_tools(config.tools, config.environment) as tools,
     ):
         layout = claimed.layout
-        if tools.backends and jax.process_count() > 1:
-            fix = "real tools would be called by every process; run on one host, or simulate them"
-            raise ConfigError("tools", config.tools, fix)
         with Progress(options.steps, enabled=primary) as progress:
             for note in tools.notes:
                 progress.message(note)

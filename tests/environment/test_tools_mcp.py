@@ -147,7 +147,7 @@ def test_calls_of_many_threads_are_served_at_once(server):
 
 
 def test_errors_of_calls_leave_nothing_behind(server):
-    """After each the server is asked whether it is there, with a list of tools that nobody needs."""
+    """After each the server is asked whether it is there, by a list that nobody needs."""
     tap = server._server._tap
     before = len(tap.tools)
     assert before == 5

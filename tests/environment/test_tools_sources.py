@@ -11,7 +11,12 @@ from trustee_jax.environment import EnvironmentConfig, run
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.tools import sources
 from trustee_jax.environment.tools.backend import CallContext, Toolbox
-from trustee_jax.environment.tools.sources import SourceKind, open_tools, split_sources
+from trustee_jax.environment.tools.sources import (
+    SourceKind,
+    has_real_tools,
+    open_tools,
+    split_sources,
+)
 from trustee_jax.errors import ConfigError, InputError
 from trustee_jax.toolsets import Tool, ToolRepository, load_repository
 from trustee_jax.toolsets.repository import joined
@@ -53,6 +58,22 @@ def test_a_source_of_real_tools_may_name_its_category(folder):
         groups = {n: [t.name for t in v] for n, v in tools.repository.categories.items()}
         assert groups == {"travel": ["one", "c"], "user": ["two"]}
         assert all(t.category == n for n, v in tools.repository.categories.items() for t in v)
+
+
+@pytest.mark.parametrize(
+    ("text", "real"),
+    [
+        ("starter", False),
+        ("tools.json,trips.json", False),
+        ("tools.json,one.py", True),
+        ("travel= one.py", True),
+        ("http://127.0.0.1:9/mcp", True),
+        ("mcp:'", True),
+        (",", False),
+    ],
+)
+def test_real_tools_are_told_without_opening_them(folder, text, real):
+    assert has_real_tools(text) == real
 
 
 def test_one_source_to_simulate_is_as_ever(folder):

@@ -5,7 +5,12 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from trustee_jax import run
+from trustee_jax.config import parse
+from trustee_jax.errors import ConfigError
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The debug model calls find_thing and buy_thing.
@@ -68,6 +73,16 @@ def test_a_run_with_a_function_and_a_server(tmp_path: pathlib.Path) -> None:
     # Nothing was simulated: there are no records, and no tool was asked of the model.
     assert all(episode["world"] is None for episode in episodes)
     assert sum(episode["counts"]["executed_calls"] for episode in episodes) > 0
+
+
+@pytest.mark.parametrize("tools", ["travel=gone.py", "starter,mcp:no_such_program"])
+def test_several_hosts_are_refused_before_anything_is_opened(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tools: str
+) -> None:
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match="run on one host, or simulate them") as caught:
+        run.train(parse({"tools": tools}), tmp_path / "run")
+    assert caught.value.field == "tools" and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("tools", ["gone.py", "mcp:no_such_program"])

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trustee_jax.errors import one_line
+
 
 @dataclass(frozen=True, eq=False)
 class Invocation:
@@ -91,14 +93,14 @@ class InvocationPool:
             try:
                 thread.start()
             except RuntimeError as error:  # too many that were given up
-                self._end(ticket, InvocationError(error_line(error)))
+                self._end(ticket, InvocationError(one_line(error)))
 
     def _call(self, ticket: int, invocation: Invocation) -> None:
         try:
             outcome = invocation.function()
         # Not even SystemExit is more than the end of this one call.
         except BaseException as error:
-            outcome = InvocationError(error_line(error))
+            outcome = InvocationError(one_line(error))
         with self._changed:
             self._end(ticket, outcome)
             self._start()
@@ -112,12 +114,3 @@ class InvocationPool:
             outcome = InvocationError(f"timed out after {invocation.deadline:g} s")
         self._done[ticket] = outcome
         self._changed.notify_all()
-
-
-def error_line(error: BaseException) -> str:
-    """An exception as one line, even one whose own text raises."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

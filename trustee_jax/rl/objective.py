@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trustee_jax import plugins
-from trustee_jax.errors import ConfigError
+from trustee_jax.errors import ConfigError, one_line
 from trustee_jax.rl.advantages import BASELINES, SCALES
 from trustee_jax.rl.loss import AGGREGATIONS, LOSSES, RATIOS, bounded_exp
 from trustee_jax.rl.packing import PackedBatch
@@ -132,8 +132,8 @@ def _part(config: LearnerConfig, name: str, *example: Any) -> Callable[..., Any]
         form = _form(function(*example))
     # It is a program: anything can go wrong in it.
     except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        fix = f"called like {ours!r} ({model.__module__}.{model.__name__}), it raised {text}"
+        called = f"called like {ours!r} ({model.__module__}.{model.__name__})"
+        fix = f"{called}, it raised {one_line(error)}"
         raise ConfigError(field, spec, fix) from error
     expected = _form(model(*example))
     if form != expected:

@@ -15,10 +15,10 @@ from trustee_jax.options import flatten
 from trustee_jax.paths import user_path
 from trustee_jax.storage import Closing, write_text
 
-# Options that a resumed run may change. Those before `mesh.` say how far and how safely it runs: it
-# goes on bit for bit. The others say on how many devices, and how much at once, so that it can go on
-# with more or fewer of them: the same but for rounding, and for which of several draws of a task
-# ends first. A trailing dot stands for the whole section.
+# Options that a resumed run may change. Those before "mesh." say how far and how safely it runs:
+# it goes on bit for bit. The others say on how many devices, and how much at once, so that it can
+# go on with more or fewer of them: the same but for rounding, and for which of several draws of a
+# task ends first. A trailing dot stands for the whole section.
 CHANGEABLE = (
     "training.steps",
     "training.checkpoint_every",

@@ -14,6 +14,7 @@ from trustee_jax.environment.judges.model import ModelJudge
 from trustee_jax.environment.judges.python import PythonJudge, check_grader
 from trustee_jax.environment.judges.rules import RulesJudge
 from trustee_jax.environment.verdict import JudgeVerdict, Verdict
+from trustee_jax.errors import one_line
 from trustee_jax.plugins import find
 from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.prompts import SimulatorRole
@@ -153,8 +154,6 @@ def _guarded(
 
 def _in_words(error: BaseException) -> str:
     """What was raised and where, on one line."""
-    # Also of an exception that cannot be turned into a string.
-    text = " ".join("".join(traceback.format_exception_only(error)).split())
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     where = pathlib.PurePath(frame.f_code.co_filename).name
-    return without_surrogates(f"{text[:_DETAIL]} ({where}, line {line})")
+    return without_surrogates(f"{one_line(error, _DETAIL)} ({where}, line {line})")

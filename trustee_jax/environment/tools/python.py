@@ -7,9 +7,9 @@ from typing import Any
 
 from trustee_jax import plugins
 from trustee_jax.environment.calls import CallRecord
-from trustee_jax.environment.invocations import Invocation, error_line
+from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.tools.backend import Answer, CallContext, invoke
-from trustee_jax.errors import ConfigError
+from trustee_jax.errors import ConfigError, one_line
 from trustee_jax.toolsets.importing.drafts import modern
 from trustee_jax.toolsets.schema import function_problems
 from trustee_jax.toolsets.tool import Tool
@@ -86,7 +86,7 @@ def _schema(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any], st
         schema = library.get_json_schema(function)["function"]
         parameters, _ = modern(schema["parameters"])
     except Exception as error:  # types are evaluated, and may be of any kind
-        return {}, f"its types make no schema: {error_line(error)[:300]}; use plain ones"
+        return {}, f"its types make no schema: {one_line(error, 300)}; use plain ones"
     found = {"name": name, "description": schema["description"], "parameters": parameters}
     problems = function_problems(found)
     return found, problems[0] if problems else ""

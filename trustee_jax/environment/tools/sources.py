@@ -103,8 +103,7 @@ def open_tools(sources: str, config: EnvironmentConfig) -> Iterator[OfferedTools
     parts: list[tuple[str, ToolRepository]] = []
     with contextlib.ExitStack() as stack:
         for source in listed:
-            category, place = _with_category(source)
-            kind = next((kind for kind in SOURCE_KINDS if kind.matches(place)), None)
+            category, place, kind = _parse(source)
             if kind is None:
                 parts.append((source, load_repository(source)))
                 continue
@@ -116,6 +115,11 @@ def open_tools(sources: str, config: EnvironmentConfig) -> Iterator[OfferedTools
         yield OfferedTools(joined([part for _, part in parts]), backends, notes)
 
 
+def has_real_tools(sources: str) -> bool:
+    """Whether any of the sources, as `open_tools` takes them, is of real tools."""
+    return any(_parse(source)[2] for source in split_sources(sources))
+
+
 def split_sources(sources: str) -> list[str]:
     """The sources of a list, as they stand in it; a file whose name has commas is one."""
     if sources and user_path(sources).exists():
@@ -124,12 +128,16 @@ def split_sources(sources: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _with_category(source: str) -> tuple[str, str]:
-    """A source's category, and the source itself."""
+def _parse(source: str) -> tuple[str, str, SourceKind | None]:
+    """A source's category, the source itself, and its kind if its tools are real."""
     match = re.fullmatch(r"([\w .-]+)=(.+)", source, re.DOTALL)
-    if match and any(kind.matches(match[2]) for kind in SOURCE_KINDS):
-        return match[1].strip(), match[2].strip()
-    return DEFAULT_CATEGORY, source
+    if match and (kind := _kind(place := match[2].strip())):
+        return match[1].strip(), place, kind
+    return DEFAULT_CATEGORY, source, _kind(source)
+
+
+def _kind(place: str) -> SourceKind | None:
+    return next((kind for kind in SOURCE_KINDS if kind.matches(place)), None)
 
 
 def _check_names(sources: str, parts: list[tuple[str, ToolRepository]]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from trustee_jax.errors import one_line
 from trustee_jax.text import without_surrogates
 from trustee_jax.toolsets.importing.candidates import Candidate, Item, Refusal
 from trustee_jax.toolsets.tool import ToolError
@@ -265,6 +266,4 @@ def cause(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
         notes += getattr(error, "__notes__", ())
-    text = " ".join(str(error).split())[:200]
-    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return "; ".join([line, *notes])
+    return "; ".join([one_line(error, 200), *notes])
