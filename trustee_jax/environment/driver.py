@@ -1,7 +1,7 @@
 """Moves many coroutines forward as engines and threads complete what they asked for."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from trustee_jax.engine.types import Completion, Request, RequestError, Role
 from trustee_jax.environment.invocations import Invocation, InvocationError, InvocationPool
@@ -66,65 +66,92 @@ def run(
       Stopped: `should_stop` said so.
       RuntimeError: An engine is idle while a coroutine waits for it.
     """
-    distinct = list(dict.fromkeys(engines.values()))
-    numbers = {role: distinct.index(engine) for role, engine in engines.items()}
-    pool = InvocationPool(threads)
-    waiting: dict[tuple[int, int], int] = {}
-    results: dict[int, T] = {}
+    return _Run(coroutines, engines, threads, on_progress, should_stop).results()
 
-    def advance(index: int, outcome: Any) -> None:
-        coroutine = coroutines[index]
-        while True:
+
+class _Run(Generic[T]):
+    """Coroutines, and what each of them waits for."""
+
+    def __init__(
+        self,
+        coroutines: Sequence[Generator[Request | Invocation, Any, T]],
+        engines: Mapping[Role, SupportsRequests],
+        threads: int,
+        on_progress: Callable[[int, int], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ):
+        self._coroutines = coroutines
+        self._engines = list(dict.fromkeys(engines.values()))
+        self._numbers = {role: self._engines.index(engine) for role, engine in engines.items()}
+        self._pool = InvocationPool(threads)
+        self._on_progress, self._should_stop = on_progress, should_stop
+        # Index of the coroutine, by the number of its engine and the ticket there.
+        self._waiting: dict[tuple[int, int], int] = {}
+        self._results: dict[int, T] = {}
+
+    def results(self) -> list[T]:
+        """Runs all coroutines; see `run`."""
+        try:
+            for index in range(len(self._coroutines)):
+                self._advance(index, None)
+            while self._waiting:
+                self._step()
+        except BaseException:
+            for coroutine in self._coroutines:
+                coroutine.close()
+            for engine in self._engines:
+                engine.cancel()
+            self._pool.cancel()
+            raise
+        return [self._results[index] for index in range(len(self._coroutines))]
+
+    def _step(self) -> None:
+        """Takes what threads have ready and a step of each engine; waits if none has work."""
+        for ticket, outcome in self._pool.step():
+            self._advance(self._waiting.pop((_POOL, ticket)), outcome)
+        busy = False
+        for number, engine in enumerate(self._engines):
+            if engine.idle:
+                continue
+            self._check_stop()
+            busy = True
+            for ticket, completion in engine.step():
+                self._advance(self._waiting.pop((number, ticket)), completion)
+        if self._waiting and not busy:
+            if self._pool.idle:
+                lost = len(self._waiting)
+                raise RuntimeError(f"{lost} requests were lost: the engines are idle")
+            self._check_stop()
+            self._pool.wait(_POLL)
+
+    def _advance(self, index: int, outcome: Any) -> None:
+        """Sends a coroutine what it waited for, until it waits again or has ended."""
+        coroutine = self._coroutines[index]
+        place: tuple[int, int] | None = None
+        while place is None:
             try:
                 if isinstance(outcome, RequestError | InvocationError):
                     wanted = coroutine.throw(outcome)
                 else:
                     wanted = coroutine.send(outcome)
             except StopIteration as stop:
-                results[index] = stop.value
-                if on_progress is not None:
-                    on_progress(len(results), len(coroutines))
+                self._results[index] = stop.value
+                if self._on_progress is not None:
+                    self._on_progress(len(self._results), len(self._coroutines))
                 return
-            if isinstance(wanted, Invocation):
-                waiting[_POOL, pool.submit(wanted)] = index
-                return
-            number = numbers[wanted.role]
             try:
-                ticket = distinct[number].submit(wanted)
+                place = self._submit(wanted)
             except RequestError as refusal:
                 outcome = refusal
-            else:
-                waiting[number, ticket] = index
-                return
+        self._waiting[place] = index
 
-    def check_stop() -> None:
-        if should_stop is not None and should_stop():
+    def _submit(self, wanted: Request | Invocation) -> tuple[int, int]:
+        """Returns what is waited for: the number of the engine, and the ticket there."""
+        if isinstance(wanted, Invocation):
+            return _POOL, self._pool.submit(wanted)
+        number = self._numbers[wanted.role]
+        return number, self._engines[number].submit(wanted)
+
+    def _check_stop(self) -> None:
+        if self._should_stop is not None and self._should_stop():
             raise Stopped
-
-    try:
-        for index in range(len(coroutines)):
-            advance(index, None)
-        while waiting:
-            for ticket, outcome in pool.step():
-                advance(waiting.pop((_POOL, ticket)), outcome)
-            busy = False
-            for number, engine in enumerate(distinct):
-                if engine.idle:
-                    continue
-                check_stop()
-                busy = True
-                for ticket, completion in engine.step():
-                    advance(waiting.pop((number, ticket)), completion)
-            if waiting and not busy:
-                if pool.idle:
-                    raise RuntimeError(f"{len(waiting)} requests were lost: the engines are idle")
-                check_stop()
-                pool.wait(_POLL)
-    except BaseException:
-        for coroutine in coroutines:
-            coroutine.close()
-        for engine in distinct:
-            engine.cancel()
-        pool.cancel()
-        raise
-    return [results[index] for index in range(len(coroutines))]

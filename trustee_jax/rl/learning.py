@@ -140,11 +140,17 @@ def update_policy(
             results.append({k: float(v) for k, v in jax.device_get(values).items()})
             advance(len(results), tokens * len(results) // updates)
     skipped = _count_skipped(results, skipped, config)
+    return _scalars(results, tokens, time.monotonic() - start, elsewhere), skipped
+
+
+def _scalars(
+    results: Sequence[dict[str, float]], tokens: int, seconds: float, elsewhere: float
+) -> dict[str, float]:
+    """Metrics of a step's updates; of the seconds, those elsewhere were not learning's own."""
     done = [result for result in results if not result["skipped"]]
-    seconds = time.monotonic() - start
     scalars = {
         "learner/updates": float(len(done)),
-        "learner/skipped_updates": float(updates - len(done)),
+        "learner/skipped_updates": float(len(results) - len(done)),
         "learner/tokens": float(tokens),
         "seconds/learning": seconds - elsewhere,
         "tokens_per_second/learning": tokens / seconds,
@@ -155,7 +161,7 @@ def update_policy(
         # Before the first update both sides have the same weights: what is left is rounding.
         for name in ("logprob_difference", "logprob_difference_max"):
             scalars[f"learner/{name}"] = done[0][name]
-    return scalars, skipped
+    return scalars
 
 
 def _count_skipped(results: Sequence[dict[str, float]], skipped: int, config: LearnerConfig) -> int:
