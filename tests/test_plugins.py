@@ -75,7 +75,8 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 def test_what_cannot_be_found_says_what_there_is(write) -> None:
     write("def mine(): ...\nLIMIT = 3\n")
-    assert "there is no file nowhere.py" in refusal("nowhere.py:mine")
+    for path in ("nowhere.py", "~nobody/mine.py", "a\0.py", 300 * "x" + ".py"):
+        assert f"there is no file {path}" in refusal(f"{path}:mine")
     for spec in ("mine.py:yours", "mine.py:LIMIT"):
         assert "the file's functions: mine" in refusal(spec)
     for spec in ("mine.py", "mine.py:"):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from trustee_jax.errors import ConfigError, one_line
+from trustee_jax.paths import user_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,10 +66,12 @@ def load(path: str, field: str, value: str | None = None) -> types.ModuleType:
       ConfigError: There is no such file, or it does not import; the error says at which line.
     """
     value = path if value is None else value
-    file = pathlib.Path(path).expanduser().resolve()
-    if not file.is_file():
-        raise ConfigError(field, value, f"there is no file {path}; check the path")
-    state = file.stat()
+    try:
+        file = user_path(path).resolve(strict=True)
+        state = file.stat()
+    except (OSError, ValueError):
+        fix = f"there is no file {path}; check the path"
+        raise ConfigError(field, value, fix) from None
     version = (file, state.st_mtime_ns, state.st_size)
     if version in _loaded:
         return _loaded[version]

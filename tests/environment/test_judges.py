@@ -100,6 +100,19 @@ def test_a_function_grades_beside_the_model(write, make_environment, make_task):
     assert f"{mine}, weight 1, reward 1" in describe(episode)
 
 
+def test_a_judge_without_weight_counts_for_nothing(write, make_environment, make_task):
+    """Neither what it finds, nor that it fails."""
+    spec = write("def grade(*_): return {'intent_met': False}\ndef broken(*_): raise ValueError")
+    path = spec.rpartition(":")[0]
+    met = (True, True, True, True, True)
+    shadows = (f"{path}:grade", f"{path}:broken")
+    environment = make_environment(use=("model", *shadows), weights=(1.0, 0.0, 0.0))
+    episode, _ = play(environment, make_task(), Script(CLEAN, met=met))
+    assert (episode.reward, episode.cause) == (1, None)
+    assert episode.verdict.criteria == dict.fromkeys(CRITERIA, True)
+    assert [one.judge for one in episode.verdict.judges] == ["model", shadows[0]]
+
+
 @pytest.mark.parametrize(
     ("expression", "reward"),
     [

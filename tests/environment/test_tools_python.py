@@ -160,6 +160,13 @@ DOCUMENTED = '"""Does it.\n\n    Args:\n      x: What.\n    """'
         ('def f():\n    """Args:\n    """', ["function f", "description", "say what"]),
         (f"def größe(x: int):\n    {DOCUMENTED}", ["function größe", "name", "use 'gr_e'"]),
         ("__all__ = ['f']", ["__all__ names 'f'", "no function"]),
+        ("__all__ = [1]", ["__all__ names '1'", "no function"]),
+        ("from builtins import min\n__all__ = ['min']", ["function min", "no signature"]),
+        (f"def f(x: int):\n    {DOCUMENTED}\n    yield x", ["function f", "it yields"]),
+        (
+            f"def f(x: int):\n    {DOCUMENTED}\ndef f(x: str):\n    {DOCUMENTED}",
+            ["function f is defined twice", "rename"],
+        ),
     ],
 )
 def test_what_cannot_be_a_tool_is_one_line_with_a_remedy(write, text, parts):

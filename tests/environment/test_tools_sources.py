@@ -91,6 +91,7 @@ def test_one_source_to_simulate_is_as_ever(folder):
         ("mcp:run \"a,b\" 'c,d',e", ["mcp:run \"a,b\" 'c,d'", "e"]),
         ("", []),
         (",", []),
+        (long := "mcp:run " + 300 * "x", [long]),
     ],
 )
 def test_commas_outside_of_quotes_separate(text, parts):

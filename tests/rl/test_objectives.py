@@ -29,6 +29,7 @@ from trustee_jax.rl import (
     update_policy,
 )
 from trustee_jax.rl.learning import make_samples
+from trustee_jax.rl.packing import PackedBatch
 
 ROWS = {"row_length": 32, "logprob_chunk": 16}
 # (rewards, truncated): plain; with an invalid one; without variance; a single survivor; a truncated
@@ -493,6 +494,10 @@ def test_one_function_in_a_users_file_is_a_new_loss(tiny, user_file):
         ("def mine(logprobs, ratio, batch, config):\n  return logprobs.sum(), {}", "must return"),
         ("def mine(l, r, batch, config):\n  return l, {'a': l.sum()}", "must return"),
         ("def yours(): ...", "no function 'mine'; the file's functions: yours"),
+        ("def mine(l, r, batch, config):\n  return (l, {}) if r.sum() > 1 else (r, {})", "Tracer"),
+        ("def mine(l, r, batch, config):\n  return -r, {'tokens': r}", "share 'tokens'"),
+        ("def mine(l, r, batch, config):\n  return -r, {'r_max': r}", "share 'r_max'"),
+        ("def mine(l, r, batch, config):\n  return -r, {1: r}", "share 1"),
     ],
 )
 def test_a_function_that_is_no_loss_is_refused(tmp_path, text, words):
@@ -503,6 +508,41 @@ def test_a_function_that_is_no_loss_is_refused(tmp_path, text, words):
         Objective(config.learner)
     assert caught.value.field == "learner.loss"
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", ["group_std", "batch_std", "none"])
+def test_a_step_without_a_comparable_group_has_no_advantages(scale):
+    assert Objective(LearnerConfig(advantage_scale=scale)).advantages([]) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "words"),
+    [
+        ("advantage_scale", "def mine(groups):\n  return [1.0] * 2", "must return"),
+        ("advantage_baseline", "def mine(rewards):\n  return rewards[2]", "raised IndexError"),
+        ("advantage_scale", "def mine(groups):\n  return [0.0] * len(groups)", "not finite"),
+    ],
+)
+def test_a_function_of_advantages_is_tried_on_groups_of_other_sizes(tmp_path, part, text, words):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    config = parse({"learner": {part: f"{file}:mine"}}).learner
+    with pytest.raises(ConfigError, match=words) as caught:
+        Objective(config).advantages([[1.0, 1.0]])
+    assert caught.value.field == f"learner.{part}"
+
+
+def test_what_a_loss_makes_of_padding_does_not_count(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import jax.numpy as jnp\n"
+        "def mine(logprobs, ratio, batch, config):\n"
+        "  loss = -ratio * batch.advantages * jnp.log(batch.lengths)\n"
+        "  return loss, {'mine': loss}"
+    )
+    objective = Objective(parse({"learner": {"loss": f"{file}:mine"}}).learner)
+    loss, metrics = objective(jnp.zeros((1, 4)), PackedBatch.empty(1, 4))
+    assert loss == 0 and metrics["mine"] == 0
 
 
 def test_it_is_refused_before_a_weight_is_read(tmp_path, capsys, monkeypatch):

@@ -72,7 +72,7 @@ class JudgeConfig:
         rewarded -1 before any judge sees it, and the curriculum's frontiers count a reward of 1 as
         success.
       weights: One for each judge, at least 0; none makes them equal. A judge of weight 0 is
-        recorded, and counts for nothing.
+        recorded where it gives a verdict, and counts for nothing.
       mode: "reasoned", one question per criterion, answered after reasons (and thoughts, where the
         model thinks); "logprobs", one question per criterion, read from the probability of "true"
         without a sample; "joint", one question for all criteria, as in the published run.

@@ -68,12 +68,12 @@ class Verdict:
     def criteria(self) -> dict[str, bool]:
         """Criterion -> met.
 
-        A veto only ever turns a met one into one that is not. Of several judges, all that grade a
-        criterion must find it met.
+        A veto only ever turns a met one into one that is not. Of several judges, all of some weight
+        that grade a criterion must find it met.
         """
         vetoed = {veto.criterion for veto in self.vetoes}
         met = {part.criterion: part.met and part.criterion not in vetoed for part in self.parts}
-        for one in self.judges:
+        for one in filter(operator.attrgetter("weight"), self.judges):
             for name, value in one.verdict.criteria.items():
                 met[name] = met.get(name, True) and value
         return met

@@ -64,7 +64,7 @@ def group_std(groups: Sequence[np.ndarray]) -> list[float]:
 def batch_std(groups: Sequence[np.ndarray]) -> list[float]:
     """Standard deviation of all rewards of the step (arXiv 2508.08221), plus 1e-6.
 
-    TRL's `scale_rewards="batch"`.
+    TRL's `scale_rewards="batch"`, but for Bessel's correction and the epsilon.
     """
     return [np.concatenate(groups).std() + _EPSILON] * len(groups)
 

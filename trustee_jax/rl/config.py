@@ -42,7 +42,7 @@ class LearnerConfig:
       kl_coef: Weight of the KL term against the initial policy; 0 turns it off.
       mask_truncated: Leave episodes out that end because a message reached its limit or the context
         was full. They count in their group's baseline and scale, but are not trained on, and a
-        group in which only such ones differ counts as one of equal rewards.
+        group whose other episodes all have its mean reward counts as one of equal rewards.
       tis_cap: Truncated importance sampling: the loss is multiplied by min(learner's probability /
         engine's, cap), with the learner's from a pass of its own before the step's updates, which
         the ratio is then of. None turns it off: the ratio is of the engine's, and corrects for

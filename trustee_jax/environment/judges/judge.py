@@ -129,9 +129,14 @@ class WeightedJudge:
         verdicts = []
         for place, (name, weight, judge) in enumerate(self._judges):
             mine = (*key, place) if place else key
-            verdict = yield from _guarded(name, judge, evidence, mine, usage)
+            try:
+                verdict = yield from _guarded(name, judge, evidence, mine, usage)
+            except (JudgeError, SimulatorError):
+                if not weight:
+                    continue  # It counts for nothing.
+                raise
             verdicts.append(JudgeVerdict(name, weight, verdict))
-        if len(verdicts) == 1:
+        if len(self._judges) == 1:
             return verdicts[0].verdict
         return Verdict("weighted", judges=tuple(verdicts))
 

@@ -65,8 +65,11 @@ def check_grader(function: Grader, value: str, field: str) -> None:
       ConfigError: It is no plain function, or takes other arguments.
     """
     form = "define it as grade(task, messages, calls)"
-    waits = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
-    if waits or inspect.isclass(function):
+    kinds = (
+        *(inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction),
+        inspect.isclass,
+    )
+    if any(is_kind(function) for is_kind in kinds):
         raise ConfigError(field, value, f"it is no plain function; {form}")
     try:
         inspect.signature(function).bind(None, None, None)

@@ -1,7 +1,9 @@
 """Tools that are functions of a user's file: typed, with a docstring in Google's style."""
 
+import ast
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.tools.backend import Answer, CallContext, invoke
 from trustee_jax.errors import ConfigError, one_line
+from trustee_jax.paths import user_path
 from trustee_jax.toolsets.importing.drafts import modern
 from trustee_jax.toolsets.schema import function_problems
 from trustee_jax.toolsets.tool import Tool
@@ -31,7 +34,9 @@ class PythonTool:
 
     def _call(self, arguments: dict[str, Any]) -> Any:
         result = self._function(**arguments)
-        return asyncio.run(result) if inspect.iscoroutine(result) else result
+        if inspect.iscoroutine(result):
+            return asyncio.run(asyncio.wait_for(result, self._deadline))
+        return result
 
 
 def read_functions(path: str, category: str) -> Iterator[tuple[Tool, Callable[..., Any]]]:
@@ -51,7 +56,11 @@ def read_functions(path: str, category: str) -> Iterator[tuple[Tool, Callable[..
     module = plugins.load(path, "tools")
     functions: dict[str, Any] = plugins.functions(module)
     if (listed := getattr(module, "__all__", None)) is not None:
-        functions = {name: getattr(module, name, None) for name in listed}
+        functions = {str(name): getattr(module, str(name), None) for name in listed}
+    twice = [name for name, count in _defined(path).items() if count > 1 and name in functions]
+    if twice:
+        fix = f"function {twice[0]} is defined twice; rename one of the two"
+        raise ConfigError("tools", path, fix)
     if not functions:
         fix = "the file defines no public function; define one, typed and with a docstring"
         raise ConfigError("tools", path, fix)
@@ -64,6 +73,12 @@ def read_functions(path: str, category: str) -> Iterator[tuple[Tool, Callable[..
         yield Tool(name, schema["description"], schema["parameters"], category), function
 
 
+def _defined(path: str) -> Counter[str]:
+    """How often a file defines each of its functions; of two of one name only the last is left."""
+    nodes = ast.parse(user_path(path).read_bytes()).body
+    return Counter(n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
 def _schema(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any], str]:
     """A function as tools describe it, and what is wrong with it, with the remedy."""
     # It imports PyTorch, where that is installed.
@@ -72,8 +87,14 @@ def _schema(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any], st
     text = inspect.getdoc(function)
     if not text or not text.strip():
         return {}, "it has no docstring; say what it does, and describe its arguments under Args:"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return {}, "it yields; return the whole result"
     _, described, _ = library.parse_google_format_docstring(text.strip())
-    for parameter in inspect.signature(function).parameters.values():
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return {}, "it has no signature; wrap it in a function that has one"
+    for parameter in signature.parameters.values():
         if parameter.kind not in _BY_NAME:
             return {}, f"{parameter}: a call gives arguments by name; name them one by one"
         if parameter.annotation is inspect.Parameter.empty:

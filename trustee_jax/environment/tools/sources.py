@@ -122,8 +122,9 @@ def has_real_tools(sources: str) -> bool:
 
 def split_sources(sources: str) -> list[str]:
     """The sources of a list, as they stand in it; a file whose name has commas is one."""
-    if sources and user_path(sources).exists():
-        return [sources]
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, or no path at all
+        if sources and user_path(sources).exists():
+            return [sources]
     parts = re.findall(r"""(?:"[^"]*"|'[^']*'|[^,])+""", sources)
     return [part.strip() for part in parts if part.strip()]
 
