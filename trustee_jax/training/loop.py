@@ -177,13 +177,15 @@ class Trainer:
         scalars["seconds/step"] = seconds
         result = StepResult(episodes, scalars)
         valid = sum(episode.valid for episode in episodes)
+        causes = collections.Counter(e.cause for e in episodes if not e.valid).most_common(1)
+        broken = f" (mostly {causes[0][0]})" if causes else ""
         skipped = scalars["learner/skipped_updates"]
         self.progress.finish_step(
             number,
             reward=result.reward,
             difficulty=curriculum_before["difficulty"],
             seconds=seconds,
-            note=f"{valid}/{len(episodes)} episodes valid, {statuses['trainable']}/"
+            note=f"{valid}/{len(episodes)} episodes valid{broken}, {statuses['trainable']}/"
             f"{statuses.total()} groups of use, {scalars['learner/updates']:.0f} updates"
             + (f", {skipped:.0f} skipped (not finite)" if skipped else ""),
         )
