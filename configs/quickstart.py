@@ -53,9 +53,9 @@ def get_config() -> ConfigDict:
 
     config.engine.slots = 8
     config.engine.max_length = 1024
-    config.engine.min_cache_length = 1024
-    config.engine.prefill_rows = 1  # on a CPU, padding costs as much as tokens
-    config.engine.prefill_chunks = (64, 256)
+    config.engine.cache_tokens = 16384
+    config.engine.prefill_rows = 4
+    config.engine.prefill_tokens = 16  # on a CPU, padding costs as much as tokens
     config.learner.row_length = 1024
     config.learner.logprob_chunk = 256
     return config

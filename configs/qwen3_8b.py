@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.learner.row_length = 24576
     # 0.22 GiB of cache a slot and chip at the largest length.
     config.engine.slots = 40
-    config.engine.min_cache_length = 4096
-    config.engine.prefill_chunks = (256, 1024)
+    config.engine.prefill_rows = 16
+    config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048
     return config

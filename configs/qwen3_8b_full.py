@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.learner.row_length = 24576
     # Policy and simulator have an engine, and a cache of this many slots, each.
     config.engine.slots = 16
-    config.engine.min_cache_length = 4096
-    config.engine.prefill_chunks = (256, 1024)
+    config.engine.prefill_rows = 16
+    config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048
     return config

@@ -207,11 +207,7 @@ def plain_config(source: str) -> Config:
     model = dataclasses.replace(config.model, source=source)
     longest = open_checkpoint(source).config.max_position
     length = min(config.engine.max_length, longest)
-    engine = dataclasses.replace(
-        config.engine,
-        max_length=length,
-        min_cache_length=min(config.engine.min_cache_length, length),
-    )
+    engine = dataclasses.replace(config.engine, max_length=length)
     if jax.default_backend() == "cpu":
         model = dataclasses.replace(model, dtype="float32", scan_layers=False)
         length = min(4096, longest)
@@ -219,9 +215,8 @@ def plain_config(source: str) -> Config:
             engine,
             slots=8,
             max_length=length,
-            min_cache_length=min(2048, length),
-            prefill_rows=1,
-            prefill_chunks=(64, 256),
+            prefill_rows=4,
+            prefill_tokens=16,
         )
     simulator = config.simulator
     for role in get_args(SimulatorRole):

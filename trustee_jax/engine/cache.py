@@ -1,8 +1,10 @@
-"""The KV cache, and attention that reads and writes it."""
+"""The paged KV cache, and attention that reads and writes it."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from typing import Any
 
 import jax
@@ -11,188 +13,310 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding
 
-from trustee_jax.models.attention import grouped_query_attention
 from trustee_jax.models.config import ModelConfig
 from trustee_jax.models.sharding import MeshRules
 from trustee_jax.models.transformer import Attend
 
-_AXES = ("cache_batch", "act_kv_heads", "cache_length", None)
-_DROP = lax.GatherScatterMode.FILL_OR_DROP
+_AXES = ("cache_batch", "act_kv_heads", None, None)
+_MASKED = -1e30
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """Keys and values of every slot.
+    """Keys and values of every page.
 
     Attributes:
-      keys: One [slots, kv_heads, length, head_dim] buffer per layer (unrolled layers; on CPU a
-        stacked buffer is copied at every step), or a single [layers, slots, kv_heads, length,
-        head_dim] (scanned layers).
+      keys: One [pages, kv_heads, page_size, head_dim] buffer per layer (unrolled layers; on CPU a
+        stacked buffer is copied at every step), or a single one with the pages of all layers, one
+        layer after the other on each device (scanned layers).
       values: Likewise.
     """
 
     keys: tuple[jax.Array, ...]
     values: tuple[jax.Array, ...]
 
-    @property
-    def stacked(self) -> bool:
-        """Whether one buffer holds all layers."""
-        return self.keys[0].ndim == 5
-
-    @property
-    def length(self) -> int:
-        """Positions per slot."""
-        return self.keys[0].shape[-2]
-
-    def buffer(self, buffers: tuple[jax.Array, ...], layer: int | jax.Array) -> jax.Array:
-        """[slots, kv_heads, length, head_dim] of one layer."""
-        return buffers[0][layer] if self.stacked else buffers[layer]
-
-    def write(
-        self,
-        layer: int | jax.Array,
-        slots: jax.Array,
-        offsets: jax.Array,
-        k: jax.Array,
-        v: jax.Array,
-    ) -> KVCache:
-        """Stores a chunk of each row; rows whose chunk would leave the cache are dropped.
-
-        Args:
-          layer: Which layer.
-          slots: int32[P], slot of each row.
-          offsets: int32[P], position of each row's first token.
-          k: [P, C, kv_heads, head_dim].
-          v: Likewise.
-        """
-        # One scatter window per row: on CPU a scatter is a loop over windows, on TPU it partitions
-        # over the slots.
-        indices = jnp.stack([slots, offsets], axis=-1)
-        inserted: tuple[int, ...] = (0,)
-        operand_dims: tuple[int, ...] = (0, 2)
-        if self.stacked:
-            indices = jnp.concatenate([jnp.full_like(indices[:, :1], layer), indices], axis=-1)
-            inserted, operand_dims = (0, 1), (0, 1, 3)
-        numbers = lax.ScatterDimensionNumbers(
-            update_window_dims=(1, 2, 3),
-            inserted_window_dims=inserted,
-            scatter_dims_to_operand_dims=operand_dims,
-        )
-
-        def store(buffers: tuple[jax.Array, ...], new: jax.Array) -> tuple[jax.Array, ...]:
-            at = 0 if self.stacked else int(layer)
-            updates = new.transpose(0, 2, 1, 3).astype(buffers[at].dtype)
-            stored = lax.scatter(buffers[at], indices, updates, numbers, mode=_DROP)
-            return (*buffers[:at], stored, *buffers[at + 1 :])
-
-        return KVCache(store(self.keys, k), store(self.values, v))
-
 
 @dataclasses.dataclass(frozen=True)
 class CacheSpec:
     """Shape and layout of a cache.
 
+    The pages are divided over the mesh's data and fsdp axes, and so are the requests: a request's
+    pages lie where its row is computed, and its table counts from that part's first page.
+
     Attributes:
       config: Of the model.
-      slots: Rows.
+      pages: Pages of each part.
+      page_size: Tokens in a page.
       dtype: Of keys and values.
       stacked: Whether one buffer holds all layers.
       rules: Mesh and table.
     """
 
     config: ModelConfig
-    slots: int
+    pages: int
+    page_size: int
     dtype: Any
     stacked: bool
     rules: MeshRules
 
-    def shape(self, length: int) -> tuple[int, ...]:
-        """Of one buffer with `length` positions per slot."""
-        shape = (self.slots, self.config.num_kv_heads, length, self.config.head_dim)
-        return (self.config.num_layers, *shape) if self.stacked else shape
+    @property
+    def parts(self) -> int:
+        """Parts that rows and pages are divided into."""
+        shape = self.rules.mesh.shape
+        return int(shape["data"] * shape["fsdp"])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of one buffer."""
+        pages = self.pages * self.parts * (self.config.num_layers if self.stacked else 1)
+        return (pages, self.config.num_kv_heads, self.page_size, self.config.head_dim)
 
     @property
     def sharding(self) -> NamedSharding:
         """Of every buffer."""
-        axes = ("layers", *_AXES) if self.stacked else _AXES
-        return self.rules.sharding(axes, self.shape(1))
+        return self.rules.sharding(_AXES, self.shape)
 
-    def abstract(self, length: int) -> KVCache:
+    def abstract(self) -> KVCache:
         """The cache as ShapeDtypeStructs."""
-        buffer = jax.ShapeDtypeStruct(self.shape(length), self.dtype, sharding=self.sharding)
+        buffer = jax.ShapeDtypeStruct(self.shape, self.dtype, sharding=self.sharding)
         buffers = (buffer,) * (1 if self.stacked else self.config.num_layers)
         return KVCache(buffers, buffers)  # type: ignore[arg-type]
 
-    def zeros(self, length: int) -> KVCache:
+    def zeros(self) -> KVCache:
         """An empty cache."""
         return jax.tree.map(
             lambda buffer: jnp.zeros(buffer.shape, buffer.dtype, device=buffer.sharding),
-            self.abstract(length),
+            self.abstract(),
         )
 
+    def attention(self, tables: jax.Array, offsets: jax.Array, counts: jax.Array) -> Attend:
+        """Attention of each row's new tokens to all before them, which are in its pages.
 
-def grow(cache: KVCache, length: int) -> KVCache:
-    """The same contents with more positions per slot; `cache` is used up."""
+        Args:
+          tables: int32[B, pages_per_row], the pages of each row's context.
+          offsets: int32[B], position of each row's first new token.
+          counts: int32[B], new tokens of each row; those behind are padding, which is not stored
+            and whose output means nothing.
+        """
 
-    def pad(buffer: jax.Array) -> jax.Array:
-        widths = [(0, 0)] * buffer.ndim
-        widths[-2] = (0, length - buffer.shape[-2])
-        grown = jax.jit(jnp.pad, static_argnums=1, out_shardings=buffer.sharding)(
-            buffer, tuple(widths)
+        def attend(
+            q: jax.Array, k: jax.Array, v: jax.Array, cache: KVCache, layer: int | jax.Array
+        ) -> tuple[jax.Array, KVCache]:
+            at = 0 if self.stacked else int(layer)
+            base = layer * self.pages if self.stacked else 0
+            batch, length, heads, dim = q.shape
+            q = q.reshape(batch, length, k.shape[2], heads // k.shape[2], dim)
+            out, keys, values = self._over_parts(
+                q, k, v, cache.keys[at], cache.values[at], tables, offsets, counts, jnp.int32(base)
+            )
+            cache = KVCache(
+                (*cache.keys[:at], keys, *cache.keys[at + 1 :]),
+                (*cache.values[:at], values, *cache.values[at + 1 :]),
+            )
+            return out.reshape(batch, length, heads, dim), cache
+
+        return attend
+
+    def _over_parts(self, *args: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`_attend` where each part's rows and pages are."""
+        device = self.rules.mesh.devices.flat[0]
+        run = functools.partial(_attend, on_cpu=device.platform == "cpu")
+        if self.rules.mesh.size == 1:
+            return run(*args)
+        q, k, _, keys, *_ = args
+
+        def spec(x: jax.Array, *axes: str | None) -> jax.sharding.PartitionSpec:
+            return self.rules.sharding(axes, x.shape).spec
+
+        row = spec(q, "cache_batch")
+        new = spec(k, "cache_batch", None, "act_kv_heads", None)
+        query = spec(q, "cache_batch", None, "act_kv_heads", None, None)
+        pages = spec(keys, *_AXES)
+        return jax.shard_map(
+            run,
+            mesh=self.rules.mesh,
+            in_specs=(query, new, new, pages, pages, row, row, row, jax.sharding.PartitionSpec()),
+            out_specs=(query, pages, pages),
+            check_vma=False,
+        )(*args)
+
+
+def _attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    tables: jax.Array,
+    offsets: jax.Array,
+    counts: jax.Array,
+    base: jax.Array,
+    *,
+    on_cpu: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Stores keys and values, then attends.
+
+    Args:
+      q: [B, T, KV, G, D].
+      k: [B, T, KV, D].
+      v: Likewise.
+      keys: [P, KV, page_size, D].
+      values: Likewise.
+      tables: int32[B, pages_per_row].
+      offsets: int32[B].
+      counts: int32[B].
+      base: int32[], what is added to the tables' pages.
+      on_cpu: Chooses the sizes of blocks.
+
+    Returns:
+      [B, T, KV, G, D], keys and values.
+    """
+    batch, length = q.shape[:2]
+    page_size = keys.shape[2]
+    positions = offsets[:, None] + jnp.arange(length)
+    pages = base + jnp.take_along_axis(tables, positions // page_size, axis=1, mode="clip")
+    pages = jnp.where(jnp.arange(length) < counts[:, None], pages, keys.shape[0])
+    slots = positions % page_size
+    keys = keys.at[pages, :, slots].set(k.astype(keys.dtype), mode="drop")
+    values = values.at[pages, :, slots].set(v.astype(values.dtype), mode="drop")
+
+    # Each block of rows runs to the end of its longest: rows of like length belong together.
+    lengths = jnp.where(counts > 0, offsets + counts, 0)
+    rows = math.gcd(batch, 8) if length == 1 else 1
+    if not on_cpu or rows == batch:
+        rows = batch
+    span = 1 if on_cpu else max(1, min(512 // page_size, tables.shape[1]))
+    attend = functools.partial(
+        attend_pages, keys=keys, values=values, base=base, pages_at_once=span
+    )
+    if rows == batch:
+        return attend(q, tables, offsets, lengths), keys, values
+    order = jnp.argsort(-lengths) if rows > 1 else jnp.arange(batch)
+
+    def split(x: jax.Array) -> jax.Array:
+        return x[order].reshape(batch // rows, rows, *x.shape[1:])
+
+    out = lax.map(lambda block: attend(*block), tuple(map(split, (q, tables, offsets, lengths))))
+    return out.reshape(q.shape)[jnp.argsort(order)], keys, values
+
+
+def attend_pages(
+    q: jax.Array,
+    tables: jax.Array,
+    offsets: jax.Array,
+    lengths: jax.Array,
+    *,
+    keys: jax.Array,
+    values: jax.Array,
+    base: jax.Array,
+    pages_at_once: int,
+) -> jax.Array:
+    """Softmax attention over pages, in one pass (the online softmax of arXiv 2205.14135, alg. 1).
+
+    A query's result does not depend, in any bit, on the other rows, nor on how long they are.
+
+    Args:
+      q: [B, T, KV, G, D].
+      tables: int32[B, pages_per_row].
+      offsets: int32[B], position of the first query.
+      lengths: int32[B], tokens in the cache, the queries' own included; 0 for an idle row.
+      keys: [P, KV, page_size, D].
+      values: Likewise.
+      base: int32[], what is added to the tables' pages.
+      pages_at_once: Pages of each row in a step.
+
+    Returns:
+      [B, T, KV, G, D] of q's dtype; zeros for idle rows.
+    """
+    batch, length, kv_heads, groups, dim = q.shape
+    page_size = keys.shape[2]
+    span = pages_at_once * page_size
+    padding = -tables.shape[1] % pages_at_once
+    tables = jnp.pad(tables, ((0, 0), (0, padding))) + base
+    queries = q.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * length, dim)
+    positions = jnp.tile(offsets[:, None] + jnp.arange(length), (1, groups))[:, None, :, None]
+
+    def gather(buffer: jax.Array, i: jax.Array) -> jax.Array:
+        at = lax.dynamic_slice_in_dim(tables, i * pages_at_once, pages_at_once, 1)
+        if pages_at_once == 1:
+            return buffer[at[:, 0]]
+        found = buffer[at].swapaxes(1, 2)
+        return found.reshape(batch, kv_heads, span, dim)
+
+    def step(
+        i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        maximum, total, out = carry
+        scores = jnp.einsum(
+            "bktd,bksd->bkts", queries, gather(keys, i), preferred_element_type=jnp.float32
         )
-        # At once, or the whole old cache would be there beside the whole new one.
-        buffer.delete()
-        return grown
+        visible = i * span + jnp.arange(span) <= positions
+        scores = jnp.where(visible, scores * dim**-0.5, _MASKED)
+        new_maximum = jnp.maximum(maximum, jnp.max(scores, -1))
+        weights = jnp.exp(scores - new_maximum[..., None])
+        correction = jnp.exp(maximum - new_maximum)
+        found = gather(values, i)
+        product = jnp.einsum(
+            "bkts,bksd->bktd",
+            weights.astype(found.dtype),
+            found,
+            preferred_element_type=jnp.float32,
+        )
+        return (
+            new_maximum,
+            total * correction + jnp.sum(weights, -1),
+            out * correction[..., None] + product,
+        )
 
-    return jax.tree.map(pad, cache)
+    shape = queries.shape[:-1]
+    start = (
+        jnp.full(shape, _MASKED, jnp.float32),
+        jnp.zeros(shape, jnp.float32),
+        jnp.zeros(queries.shape, jnp.float32),
+    )
+    steps = (jnp.max(lengths) + span - 1) // span
+    _, total, out = lax.fori_loop(0, steps, step, start)
+    out = out / jnp.maximum(total, 1e-30)[..., None]
+    out = out.reshape(batch, kv_heads, groups, length, dim).transpose(0, 3, 1, 2, 4)
+    return out.astype(q.dtype)
 
 
-def copy_slots(
-    cache: KVCache, sources: np.ndarray | jax.Array, targets: np.ndarray | jax.Array
+def copy_pages(
+    spec: CacheSpec,
+    cache: KVCache,
+    sources: np.ndarray | jax.Array,
+    targets: np.ndarray | jax.Array,
 ) -> KVCache:
-    """Copies whole slots; targets outside the cache are dropped.
+    """Copies whole pages within each part.
 
     Args:
+      spec: Of the cache.
       cache: The cache.
-      sources: int32[N].
-      targets: int32[N].
+      sources: int32[parts, N], pages counted within the part.
+      targets: int32[parts, N]; a negative one is dropped.
     """
+    layers = spec.config.num_layers if spec.stacked else 1
 
-    def copy(buffer: jax.Array) -> jax.Array:
-        rows = jnp.take(buffer, sources, axis=0, mode="clip")
-        return buffer.at[targets].set(rows, mode="drop")
+    def copy(buffer: jax.Array, sources: jax.Array, targets: jax.Array) -> jax.Array:
+        sources, targets = sources[0], targets[0]
 
-    def copy_layer(layer: jax.Array, buffer: jax.Array) -> jax.Array:
-        rows = jnp.take(buffer[layer], sources, axis=0, mode="clip")
-        return buffer.at[layer, targets].set(rows, mode="drop")
+        def layer(i: jax.Array, buffer: jax.Array) -> jax.Array:
+            pages = buffer[i * spec.pages + sources]
+            at = jnp.where(targets < 0, buffer.shape[0], i * spec.pages + targets)
+            return buffer.at[at].set(pages, mode="drop")
 
-    if not cache.stacked:
-        return jax.tree.map(copy, cache)
-    # All layers at once would be gathered through a copy of the whole buffer (XLA on TPU).
-    return jax.tree.map(lambda x: jax.lax.fori_loop(0, x.shape[0], copy_layer, x), cache)
+        # All layers at once would be gathered through a copy of the whole buffer (XLA on TPU).
+        return lax.fori_loop(0, layers, layer, buffer) if spec.stacked else layer(0, buffer)
 
-
-def cached_attention(slots: jax.Array | None, offsets: jax.Array, total_slots: int) -> Attend:
-    """Attention of new tokens to everything cached before them.
-
-    Args:
-      slots: int32[P], slot of each row; None if row i is slot i (decoding).
-      offsets: int32[P], position of each row's first new token. Beyond the cache: nothing is
-        written.
-      total_slots: Number of slots, for `slots=None`.
-    """
-    where = jnp.arange(total_slots) if slots is None else slots
-
-    def attend(
-        q: jax.Array, k: jax.Array, v: jax.Array, cache: KVCache, layer: int | jax.Array
-    ) -> tuple[jax.Array, KVCache]:
-        cache = cache.write(layer, where, offsets, k, v)
-        keys, values = cache.buffer(cache.keys, layer), cache.buffer(cache.values, layer)
-        if slots is not None:
-            keys, values = keys[slots], values[slots]
-        positions = offsets[:, None] + jnp.arange(q.shape[1])
-        mask = jnp.arange(cache.length) <= positions[..., None]
-        return grouped_query_attention(q, keys, values, mask), cache
-
-    return attend
+    if spec.rules.mesh.size > 1:
+        which = spec.rules.sharding(("cache_batch", None), (spec.parts, 1)).spec
+        pages = spec.sharding.spec
+        copy = jax.shard_map(
+            copy,
+            mesh=spec.rules.mesh,
+            in_specs=(pages, which, which),
+            out_specs=pages,
+            check_vma=False,
+        )
+    return jax.tree.map(lambda buffer: copy(buffer, sources, targets), cache)

@@ -3,57 +3,70 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from trustee_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:
-    """Shapes of the decoding batch: every number is a compiled shape, so few mean few compilations.
+    """Shapes of the engine's programs and of its cache.
 
     Attributes:
-      slots: Rows of the decoding batch, each with its own KV cache. At best the episodes in flight
-        plus as many again: a policy row keeps its cache while a simulator row answers.
+      slots: Requests that are decoded at once; a multiple of the mesh's data x fsdp.
       max_length: Longest context (prompt and answer) of a request, in tokens.
-      min_cache_length: The cache starts with this many positions a row and doubles, up to
-        `max_length`, when a request needs more. Set it to `max_length` to compile a single size.
-      prefill_rows: Prompts that are prefilled together.
-      prefill_chunks: Chunk lengths, ascending; a prompt is prefilled in as few and small chunks as
-        these allow.
-      decode_steps: Decoding steps per dispatch while no row is held to a schema (a schema is
+      cache_tokens: Tokens that the cache holds, over all requests and what is kept for later ones.
+        A request waits until there is room for its prompt. None: `slots` times `max_length`.
+      page_size: Tokens in a page, the unit in which the cache is allocated and shared.
+      prefill_rows: Pieces of prompts that are computed together; a multiple of the mesh's data x
+        fsdp. A long prompt takes several of them.
+      prefill_tokens: Tokens in each; the last piece of a prompt is padded to it.
+      prefill_budget: Tokens of prompts computed before the requests that are being answered go on:
+        more is faster as a whole, less is steadier.
+      decode_steps: Decoding steps per dispatch while no request is held to a schema (a schema is
         checked on the host after each token).
-      min_shared_prefix: A cached prefix of fewer tokens is recomputed, not copied.
+      attention: "xla" runs everywhere; "auto" takes what is fastest on the devices.
     """
 
     slots: int = 64
     max_length: int = 8192
-    min_cache_length: int = 1024
-    prefill_rows: int = 4
-    prefill_chunks: tuple[int, ...] = (128, 512)
+    cache_tokens: int | None = None
+    page_size: int = 64
+    prefill_rows: int = 8
+    prefill_tokens: int = 64
+    prefill_budget: int = 4096
     decode_steps: int = 8
-    min_shared_prefix: int = 16
+    attention: Literal["auto", "xla"] = "auto"
 
     @property
-    def first_cache_length(self) -> int:
-        """Positions per slot of an empty engine."""
-        return min(self.min_cache_length, self.last_cache_length)
+    def pages_per_row(self) -> int:
+        """Pages of the longest context."""
+        return -(-self.max_length // self.page_size)
 
     @property
-    def last_cache_length(self) -> int:
-        """The most positions per slot; the last chunk of a prompt is written whole, padding too."""
-        return self.max_length + self.prefill_chunks[-1]
+    def pages(self) -> int:
+        """Pages of the whole cache."""
+        if self.cache_tokens is None:
+            return self.slots * self.pages_per_row
+        return -(-self.cache_tokens // self.page_size)
 
     def __post_init__(self) -> None:
-        for name in ("slots", "max_length", "min_cache_length", "prefill_rows", "decode_steps"):
+        """Checks every number."""
+        for name in (
+            "slots",
+            "max_length",
+            "page_size",
+            "prefill_rows",
+            "prefill_tokens",
+            "prefill_budget",
+            "decode_steps",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"engine.{name}", getattr(self, name), "use a number of at least 1"
                 )
-        chunks = self.prefill_chunks
-        if not chunks or chunks[0] < 1 or list(chunks) != sorted(set(chunks)):
-            raise ConfigError(
-                "engine.prefill_chunks", chunks, "use ascending chunk lengths, e.g. (128, 512)"
-            )
-        if self.min_cache_length > self.max_length:
-            fix = f"use at most engine.max_length = {self.max_length}"
-            raise ConfigError("engine.min_cache_length", self.min_cache_length, fix)
+        if self.cache_tokens is not None and self.cache_tokens < self.max_length:
+            fix = f"one request needs up to engine.max_length = {self.max_length}; use more"
+            raise ConfigError("engine.cache_tokens", self.cache_tokens, fix)
+        if self.attention not in ("auto", "xla"):
+            raise ConfigError("engine.attention", self.attention, 'write "auto" or "xla"')

@@ -214,13 +214,19 @@ class Constraint:
         self._matcher = compiled.matcher.deep_copy()
         self._text = bytearray()
         self._left = request.max_new_tokens
-        self._think_end = request.think_end_id
-        self._think_left = request.think_budget
         self._in_string = self._escaped = False
         self._depth = 0
         # When room is short: a token that may come -> the end of the answer from it on.
         self._ends: dict[int, list[int]] = {}
         self._end: list[int] | None = None
+
+    def begin(self, left: int) -> None:
+        """Says how many tokens the answer may take."""
+        self._left = left
+
+    def forced(self) -> tuple[list[int], bool]:
+        """Tokens that must come next."""
+        return [], False
 
     def fill(self, bits: np.ndarray) -> None:
         """Writes the mask of the next token.
@@ -228,12 +234,6 @@ class Constraint:
         Args:
           bits: int32[ceil(V / 32)], overwritten.
         """
-        if self._think_end is not None:
-            if self._think_left > 0:
-                bits[:] = -1
-            else:
-                self._only(bits, [self._think_end])
-            return
         llguidance.numpy.fill_next_token_bitmask(self._matcher, bits[None], 0)
         lengths = self._compiled.lengths
         # Any token may come if what it leads to could still be ended.
@@ -298,11 +298,6 @@ class Constraint:
           RuntimeError: The token was not allowed, which is a bug of the engine.
         """
         self._left -= 1
-        if self._think_end is not None:
-            self._think_left -= 1
-            if token == self._think_end:
-                self._think_end = None
-            return False
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"token {token} breaks the schema: {self._matcher.get_error()}")
         self._end = self._ends[token][1:] if token in self._ends else None
@@ -318,3 +313,7 @@ class Constraint:
             elif not self._in_string:
                 self._depth += (byte in b"[{") - (byte in b"]}")
         return self._matcher.is_accepting()
+
+
+def fill_masks(constraints, bits):
+    for i,c in enumerate(constraints): c.fill(bits[i])

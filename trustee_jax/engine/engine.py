@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,12 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from trustee_jax import streams
-from trustee_jax.engine.cache import KVCache, grow
+from trustee_jax.engine.cache import KVCache
 from trustee_jax.engine.config import EngineConfig
-from trustee_jax.engine.constraints import Constraint, ConstraintCompiler
+from trustee_jax.engine.constraints import Constraint, ConstraintCompiler, fill_masks
+from trustee_jax.engine.jobs import Job, OnTokens
 from trustee_jax.engine.programs import MAX_REPORTED, MAX_STOP_IDS, DecodeOutput, Programs, Rows
-from trustee_jax.engine.slots import Slot, choose_slot, common_prefix, longest_match
+from trustee_jax.engine.scheduler import Scheduler
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.errors import NonFiniteError
 from trustee_jax.models.transformer import Transformer
@@ -26,55 +29,36 @@ if TYPE_CHECKING:
     import transformers
 
 
-@dataclasses.dataclass(eq=False)
-class _Job:
-    """A request on its way through the engine."""
-
-    ticket: int
-    request: Request
-    tokens: np.ndarray
-    constraint: Constraint | None
-    slot: Slot | None = None
-    sampled: list[int] = dataclasses.field(default_factory=list)
-    logprobs: list[float] = dataclasses.field(default_factory=list)
-    reported_logits: list[np.ndarray] = dataclasses.field(default_factory=list)
-
-    @property
-    def needed(self) -> int:
-        return len(self.tokens) + self.request.max_new_tokens
-
-
-@dataclasses.dataclass(frozen=True)
-class _Copy:
-    """`matched` cached tokens of one slot that another one starts with."""
-
-    source: Slot
-    target: Slot
-    matched: int
-
-
 @dataclasses.dataclass
 class EngineStats:
     """Counts since the last `reset`.
 
     Attributes:
       prompt_tokens: Tokens of all contexts.
-      prefilled_tokens: Of these, computed rather than found in the cache.
+      prefilled_tokens: Tokens whose keys and values were computed without drawing: those of
+        contexts that were not found in the cache, and forced ones.
       sampled_tokens: Tokens drawn.
+      forced_tokens: Tokens of answers that were added without drawing.
+      restarts: Requests that began again because the cache was full.
     """
 
     prompt_tokens: int = 0
     prefilled_tokens: int = 0
     sampled_tokens: int = 0
+    forced_tokens: int = 0
+    restarts: int = 0
 
 
 class Engine:
     """Serves policy and simulator requests from one device batch.
 
-    Every request carries its whole context. Whatever prefix of it a slot already holds, for the
-    same role, is reused: an episode's next turn continues in its slot, the episodes of a group copy
-    their common prompt from the first, and simulator requests copy their fixed instructions.
-    Nothing depends on wall-clock time, so equal requests in equal order give equal results.
+    Every request carries its whole context. What of it the cache holds, for the same role, is
+    shared and not computed again: the prompt of a group, a role's instructions, an episode's turns
+    before. Keys and values that decoding computed are not shared, since a prompt's are rounded
+    otherwise: a request's answer is then the same, in every bit, whatever else the engine serves
+    or has served, and however large the cache is. Nothing depends on wall-clock time.
+
+    `submit` and `cancel` may be called from any thread, all else from one.
     """
 
     def __init__(
@@ -93,6 +77,9 @@ class Engine:
           config: Shapes.
           tokenizer: For schemas.
           seed: Folded into every request's key.
+
+        Raises:
+          ConfigError: The config does not fit the mesh or the model.
         """
         self.config = config
         self.max_length = config.max_length
@@ -103,59 +90,111 @@ class Engine:
         self._compiler: ConstraintCompiler | None = None
         self._seed = seed
         self._tickets = 0
-        words = -(-self._vocab_size // 32)
-        self._free_bits = jax.device_put(
-            np.full((config.slots, words), -1, np.int32), self._programs.rules.replicated
-        )
+        self._lock = threading.RLock()
         self._cache: KVCache | None = None
-        self.cancel()
+        self._clear()
+
+    def _clear(self) -> None:
+        spec, slots = self._programs.cache, self.config.slots
+        self._submitted: collections.deque[Job] = collections.deque()
+        self._cancelled: set[int] = set()
+        self._scheduler = Scheduler(
+            slots, spec.parts, spec.pages, spec.page_size, self.config.pages_per_row
+        )
+        # Dispatched, but not read: what was drawn, and the logits that are drawn from next.
+        self._drawn: collections.deque[tuple[DecodeOutput, dict[int, Job]]] = collections.deque()
+        self._logits: tuple[jax.Array, dict[int, Job]] | None = None
+        self._done: list[Job] = []
+        self.stats = EngineStats()
+        self._rows = jax.device_put(Rows.zeros(slots), self._programs.rules.replicated)
 
     def reset(self) -> None:
-        """Forgets every cached context; results then do not depend on what was served before.
+        """Forgets every cached context.
 
         Raises:
           RuntimeError: Requests are under way.
         """
-        # A dispatch may still be in flight whose rows have all ended.
-        if self._pending or self._running:
-            raise RuntimeError("the engine has requests; run it until it is idle, or cancel()")
-        self.cancel()
+        self._check_unused()
+        self._clear()
 
-    def cancel(self) -> None:
-        """Drops every request and cached context."""
-        self._pending: list[_Job] = []
-        self._running: dict[int, _Job] = {}
-        self._inflight: collections.deque[tuple[DecodeOutput, dict[int, _Job]]] = (
-            collections.deque()
-        )
-        self._halted = np.zeros(self.config.slots, bool)  # rows to be ended by the next dispatch
-        self._slots = [Slot(i) for i in range(self.config.slots)]
-        self._clock = 0
-        self.stats = EngineStats()
-        self._rows = jax.device_put(Rows.zeros(self.config.slots), self._programs.rules.replicated)
-        length = self.config.first_cache_length
-        if self._cache is None or self._cache.length != length:
-            self._cache = None  # Frees the old one first.
-            self._cache = self._programs.cache.zeros(length)
+    def cancel(self, ticket: int | None = None) -> None:
+        """Drops a request, if it is still under way.
+
+        Args:
+          ticket: Of the request; None: all of them, and every cached context.
+        """
+        if ticket is None:
+            self._clear()
+        else:
+            self._cancelled.add(ticket)
+
+    def release(self) -> None:
+        """Frees the cache's memory until the next request; forgets every context.
+
+        Raises:
+          RuntimeError: Requests are under way.
+        """
+        self.reset()
+        for buffer in jax.tree.leaves(self._cache):
+            buffer.delete()
+        self._cache = None
 
     def update(self, params: nnx.State) -> None:
-        """Replaces the parameters that `params` has (LoRA factors, say); forgets all contexts."""
+        """Replaces the parameters that `params` has (LoRA factors, say).
+
+        The policy's contexts are forgotten; those of the simulator, which has no adapter, stay.
+
+        Raises:
+          RuntimeError: Requests are under way.
+        """
+        self._check_unused()
         model = nnx.merge(self._graphdef, self._params)
         nnx.update(model, params)
         _, self._params = nnx.split(model)
-        self.reset()
+        self._scheduler.forget("policy")
+
+    def _check_unused(self) -> None:
+        # A dispatch may still be in flight whose rows have all ended.
+        if self._submitted or not self._scheduler.idle:
+            raise RuntimeError("the engine has requests; run it until it is idle, or cancel()")
 
     @property
     def idle(self) -> bool:
         """Whether no request is waiting or running."""
-        return not self._pending and not self._running and not self._inflight
+        unread = self._drawn or self._logits or self._done
+        return not unread and not self._submitted and self._scheduler.idle
 
-    def submit(self, request: Request) -> int:
+    @property
+    def cache_use(self) -> tuple[int, int]:
+        """Tokens of the requests that have a row, and tokens of the pages that they hold."""
+        return self._scheduler.usage
+
+    def submit(self, request: Request, on_tokens: OnTokens | None = None) -> int:
         """Queues a request; `step` returns its completion under the ticket that this returns.
+
+        Args:
+          request: What is asked for.
+          on_tokens: Called by `step` with the tokens of the answer as they come.
 
         Raises:
           RequestError: It can never be served; the message says why.
         """
+        self._check(request)
+        with self._lock:
+            self._tickets += 1
+            make = None
+            if request.schema is not None:
+                make = functools.partial(self._constraint, request)
+            self._submitted.append(Job(self._tickets, request, make, on_tokens))
+            return self._tickets
+
+    def _constraint(self, request: Request) -> Constraint:
+        with self._lock:
+            if self._compiler is None:
+                self._compiler = ConstraintCompiler(self._tokenizer, self._vocab_size)
+            return self._compiler.compile(request)
+
+    def _check(self, request: Request) -> None:
         tokens = np.asarray(request.tokens, np.int32)
         if tokens.ndim != 1 or not len(tokens):
             raise RequestError(
@@ -183,15 +222,6 @@ class Engine:
                 f"report_logits_of: {len(reported)} given; at most {MAX_REPORTED} ids in "
                 f"[0, {vocab_size})"
             )
-        constraint = None
-        if request.schema is not None:
-            if self._compiler is None:
-                self._compiler = ConstraintCompiler(self._tokenizer, vocab_size)
-            constraint = self._compiler.compile(request)
-        self._tickets += 1
-        self._pending.append(_Job(self._tickets, request, tokens, constraint))
-        self.stats.prompt_tokens += len(tokens)
-        return self._tickets
 
     def run(self, requests: Sequence[Request]) -> list[Completion]:
         """Serves all `requests` and returns their completions in the same order."""
@@ -202,199 +232,236 @@ class Engine:
         return [done[ticket] for ticket in tickets]
 
     def step(self) -> list[tuple[int, Completion]]:
-        """Prefills what fits, dispatches a round of decoding, returns what has been completed.
+        """Computes prompts, decodes a while, and returns what has been completed.
 
         Raises:
           NonFiniteError: The model's logits are infinite or NaN.
         """
-        while self._pending and self._place():
-            pass
-        constrained = [job for job in self._running.values() if job.constraint is not None]
-        if self._running:
-            self._dispatch(constrained)
-        # One dispatch stays in flight, so that the device works while the host reads the one
-        # before. A schema's next mask needs the token just drawn, so then there is nothing to
-        # overlap.
-        keep = 1 if self._running and not constrained else 0
-        completions = []
-        while len(self._inflight) > keep:
-            completions += self._collect(*self._inflight.popleft())
-        return completions
+        self._receive()
+        if self._logits is None and not self._held():
+            self._fill()
+            if not self._held():
+                self._decode()
+                # One dispatch stays in flight, so that the device works while the host reads the
+                # one before.
+                self._read(keep=1 if self._scheduler.running else 0)
+                return self._completions()
+        # A schema says what may come next only when the last token is known: the device computes
+        # the logits meanwhile, and already the next ones when the caller goes on.
+        if self._logits is None:
+            self._forward()
+        self._read(keep=0)
+        self._draw()
+        self._fill()
+        if self._held():
+            self._forward()
+        return self._completions()
 
-    # Placing requests into slots.
+    def _held(self) -> bool:
+        return any(job.held for job in self._scheduler.running.values())
 
-    def _place(self) -> bool:
-        """Moves pending requests into free slots and prefills them; False if there were none."""
-        batch: list[_Job] = []
-        free = [slot for slot in self._slots if not slot.busy]
-        copies: list[_Copy] = []
-        waiting: list[_Job] = []
-        for job in self._pending:
-            context, role = job.tokens[:-1], job.request.role
-            source, matched = longest_match(self._slots, role, context)
-            # A request that shares more with one placed in this round waits until that one is in
-            # the cache.
-            sharing = max(
-                (common_prefix(o.tokens[:-1], context) for o in batch if o.request.role == role),
-                default=0,
-            )
-            if not free or sharing > matched + self.config.min_shared_prefix:
-                waiting.append(job)
-                continue
-            if matched < self.config.min_shared_prefix:
-                source, matched = None, 0
-            slot = choose_slot(free, source, matched)
-            free.remove(slot)
-            if source is not None and slot is not source:
-                copies.append(_Copy(source, slot, matched))
-            self._clock += 1
-            slot.take(role, context, matched if slot is source else 0, self._clock)
-            job.slot = slot
-            batch.append(job)
-        self._pending = waiting
-        if batch:
-            self._ensure_length(batch)
-            self._copy(copies)
-            self._prefill(batch)
-            self._admit(batch)
-        return bool(batch)
+    def _receive(self) -> None:
+        """Takes in what other threads have asked for."""
+        while self._submitted:
+            job = self._submitted.popleft()
+            self.stats.prompt_tokens += job.prompt_length
+            (self._done if job.finish else self._scheduler.waiting).append(job)
+        cancelled, self._cancelled = self._cancelled, set()
+        if not cancelled:
+            return
+        scheduler = self._scheduler
+        scheduler.waiting = [job for job in scheduler.waiting if job.ticket not in cancelled]
+        for job in list(scheduler.rows.values()):
+            if job.ticket in cancelled:
+                scheduler.drop(job)
 
-    def _ensure_length(self, batch: list[_Job]) -> None:
-        assert self._cache is not None
-        chunk = self.config.prefill_chunks[-1]
-        needed = max(max(job.needed, len(job.tokens) - 1 + chunk) for job in batch)
-        length = self._cache.length
-        while length < needed:
-            length = min(2 * length, self.config.last_cache_length)
-        if length > self._cache.length:
-            self._cache = grow(self._cache, length)
+    def _completions(self) -> list[tuple[int, Completion]]:
+        done, self._done = self._done, []
+        for job in done:
+            job.tell()
+            self.stats.forced_tokens += job.num_forced
+        self.stats.restarts = self._scheduler.restarts
+        return [(job.ticket, job.completion()) for job in done]
 
-    def _copy(self, copies: list[_Copy]) -> None:
+    # Prompts.
+
+    def _fill(self) -> None:
+        """Places requests and computes their prompts, as far as the budget goes."""
+        if self._cache is None:
+            self._cache = self._programs.cache.zeros()
+        scheduler = self._scheduler
+        budget = self.config.prefill_budget
+        while True:
+            scheduler.place()
+            self._copy()
+            self._admit()
+            pieces = self._pieces()
+            if not pieces or budget <= 0:
+                return
+            self._prefill(pieces)
+            budget -= sum(count for _, _, count in pieces.values())
+
+    def _copy(self) -> None:
+        copies = self._scheduler.copies
         width = self.config.prefill_rows
-        for start in range(0, len(copies), width):
-            sources, targets = (
-                np.zeros(width, np.int32),
-                np.full(width, self.config.slots, np.int32),
-            )
-            for i, copy in enumerate(copies[start : start + width]):
-                sources[i], targets[i] = copy.source.index, copy.target.index
-                copy.target.filled = copy.matched
+        while any(copies):
+            sources = np.zeros((len(copies), width), np.int32)
+            targets = np.full((len(copies), width), -1, np.int32)
+            for part, pairs in enumerate(copies):
+                for i, (source, target) in enumerate(pairs[:width]):
+                    sources[part, i], targets[part, i] = source, target
+                del pairs[:width]
             self._cache = self._programs.copy(self._cache, sources, targets)
 
-    def _prefill(self, batch: list[_Job]) -> None:
-        chunks, width = self.config.prefill_chunks, self.config.prefill_rows
-        todo = [job.slot for job in batch if job.slot is not None and job.slot.missing]
-        todo.sort(key=lambda slot: -slot.missing)
-        while todo:
-            part, todo = todo[:width], todo[width:]
-            longest = max(slot.missing for slot in part)
-            chunk = next((c for c in chunks if c >= longest), chunks[-1])
-            # Rows are padded by repeating the first: it writes the same values twice.
-            rows = part + [part[0]] * (width - len(part))
-            tokens = np.zeros((width, chunk), np.int32)
-            for i, slot in enumerate(rows):
-                new = slot.tokens[slot.filled : slot.filled + chunk]
-                tokens[i, : len(new)] = new
-            self._cache = self._programs.prefill(
-                self._params,
-                self._cache,
-                np.array([slot.index for slot in rows], np.int32),
-                np.array([slot.filled for slot in rows], np.int32),
-                tokens,
-                np.array([slot.role == "policy" for slot in rows]),
-            )
-            for slot in part:
-                new_filled = min(slot.filled + chunk, len(slot.tokens))
-                self.stats.prefilled_tokens += new_filled - slot.filled
-                slot.filled = new_filled
-            todo = [slot for slot in part if slot.missing] + todo
+    def _pieces(self) -> dict[int, tuple[Job, int, int]]:
+        """What the rows of the next prefill compute: row -> (request, first token, tokens)."""
+        parts = len(self._scheduler.copies)
+        rows, length = self.config.prefill_rows // parts, self.config.prefill_tokens
+        free = [list(range(part * rows, (part + 1) * rows))[::-1] for part in range(parts)]
+        pieces = {}
+        for job in self._scheduler.filling:
+            start, end = job.filled, len(job.context) - 1
+            left = free[self._scheduler.part(job)]
+            while start < end and left:
+                count = min(length, end - start)
+                pieces[left.pop()] = (job, start, count)
+                start += count
+        return pieces
 
-    def _admit(self, batch: list[_Job]) -> None:
-        width = self.config.prefill_rows
-        for start in range(0, len(batch), width):
-            part = batch[start : start + width]
-            slots = np.full(width, self.config.slots, np.int32)
-            new = Rows.zeros(width)
-            for i, job in enumerate(part):
-                request, slot = job.request, job.slot
-                assert slot is not None
-                slots[i] = slot.index
-                new.token[i] = job.tokens[-1]
-                new.position[i] = len(job.tokens) - 1
-                new.active[i] = True
-                new.limit[i] = request.max_new_tokens
-                new.use_lora[i] = request.role == "policy"
-                new.temperature[i] = request.sampling.temperature
-                new.top_k[i] = request.sampling.top_k
-                new.top_p[i] = request.sampling.top_p
-                new.key[i] = streams.request_key(self._seed, request.key)
-                if request.schema is None:
-                    new.stop_ids[i, : len(request.stop_ids)] = request.stop_ids
-                new.reported[i, : len(request.report_logits_of)] = request.report_logits_of
-                self._running[slot.index] = job
-                self._halted[slot.index] = False
-            self._rows = self._programs.admit(self._rows, slots, new)
+    def _prefill(self, pieces: dict[int, tuple[Job, int, int]]) -> None:
+        scheduler = self._scheduler
+        rows, length = self.config.prefill_rows, self.config.prefill_tokens
+        tables = np.zeros((rows, scheduler.tables.shape[1]), np.int32)
+        offsets, counts = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
+        tokens, use_lora = np.zeros((rows, length), np.int32), np.zeros(rows, bool)
+        for row, (job, start, count) in pieces.items():
+            tables[row] = scheduler.tables[job.slot]
+            offsets[row], counts[row] = start, count
+            tokens[row, :count] = job.context[start : start + count]
+            use_lora[row] = job.request.role == "policy"
+            job.filled = start + count
+            self.stats.prefilled_tokens += count
+        self._cache = self._programs.prefill(
+            self._params, self._cache, tables, offsets, counts, tokens, use_lora
+        )
+        for job in {job.slot: job for job, _, _ in pieces.values()}.values():
+            scheduler.computed(job)
+
+    def _admit(self) -> None:
+        """Moves requests whose contexts are complete into the decoding rows."""
+        scheduler, width = self._scheduler, self.config.slots
+        ready = [job for job in scheduler.filling if not job.missing]
+        if not ready:
+            return
+        scheduler.filling = [job for job in scheduler.filling if job.missing]
+        slots = np.full(width, width, np.int32)
+        new = Rows.zeros(width)
+        for i, job in enumerate(ready):
+            request = job.request
+            slots[i] = job.slot
+            new.token[i] = job.context[-1]
+            new.position[i] = len(job.context) - 1
+            new.active[i] = True
+            new.num_generated[i] = job.num_generated
+            new.limit[i] = job.limit
+            new.use_lora[i] = request.role == "policy"
+            new.temperature[i] = request.sampling.temperature
+            new.top_k[i] = request.sampling.top_k
+            new.top_p[i] = request.sampling.top_p
+            new.key[i] = streams.request_key(self._seed, request.key)
+            new.stop_ids[i, : len(job.stop_ids)] = job.stop_ids
+            new.reported[i, : len(request.report_logits_of)] = request.report_logits_of
+            scheduler.running[job.slot] = job
+        self._rows = self._programs.admit(self._rows, slots, new)
 
     # Decoding.
 
-    def _dispatch(self, constrained: list[_Job]) -> None:
-        bits, steps = self._free_bits, self.config.decode_steps
-        if constrained:
-            bits, steps = np.full(self._free_bits.shape, -1, np.int32), 1
-            for job in constrained:
-                assert job.slot is not None and job.constraint is not None
-                job.constraint.fill(bits[job.slot.index])
-        self._cache, self._rows, output = self._programs.decode(
-            self._params, self._cache, self._rows, self._halted, bits, np.int32(steps)
-        )
-        self._halted = np.zeros_like(self._halted)
-        self._inflight.append((output, dict(self._running)))
+    def _enabled(self, jobs: dict[int, Job]) -> np.ndarray:
+        enabled = np.zeros(self.config.slots, bool)
+        enabled[list(jobs)] = True
+        return enabled
 
-    def _collect(self, output: DecodeOutput, jobs: dict[int, _Job]) -> list[tuple[int, Completion]]:
+    def _decode(self) -> None:
+        """Dispatches several steps for rows that are free to draw what they like."""
+        scheduler, steps = self._scheduler, self.config.decode_steps
+        scheduler.extend(steps)
+        jobs = dict(scheduler.running)
+        if not jobs:
+            return
+        self._cache, self._rows, output = self._programs.decode(
+            self._params, self._cache, self._rows, scheduler.tables.copy(), self._enabled(jobs)
+        )
+        self._note_drawn(output, jobs, steps)
+
+    def _forward(self) -> None:
+        """Dispatches the logits of the running rows' next tokens."""
+        scheduler = self._scheduler
+        scheduler.extend(1)
+        jobs = dict(scheduler.running)
+        if jobs:
+            self._cache, logits = self._programs.forward(
+                self._params, self._cache, self._rows, scheduler.tables.copy(), self._enabled(jobs)
+            )
+            self._logits = logits, jobs
+
+    def _draw(self) -> None:
+        """Dispatches the drawing of one token from the logits that were dispatched before."""
+        if self._logits is None:
+            return
+        logits, jobs = self._logits
+        self._logits = None
+        running = self._scheduler.running
+        jobs = {slot: job for slot, job in jobs.items() if running.get(slot) is job}
+        if not jobs:
+            return
+        bits = np.full((self.config.slots, -(-self._vocab_size // 32)), -1, np.int32)
+        held = [slot for slot, job in jobs.items() if job.held]
+        if held:
+            masks = bits[held]
+            fill_masks([jobs[slot].constraint for slot in held], masks)
+            bits[held] = masks
+        self._rows, output = self._programs.draw(self._rows, logits, self._enabled(jobs), bits)
+        self._note_drawn(output, jobs, 1)
+
+    def _note_drawn(self, output: DecodeOutput, jobs: dict[int, Job], steps: int) -> None:
+        for job in jobs.values():
+            job.steps_ahead += steps
+        self._drawn.append((output, jobs))
+
+    def _read(self, keep: int) -> None:
+        """Reads what was drawn, but for the youngest `keep` dispatches."""
+        while len(self._drawn) > keep:
+            output, jobs = self._drawn.popleft()
+            self._take(output, jobs)
+
+    def _take(self, output: DecodeOutput, jobs: dict[int, Job]) -> None:
+        scheduler = self._scheduler
         tokens, logprobs, valid, logits = jax.device_get(
             (output.tokens, output.logprobs, output.valid, output.reported_logits)
         )
-        completions = []
-        for index, job in jobs.items():
-            if self._running.get(index) is not job:
+        for slot, job in jobs.items():
+            if scheduler.running.get(slot) is not job:
                 continue  # It ended in the dispatch before.
-            rows = valid[:, index]
-            new = tokens[rows, index].tolist()
-            if not np.isfinite(logprobs[rows, index]).all():
+            job.steps_ahead -= len(tokens)
+            steps = valid[:, slot]
+            if not np.isfinite(logprobs[steps, slot]).all():
                 # What such logits draw means nothing.
                 raise NonFiniteError(
                     f"the {job.request.role}'s logits are not finite: its weights are damaged, or "
                     "have diverged in training; if so, train in another workdir with a lower "
                     "learner.learning_rate"
                 )
-            job.sampled += new
-            job.logprobs += logprobs[rows, index].tolist()
-            if job.request.report_logits_of:
-                job.reported_logits += list(
-                    logits[rows, index, : len(job.request.report_logits_of)]
-                )
+            new = tokens[steps, slot].tolist()
             self.stats.sampled_tokens += len(new)
-            complete = False
-            if job.constraint is not None:
-                complete = any([job.constraint.accept(token) for token in new])
-                self._halted[index] |= complete
-            elif job.sampled and job.sampled[-1] in job.request.stop_ids:
-                complete = True
-            if complete or len(job.sampled) == job.request.max_new_tokens:
-                completions.append((job.ticket, self._finish(job, complete)))
-        return completions
-
-    def _finish(self, job: _Job, complete: bool) -> Completion:
-        assert job.slot is not None
-        sampled = np.array(job.sampled, np.int32)
-        # The last token drawn was never fed, so its keys and values are not in the cache.
-        job.slot.release(np.concatenate([job.tokens, sampled[:-1]]))
-        del self._running[job.slot.index]
-        return Completion(
-            tokens=sampled,
-            logprobs=np.array(job.logprobs, np.float32),
-            finish="stop" if complete else "length",
-            reported_logits=np.array(job.reported_logits, np.float32).reshape(
-                len(sampled), len(job.request.report_logits_of)
-            ),
-        )
+            if not new:
+                continue
+            held = job.held
+            job.take(new, logprobs[steps, slot].tolist(), logits[steps, slot])
+            if job.finish:
+                scheduler.drop(job)
+                self._done.append(job)
+                continue
+            job.tell()
+            if job.missing or job.held != held:
+                # It goes on with tokens that it need not draw.
+                scheduler.refill(job)

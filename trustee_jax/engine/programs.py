@@ -1,7 +1,9 @@
-"""The compiled programs of the engine: prefill, admit, decode.
+"""The compiled programs of the engine, one shape each.
 
-Rows are inserted by `admit` and leave on the device itself (stop token or length), so decoding can
-be dispatched again before the host has seen which rows ended.
+Rows are inserted by `admit` and end on the device itself (stop token or length), so decoding can be
+dispatched again before the host has seen which rows ended. `decode` draws several tokens of every
+row; where the host must say which tokens are allowed, `forward` computes logits while it finds
+out, and `draw` takes one token of them.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from trustee_jax.engine.cache import CacheSpec, KVCache, cached_attention, copy_slots
+from trustee_jax.engine.cache import CacheSpec, KVCache, copy_pages
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.sampling import sample, unpack_bitmask
+from trustee_jax.errors import ConfigError
 from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
@@ -100,29 +103,33 @@ class DecodeOutput:
 def prefill(
     graphdef: nnx.GraphDef,
     rules: MeshRules,
+    spec: CacheSpec,
     params: nnx.State,
     cache: KVCache,
-    slots: jax.Array,
+    tables: jax.Array,
     offsets: jax.Array,
+    counts: jax.Array,
     tokens: jax.Array,
     use_lora: jax.Array,
 ) -> KVCache:
-    """Writes the keys and values of one chunk per row.
+    """Writes the keys and values of pieces of prompts.
 
     Args:
       graphdef: Of the model.
       rules: Mesh and table.
+      spec: Of the cache.
       params: Of the model.
       cache: To be updated.
-      slots: int32[P]. A slot may repeat only with the same contents.
-      offsets: int32[P], position of each row's first token.
-      tokens: int32[P, C]. Padding at the end leaves garbage beyond the row's end, which is
-        overwritten before it is seen.
+      tables: int32[P, pages_per_row], pages of each piece's prompt. Pieces of one prompt see those
+        before them, in the same call too.
+      offsets: int32[P], position of each piece's first token.
+      counts: int32[P], tokens of each piece; those behind are padding.
+      tokens: int32[P, C].
       use_lora: bool[P].
     """
     model: Transformer = nnx.merge(graphdef, params)
     positions = offsets[:, None] + jnp.arange(tokens.shape[1])
-    attend = cached_attention(slots, offsets, 0)
+    attend = spec.attention(tables, offsets, counts)
     _, cache = model(tokens, positions, attend, rules=rules, cache=cache, use_lora=use_lora)
     return cache
 
@@ -132,84 +139,115 @@ def admit(rows: Rows, slots: jax.Array, new: Rows) -> Rows:
     return jax.tree.map(lambda old, value: old.at[slots].set(value, mode="drop"), rows, new)
 
 
-def decode(
+def forward(
     graphdef: nnx.GraphDef,
     rules: MeshRules,
-    max_steps: int,
+    spec: CacheSpec,
     params: nnx.State,
     cache: KVCache,
     rows: Rows,
-    halted: jax.Array,
-    bits: jax.Array,
-    steps: jax.Array,
-) -> tuple[KVCache, Rows, DecodeOutput]:
-    """Decodes up to `steps` tokens for every active row.
+    tables: jax.Array,
+    enabled: jax.Array,
+) -> tuple[KVCache, jax.Array]:
+    """The logits of every row's next token.
 
     Args:
       graphdef: Of the model.
       rules: Mesh and table.
-      max_steps: Static bound of `steps`.
+      spec: Of the cache.
       params: Of the model.
-      cache: To be updated.
-      rows: To be advanced.
-      halted: bool[slots], rows that the host ends now (a schema that is complete).
-      bits: int32[slots, ceil(V / 32)], tokens that each row may draw.
-      steps: int32, dispatch length; 1 where `bits` matters, since it holds for one token.
+      cache: To be updated with the keys and values of the rows' present tokens.
+      rows: The rows.
+      tables: int32[slots, pages_per_row].
+      enabled: bool[slots], rows that take part; those that have ended do not.
+
+    Returns:
+      The cache, and float32[slots, V]; those of other rows mean nothing.
     """
     model: Transformer = nnx.merge(graphdef, params)
-    total = rows.token.shape[0]
-    vocab_size = model.config.vocab_size
-    rows = dataclasses.replace(rows, active=rows.active & ~halted)
-    allowed = unpack_bitmask(bits, vocab_size)
-    shape = (max_steps, total)
-    output = DecodeOutput(
-        jnp.zeros(shape, jnp.int32),
-        jnp.zeros(shape, jnp.float32),
-        jnp.zeros(shape, bool),
-        jnp.zeros((*shape, MAX_REPORTED), jnp.float32),
+    counts = (rows.active & enabled).astype(jnp.int32)
+    attend = spec.attention(tables, rows.position, counts)
+    hidden, cache = model(
+        rows.token[:, None],
+        rows.position[:, None],
+        attend,
+        rules=rules,
+        cache=cache,
+        use_lora=rows.use_lora,
     )
+    return cache, rules.constrain(model.logits(hidden[:, 0]), "batch", "act_vocab")
+
+
+def draw(
+    rows: Rows, logits: jax.Array, enabled: jax.Array, bits: jax.Array | None
+) -> tuple[Rows, DecodeOutput]:
+    """Draws one token of every row and advances it.
+
+    Args:
+      rows: To be advanced.
+      logits: float32[slots, V], from `forward`.
+      enabled: bool[slots], rows that take part.
+      bits: int32[slots, ceil(V / 32)], tokens that each row may draw; None: any.
+
+    Returns:
+      The rows, and an output of one step.
+    """
+    allowed = None if bits is None else unpack_bitmask(bits, logits.shape[-1])
+    tokens, logprobs = sample(
+        logits, rows.key, rows.num_generated, rows.temperature, rows.top_k, rows.top_p, allowed
+    )
+    taking_part = rows.active & enabled
+    reported = jnp.take_along_axis(logits, rows.reported, axis=-1)
+    output = DecodeOutput(tokens[None], logprobs[None], taking_part[None], reported[None])
+    one = taking_part.astype(jnp.int32)
+    ended = jnp.any(tokens[:, None] == rows.stop_ids, axis=-1)
+    ended |= rows.num_generated + one >= rows.limit
+    rows = dataclasses.replace(
+        rows,
+        token=jnp.where(taking_part, tokens, rows.token),
+        position=rows.position + one,
+        num_generated=rows.num_generated + one,
+        active=rows.active & ~(taking_part & ended),
+    )
+    return rows, output
+
+
+def decode(
+    graphdef: nnx.GraphDef,
+    rules: MeshRules,
+    spec: CacheSpec,
+    steps: int,
+    params: nnx.State,
+    cache: KVCache,
+    rows: Rows,
+    tables: jax.Array,
+    enabled: jax.Array,
+) -> tuple[KVCache, Rows, DecodeOutput]:
+    """Up to `steps` times `forward` and `draw`, until no row is left; see there."""
+    abstract = jax.eval_shape(draw, rows, _abstract_logits(graphdef, params, rows), enabled, None)
+    output = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape[1:]), x.dtype), abstract[1])
 
     def step(
         carry: tuple[jax.Array, KVCache, Rows, DecodeOutput],
     ) -> tuple[jax.Array, KVCache, Rows, DecodeOutput]:
         i, cache, rows, output = carry
-        # Idle rows write nowhere: their offset lies outside the cache.
-        offsets = jnp.where(rows.active, rows.position, cache.length)
-        hidden, cache = model(
-            rows.token[:, None],
-            rows.position[:, None],
-            cached_attention(None, offsets, total),
-            rules=rules,
-            cache=cache,
-            use_lora=rows.use_lora,
-        )
-        logits = model.logits(hidden[:, 0])
-        logits = rules.constrain(logits, "batch", "act_vocab")
-        tokens, logprobs = sample(
-            logits, rows.key, rows.num_generated, rows.temperature, rows.top_k, rows.top_p, allowed
-        )
-        output = DecodeOutput(
-            output.tokens.at[i].set(tokens),
-            output.logprobs.at[i].set(logprobs),
-            output.valid.at[i].set(rows.active),
-            output.reported_logits.at[i].set(jnp.take_along_axis(logits, rows.reported, axis=-1)),
-        )
-        one = rows.active.astype(jnp.int32)
-        stopped = jnp.any(tokens[:, None] == rows.stop_ids, axis=-1)
-        rows = dataclasses.replace(
-            rows,
-            token=jnp.where(rows.active, tokens, rows.token),
-            position=rows.position + one,
-            num_generated=rows.num_generated + one,
-            active=rows.active & ~stopped & (rows.num_generated + one < rows.limit),
-        )
+        cache, logits = forward(graphdef, rules, spec, params, cache, rows, tables, enabled)
+        rows, new = draw(rows, logits, enabled, None)
+        output = jax.tree.map(lambda all_steps, x: all_steps.at[i].set(x[0]), output, new)
         return i + 1, cache, rows, output
 
     def proceed(carry: tuple[jax.Array, KVCache, Rows, DecodeOutput]) -> jax.Array:
-        return (carry[0] < steps) & jnp.any(carry[2].active)
+        return (carry[0] < steps) & jnp.any(carry[2].active & enabled)
 
     _, cache, rows, output = jax.lax.while_loop(proceed, step, (jnp.int32(0), cache, rows, output))
     return cache, rows, output
+
+
+def _abstract_logits(
+    graphdef: nnx.GraphDef, params: nnx.State, rows: Rows
+) -> jax.ShapeDtypeStruct:
+    model: Transformer = nnx.merge(graphdef, params)
+    return jax.ShapeDtypeStruct((rows.token.shape[0], model.config.vocab_size), jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,14 +259,18 @@ class Programs:
       cache: Shape and layout of the cache.
       prefill: `prefill`, with the mesh's table for many tokens a row.
       admit: `admit`.
+      forward: `forward`.
+      draw: `draw`.
       decode: `decode`.
-      copy: `copy_slots`.
+      copy: `copy_pages`.
     """
 
     rules: MeshRules
     cache: CacheSpec
     prefill: jax.stages.Wrapped
     admit: jax.stages.Wrapped
+    forward: jax.stages.Wrapped
+    draw: jax.stages.Wrapped
     decode: jax.stages.Wrapped
     copy: jax.stages.Wrapped
 
@@ -240,25 +282,47 @@ class Programs:
           model: Its parameters may be shapes (jax.ShapeDtypeStruct).
           mesh: Where they run.
           config: Shapes.
+
+        Raises:
+          ConfigError: A number of rows cannot be divided over the mesh.
         """
         graphdef, _ = nnx.split(model)
         rules = MeshRules.create(mesh, ENGINE_RULES)
         prefill_rules = MeshRules.create(mesh, LEARNER_RULES)
-        cache = CacheSpec(model.config, config.slots, model.dtype, model.scan_layers, rules)
+        parts = mesh.shape["data"] * mesh.shape["fsdp"]
+        for name in ("slots", "prefill_rows"):
+            if getattr(config, name) % parts:
+                fix = f"use a multiple of the mesh's data x fsdp = {parts}"
+                raise ConfigError(f"engine.{name}", getattr(config, name), fix)
+        # What the longest request needs must be there in every part.
+        pages = max(-(-config.pages // parts), config.pages_per_row)
+        cache = CacheSpec(
+            model.config, pages, config.page_size, model.dtype, model.scan_layers, rules
+        )
         small = rules.replicated
         return cls(
             rules=rules,
             cache=cache,
             prefill=jax.jit(
-                functools.partial(prefill, graphdef, prefill_rules),
+                functools.partial(prefill, graphdef, prefill_rules, cache),
                 donate_argnums=1,
                 out_shardings=cache.sharding,
             ),
             admit=jax.jit(admit, donate_argnums=0, out_shardings=small),
+            forward=jax.jit(
+                functools.partial(forward, graphdef, rules, cache),
+                donate_argnums=1,
+                out_shardings=(cache.sharding, None),
+            ),
+            draw=jax.jit(draw, donate_argnums=0, out_shardings=small),
             decode=jax.jit(
-                functools.partial(decode, graphdef, rules, config.decode_steps),
+                functools.partial(decode, graphdef, rules, cache, config.decode_steps),
                 donate_argnums=(1, 2),
                 out_shardings=(cache.sharding, small, small),
             ),
-            copy=jax.jit(copy_slots, donate_argnums=0, out_shardings=cache.sharding),
+            copy=jax.jit(
+                functools.partial(copy_pages, cache),
+                donate_argnums=0,
+                out_shardings=cache.sharding,
+            ),
         )

@@ -60,7 +60,7 @@ def sample(
     temperature: jax.Array,
     top_k: jax.Array,
     top_p: jax.Array,
-    allowed: jax.Array,
+    allowed: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Draws one token per row by the Gumbel-max trick.
 
@@ -71,14 +71,14 @@ def sample(
       temperature: float32[B]; 0 takes the most likely token.
       top_k: int32[B], 0 for off.
       top_p: float32[B], 1 for off.
-      allowed: bool[B, V], tokens that may be drawn.
+      allowed: bool[B, V], tokens that may be drawn; None: all.
 
     Returns:
       int32[B] tokens and float32[B], their log-probabilities under softmax(logits / temperature).
     """
     greedy = temperature == 0
     scaled = logits / jnp.where(greedy, 1.0, temperature)[:, None]
-    candidates = jnp.where(allowed, scaled, _EXCLUDED)
+    candidates = scaled if allowed is None else jnp.where(allowed, scaled, _EXCLUDED)
     # Sorting the vocabulary costs more than a decoding step of a small model: only if some row asks
     # for it.
     candidates = jax.lax.cond(
