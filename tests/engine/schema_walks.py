@@ -53,20 +53,45 @@ def tastes(compiler: ConstraintCompiler) -> dict[str, np.ndarray]:
     }
 
 
-def walk(compiler, schema, limit, taste, rng) -> bytes | None:
-    """One answer; None if the limit cut it off."""
+def walk(compiler, schema, limit, taste, rng, forced=False) -> bytes | None:
+    """One answer, with forced runs or drawn token by token; None if the limit cut it off."""
     constraint = compiler.compile(request(schema, limit))
+    constraint.begin(limit)
     bits = np.zeros(-(-compiler.vocab_size // 32), np.int32)
-    text = b""
-    for _ in range(limit):
-        constraint.fill(bits)
-        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
-        liked = taste[allowed] + rng.gumbel(size=len(allowed), scale=3)
-        token = int(allowed[np.argmax(liked)])
-        text += compiler.token_bytes[token]
-        if constraint.accept(token):
-            return text
+    text, count = b"", 0
+    while count < limit:
+        run = constraint.forced() if forced else []
+        if run:
+            check_run(compiler, constraint.matcher.deep_copy(), run)
+            run = run[: rng.integers(1, len(run) + 1)]
+        else:
+            constraint.fill(bits)
+            allowed = set_bits(bits)
+            liked = taste[allowed] + rng.gumbel(size=len(allowed), scale=3)
+            run = [int(allowed[np.argmax(liked)])]
+        text += b"".join(compiler.token_bytes[token] for token in run)
+        count += len(run)
+        if constraint.accept_run(run):
+            return text if count <= limit else None
     return None
+
+
+def set_bits(bits: np.ndarray) -> np.ndarray:
+    """The tokens of a mask."""
+    return np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+
+
+def check_run(compiler, matcher, run) -> None:
+    """Each token of a forced run is allowed, and nothing but the run's text may come."""
+    rest = b"".join(compiler.token_bytes[token] for token in run)
+    for token in run:
+        assert not matcher.is_accepting()
+        allowed = set_bits(np.frombuffer(matcher.compute_bitmask(), np.int32)).tolist()
+        assert token in allowed
+        for other in (compiler.token_bytes[other] for other in allowed):
+            assert other[: len(rest)] == rest[: len(other)], (other, rest)
+        assert matcher.consume_token(token)
+        rest = rest[len(compiler.token_bytes[token]) :]
 
 
 def check(compiler, schema, validator, rng, answers=4) -> Iterator[str]:
@@ -75,7 +100,7 @@ def check(compiler, schema, validator, rng, answers=4) -> Iterator[str]:
     for name, taste in tastes(compiler).items():
         for answer in range(answers):
             room = 0 if answer % 2 == 0 else int(rng.integers(1, 60))
-            text = walk(compiler, schema, limit + room, taste, rng)
+            text = walk(compiler, schema, limit + room, taste, rng, rng.random() < 0.5)
             if text is None:
                 yield f"{name}, {limit} + {room} tokens: cut off"
             elif not validator.is_valid(json.loads(text)):

@@ -6,15 +6,16 @@ import json
 import jsonschema
 import numpy as np
 import pytest
+from schema_walks import set_bits
 
 from trustee_jax.engine import Engine, EngineConfig, Request, RequestError, Sampling
-from trustee_jax.engine.constraints import ConstraintCompiler
+from trustee_jax.engine.constraints import ConstraintCompiler, fill_masks
 from trustee_jax.models import Transformer
 from trustee_jax.simulator import schemas
 from trustee_jax.weights import open_checkpoint
 
 CONFIG = EngineConfig(
-    slots=6, max_length=400, min_cache_length=400, prefill_rows=2, prefill_chunks=(8, 32)
+    slots=6, max_length=400, page_size=16, prefill_rows=4, prefill_tokens=8
 )
 SCHEMAS = {
     "task": schemas.task_schema(("get_weather", "send_mail"), 2, 64),
@@ -120,6 +121,7 @@ def test_any_choice_of_tokens_ends_in_valid_json(name, room, checkpoint, compile
     rng = np.random.default_rng(0)
     for _ in range(120):
         constraint = compiler.compile(_request(schema, 0, limit))
+        constraint.begin(limit)
         bits = np.zeros(-(-size // 32), np.int32)
         taste = rng.random(size) ** rng.uniform(1, 20)
         tokens, complete = [], False
@@ -130,6 +132,87 @@ def test_any_choice_of_tokens_ends_in_valid_json(name, room, checkpoint, compile
             tokens.append(int(rng.choice(size, p=allowed / allowed.sum())))
             complete = constraint.accept(tokens[-1])
         assert schemas.matches(json.loads(tokenizer.decode(tokens)), schema)
+
+
+def _begun(compiler, schema, left):
+    constraint = compiler.compile(_request(schema, 0, left))
+    constraint.begin(left)
+    return constraint
+
+
+def _bytes(compiler, tokens) -> bytes:
+    return b"".join(compiler.token_bytes[token] for token in tokens)
+
+
+def _spelled(compiler, text) -> list[int]:
+    tokens = compiler.tokens(text)
+    assert tokens is not None
+    return tokens
+
+
+def test_what_can_only_come_is_forced(compiler):
+    """The opening, what lies between two choices, and the end, which completes the answer."""
+    for _ in range(2):
+        constraint = _begun(compiler, schemas.verdict_schema(2, 64), 200)
+        opening = constraint.forced()
+        assert b'{"reasoning":"'.startswith(_bytes(compiler, opening)) and len(opening) > 3
+        assert not constraint.accept_run(opening)
+        rest = b'{"reasoning":"'[len(_bytes(compiler, opening)) :]
+        assert not constraint.accept_run(_spelled(compiler, rest + b'fine"'))
+        first, second = schemas.CRITERIA[:2]
+        run = constraint.forced()
+        assert _bytes(compiler, run) == f',"{first}":'.encode()
+        assert not constraint.accept_run(run)
+        assert not constraint.forced()
+        assert not constraint.accept(_spelled(compiler, b"t")[0])
+        run = constraint.forced()
+        assert _bytes(compiler, run) == f'rue,"{second}":'.encode()
+        assert not constraint.accept_run(run)
+        assert not constraint.accept(_spelled(compiler, b"f")[0])
+        run = constraint.forced()
+        assert _bytes(compiler, run) == b"alse}"
+        assert constraint.accept_run(run)
+
+
+def test_a_run_that_is_not_allowed_is_an_error(compiler):
+    constraint = _begun(compiler, SCHEMAS["user"], 60)
+    with pytest.raises(RuntimeError, match="break the schema"):
+        constraint.accept_run(_spelled(compiler, b'{"x'))
+
+
+def test_little_room_forces_nothing_but_the_end(compiler):
+    schema = schemas.part_schema(1, None)
+    shortest = _smallest(compiler, schema)
+    text = b'{"line":1,"met":'
+    assert _begun(compiler, schema, shortest).forced() == []
+    opening = _begun(compiler, schema, shortest + 60).forced()
+    assert _begun(compiler, schema, shortest + 2).forced() == opening[:2]
+    for left, completed in ((5, True), (4, False)):
+        constraint = _begun(compiler, schema, shortest)
+        constraint.accept_run(_spelled(compiler, text + b"f"))
+        constraint.begin(left)
+        assert _bytes(compiler, constraint.forced()) == (b"alse}" if completed else b"")
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_masks_of_several_answers_are_those_of_each(rows, compiler):
+    """Some have all room, some are at their limit, some between."""
+    names, rng = list(SCHEMAS)[:rows], np.random.default_rng(0)
+    limits = [_smallest(compiler, SCHEMAS[name]) + 9 * row for row, name in enumerate(names)]
+    together, alone = (
+        [_begun(compiler, SCHEMAS[name], n) for name, n in zip(names, limits, strict=True)]
+        for _ in range(2)
+    )
+    bits = np.zeros((rows, -(-compiler.vocab_size // 32)), np.int32)
+    complete = False
+    while not complete:
+        fill_masks(together, bits)
+        for constraint, other, row in zip(together, alone, bits, strict=True):
+            expected = np.zeros_like(row)
+            other.fill(expected)
+            np.testing.assert_array_equal(row, expected)
+            token = int(rng.choice(set_bits(row)))
+            complete |= constraint.accept(token) | other.accept(token)
 
 
 def test_the_choices_of_a_constrained_answer(engine, checkpoint):

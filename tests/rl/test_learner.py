@@ -16,7 +16,7 @@ CONFIG = LearnerConfig(
     row_length=128, logprob_chunk=32, learning_rate=1e-3, updates_per_step=1, kl_coef=0.01
 )
 ENGINE = EngineConfig(
-    slots=8, max_length=128, min_cache_length=64, prefill_rows=2, prefill_chunks=(8, 32)
+    slots=8, max_length=128, page_size=16, prefill_rows=4, prefill_tokens=16
 )
 
 

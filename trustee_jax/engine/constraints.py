@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import llguidance.hf
 import llguidance.numpy
 import numpy as np
-from llguidance import LLMatcher
+from llguidance import LLExecutor, LLMatcher
 
 from trustee_jax.engine.completion import Completion, byte_tokenizer
 from trustee_jax.engine.schema_length import Lengths
@@ -32,6 +32,11 @@ _KEPT_PARTS = 4096
 # Tokens that are tried one by one when little room is left. Of more, those of a single byte are; of
 # more such, none but the shortest end is allowed.
 _MOST_TRIED = 12
+
+
+@functools.cache
+def _executor() -> LLExecutor:
+    return LLExecutor()
 
 
 def _grammar(schema: str) -> str:
@@ -71,6 +76,11 @@ class _Compiled:
     lengths: Lengths
     proven: bool = False
 
+    @functools.cached_property
+    def opening(self) -> list[int]:
+        """The run that every answer begins with."""
+        return self.matcher.deep_copy().compute_ff_tokens()
+
 
 class ConstraintCompiler:
     """Compiles schemas for one tokenizer; the compiled schemas used last are kept."""
@@ -85,28 +95,31 @@ class ConstraintCompiler:
         self.vocab_size = vocab_size
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocab_size)
         self.token_bytes = [self._tokenizer.decode_bytes([i]) for i in range(vocab_size)]
-        self.lengths = np.array([len(text) for text in self.token_bytes])
-        self.quote = self._bitmask(lambda text: text == b'"')
-        self.closers = self._bitmask(lambda text: bool(text) and set(text) <= set(b"}]"))
-        self.starters = self._bitmask(lambda text: text in (b'"', b":", b",", b"0"))
+        texts = list(enumerate(self.token_bytes))
+        self.quote = self._bitmask([i for i, text in texts if text == b'"'])
+        self.closers = self._bitmask([i for i, text in texts if text and not text.strip(b"}]")])
+        self.starters = self._bitmask([i for i, text in texts if text in (b'"', b":", b",", b"0")])
+        self.single = self._bitmask([i for i, text in texts if len(text) == 1])
         special = self._tokenizer.is_special_token
         self._texts = {text: i for i, text in enumerate(self.token_bytes) if not special(i)}
         self._longest = max(map(len, self._texts))
-        self.most_opened = max(t.count(b"[") + t.count(b"{") for t in self._texts)
+        self.opened = [text.count(b"[") + text.count(b"{") for text in self.token_bytes]
+        self.most_opened = max(self.opened)
         self._most_tokens = functools.lru_cache(_KEPT_PARTS)(self._count_most_tokens)
+        self.tokens = functools.lru_cache(_KEPT_PARTS)(self._fewest_tokens)
         self._compiled: dict[str, _Compiled] = {}
 
-    def _bitmask(self, accept: Any) -> np.ndarray:
+    def _bitmask(self, tokens: list[int]) -> np.ndarray:
         flags = np.zeros(-(-self.vocab_size // 32) * 32, np.uint8)
-        flags[: self.vocab_size] = [accept(text) for text in self.token_bytes]
+        flags[tokens] = 1
         return np.packbits(flags, bitorder="little").view(np.int32)
 
     def compile(self, request: Request) -> Constraint:
-        """The constraint of one request.
+        """The constraint of one request's answer, to be told its budget by `Constraint.begin`.
 
         Raises:
           RequestError: The schema is not supported, no answer to it can be promised to end, or
-            `max_new_tokens` may not hold its shortest one.
+            `max_new_tokens` may not hold its shortest one after the thoughts.
         """
         assert request.schema is not None
         try:
@@ -126,7 +139,7 @@ class ConstraintCompiler:
                 "the schema"
             )
         self._prove(compiled)
-        return Constraint(self, compiled, request)
+        return Constraint(self, compiled)
 
     def _compile(self, text: str) -> _Compiled:
         schema = json.loads(text)
@@ -186,7 +199,7 @@ class ConstraintCompiler:
             best[start] = min(ways, key=lambda way: way[0], default=(1 + len(text) ** 2, 0))
         return best
 
-    def tokens(self, text: bytes) -> list[int] | None:
+    def _fewest_tokens(self, text: bytes) -> list[int] | None:
         """The text in the fewest tokens; None if the vocabulary lacks a byte of it."""
         best, tokens, start = self._best(text), [], 0
         while start < len(text):
@@ -199,34 +212,54 @@ class ConstraintCompiler:
 
 
 class Constraint:
-    """The state of one answer: which tokens may come next.
+    """The state of one answer: which tokens must or may come next.
 
     The answer is always complete JSON. While more tokens are left than any end could take, all
     that the schema allows may come. From then on an end that fits is kept at hand, and only tokens
     after which there is one are allowed: what is open is closed, optional parts are dropped,
-    required ones get short values.
+    required ones get short values. Thoughts before the answer are not its business.
     """
 
-    def __init__(self, compiler: ConstraintCompiler, compiled: _Compiled, request: Request):
+    def __init__(self, compiler: ConstraintCompiler, compiled: _Compiled):
         """Made by `ConstraintCompiler.compile`."""
         self._compiler = compiler
         self._compiled = compiled
-        self._matcher = compiled.matcher.deep_copy()
+        self.matcher = compiled.matcher.deep_copy()
         self._text = bytearray()
-        self._left = request.max_new_tokens
+        self._left = 0
+        # What the first `_read` bytes of the text leave open.
+        self._read = self._depth = 0
         self._in_string = self._escaped = False
-        self._depth = 0
-        # When room is short: a token that may come -> the end of the answer from it on.
-        self._ends: dict[int, list[int]] = {}
+        # When room is short: a matcher of bytes that has consumed so many, and the ends that are
+        # known: of the answer, and from each token that may come next.
+        self._of_bytes: LLMatcher | None = None
+        self._consumed = 0
         self._end: list[int] | None = None
+        self._ends: dict[int, list[int]] = {}
 
     def begin(self, left: int) -> None:
-        """Says how many tokens the answer may take."""
+        """Sets how many tokens the answer may take; to be called once, before all else.
+
+        Args:
+          left: At least what `ConstraintCompiler.compile` asks for without thoughts.
+        """
         self._left = left
 
-    def forced(self) -> tuple[list[int], bool]:
-        """Tokens that must come next."""
-        return [], False
+    def forced(self) -> list[int]:
+        """The tokens that come next whatever the model says, in their usual spelling.
+
+        They follow from what has been accepted and are allowed one after the other. No more are
+        given than leave room for an end, unless they complete the answer.
+
+        Returns:
+          The run, for `accept_run`; empty where there is a choice, or little room.
+        """
+        tokens = self._compiled.opening if not self._text else self.matcher.compute_ff_tokens()
+        opened = sum(self._compiler.opened[token] for token in tokens)
+        room = self._left - self._reserve(opened)
+        if len(tokens) <= room or (len(tokens) <= self._left and self.completed_by(tokens)):
+            return list(tokens)
+        return tokens[: max(0, room)]
 
     def fill(self, bits: np.ndarray) -> None:
         """Writes the mask of the next token.
@@ -234,25 +267,73 @@ class Constraint:
         Args:
           bits: int32[ceil(V / 32)], overwritten.
         """
-        llguidance.numpy.fill_next_token_bitmask(self._matcher, bits[None], 0)
-        lengths = self._compiled.lengths
+        fill_masks([self], bits[None])
+
+    def accept(self, token: int) -> bool:
+        """Takes the token that was drawn; returns whether the answer is complete.
+
+        Raises:
+          RuntimeError: The token was not allowed, which is a bug of the engine.
+        """
+        return self.accept_run([token])
+
+    def accept_run(self, tokens: list[int]) -> bool:
+        """The same for several tokens: all of a forced run, or some of its first ones.
+
+        Raises:
+          RuntimeError: A token was not allowed, which is a bug of the engine.
+        """
+        if not self.matcher.consume_tokens(tokens):
+            raise RuntimeError(f"tokens {tokens} break the schema: {self.matcher.get_error()}")
+        self._left -= len(tokens)
+        end = self._ends.get(tokens[0], [])
+        self._end = end[len(tokens) :] if end[: len(tokens)] == tokens else None
+        self._ends = {}
+        for token in tokens:
+            self._text += self._compiler.token_bytes[token]
+        return self.matcher.is_accepting()
+
+    def narrow(self, bits: np.ndarray) -> None:
+        """Keeps, of a mask that the schema allows, what leaves room for an end."""
         # Any token may come if what it leads to could still be ended.
-        depth = self._depth + self._compiler.most_opened if lengths.nesting else 0
-        if self._left > lengths.reserve + lengths.nesting * depth:
-            self._ends.clear()
-            self._end = None
-        else:
+        if self._left <= self._reserve(self._compiler.most_opened):
             self._fill_ending(bits)
+
+    def _reserve(self, opened: int) -> int:
+        """Tokens that end the answer after any text that opens so many arrays and objects."""
+        lengths = self._compiled.lengths
+        if not lengths.nesting:
+            return lengths.reserve
+        self._scan()
+        return lengths.reserve + lengths.nesting * (self._depth + opened)
+
+    def _scan(self) -> None:
+        """Reads what has been accepted since the last call."""
+        for byte in self._text[self._read :]:
+            if self._escaped:
+                self._escaped = False
+            elif byte == ord("\\"):
+                self._escaped = True
+            elif byte == ord('"'):
+                self._in_string = not self._in_string
+            elif not self._in_string:
+                self._depth += (byte in b"[{") - (byte in b"]}")
+        self._read = len(self._text)
+
+    def completed_by(self, tokens: list[int]) -> bool:
+        """Whether these tokens would end the answer."""
+        matcher = self.matcher.deep_copy()
+        return matcher.consume_tokens(tokens) and matcher.is_accepting()
 
     def _fill_ending(self, bits: np.ndarray) -> None:
         """Keeps those tokens of the mask after which an end is known that fits."""
-        self._ends = {}
+        self._scan()
         end = self._end or self._find_end(b"")
         if end:
             self._ends[end[0]] = end
-        if (forced := self._matcher.compute_ff_tokens()) and self._fits(forced[0]):
+        if (forced := self.matcher.compute_ff_tokens()) and self._fits(forced[0]):
             # The name of a required part, in its usual tokens.
-            self._only(bits, [forced[0]])
+            _only(bits, [forced[0]])
             return
         compiler = self._compiler
         endings = (compiler.quote,) if self._in_string else (compiler.closers, compiler.starters)
@@ -260,13 +341,11 @@ class Constraint:
             if np.any(bits & ending):
                 bits &= ending
                 break
-        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
-        if len(allowed) > _MOST_TRIED:
-            allowed = allowed[compiler.lengths[allowed] == 1]
-        tried = allowed if len(allowed) <= _MOST_TRIED else ()
-        fitting = [int(token) for token in tried if self._fits(int(token))]
+        tried = bits if _count(bits) <= _MOST_TRIED else bits & compiler.single
+        few = _count(tried) <= _MOST_TRIED
+        fitting = [token for token in _tokens(tried) if self._fits(token)] if few else []
         if fitting := fitting or list(self._ends):
-            self._only(bits, fitting)
+            _only(bits, fitting)
 
     def _fits(self, token: int) -> bool:
         """Whether an end is known after this token that is within what is left."""
@@ -278,42 +357,45 @@ class Constraint:
         return True
 
     def _find_end(self, more: bytes) -> list[int] | None:
-        text = bytes(self._text) + more
-        matcher = self._compiled.of_bytes.deep_copy()
-        matcher.consume_tokens(list(text))
+        if self._of_bytes is None:
+            self._of_bytes = self._compiled.of_bytes.deep_copy()
+        self._of_bytes.consume_tokens(list(self._text[self._consumed :]))
+        self._consumed = len(self._text)
+        matcher = self._of_bytes.deep_copy()
+        matcher.consume_tokens(list(more))
         root, lengths = self._compiled.root, self._compiled.lengths
-        end = Completion(root, lengths, text, matcher).complete()
+        end = Completion(root, lengths, bytes(self._text) + more, matcher).complete()
         return None if end is None else self._compiler.tokens(end)
 
-    @staticmethod
-    def _only(bits: np.ndarray, tokens: list[int]) -> None:
-        bits[:] = 0
-        for token in tokens:
-            bits.view(np.uint32)[token // 32] |= np.uint32(1 << token % 32)
 
-    def accept(self, token: int) -> bool:
-        """Takes the token that was drawn; returns whether the answer is complete.
-
-        Raises:
-          RuntimeError: The token was not allowed, which is a bug of the engine.
-        """
-        self._left -= 1
-        if not self._matcher.consume_token(token):
-            raise RuntimeError(f"token {token} breaks the schema: {self._matcher.get_error()}")
-        self._end = self._ends[token][1:] if token in self._ends else None
-        text = self._compiler.token_bytes[token]
-        self._text += text
-        for byte in text:
-            if self._escaped:
-                self._escaped = False
-            elif byte == ord("\\"):
-                self._escaped = True
-            elif byte == ord('"'):
-                self._in_string = not self._in_string
-            elif not self._in_string:
-                self._depth += (byte in b"[{") - (byte in b"]}")
-        return self._matcher.is_accepting()
+def _count(bits: np.ndarray) -> int:
+    return int(np.bitwise_count(bits.view(np.uint32)).sum())
 
 
-def fill_masks(constraints, bits):
-    for i,c in enumerate(constraints): c.fill(bits[i])
+def _tokens(bits: np.ndarray) -> list[int]:
+    """The tokens of a mask that has few."""
+    words = np.flatnonzero(bits)
+    flags = np.unpackbits(bits[words].view(np.uint8), bitorder="little").reshape(-1, 32)
+    rows, places = np.nonzero(flags)
+    return (words[rows] * 32 + places).tolist()
+
+
+def _only(bits: np.ndarray, tokens: list[int]) -> None:
+    bits[:] = 0
+    for token in tokens:
+        bits.view(np.uint32)[token // 32] |= np.uint32(1 << token % 32)
+
+
+def fill_masks(constraints: Sequence[Constraint], bits: np.ndarray) -> None:
+    """Writes the masks of the next tokens of several answers, on several threads.
+
+    Where room is short what the schema allows is narrowed down one by one.
+
+    Args:
+      constraints: Any.
+      bits: int32[len(constraints), ceil(V / 32)], contiguous, overwritten.
+    """
+    matchers = [(constraint.matcher, row) for row, constraint in enumerate(constraints)]
+    llguidance.numpy.fill_next_token_bitmask_par(_executor(), matchers, bits)
+    for constraint, row in zip(constraints, bits, strict=True):
+        constraint.narrow(row)

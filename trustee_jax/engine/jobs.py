@@ -111,7 +111,7 @@ class Job:
         """Tokens that may be in the cache after so many more decoding steps."""
         return min(len(self.context) + self.steps_ahead + steps - 1, self.most_tokens)
 
-    def take(self, tokens: Sequence[int], logprobs: Sequence[float], logits: np.ndarray) -> None:
+    def take(self, tokens: list[int], logprobs: list[float], logits: np.ndarray) -> None:
         """Adds tokens that were drawn, one or more, and what follows from them without drawing."""
         self.context += tokens
         self.logprobs += logprobs
@@ -125,7 +125,7 @@ class Job:
                 self._end_thinking()
             return
         if self.constraint is not None:
-            stopped = any([self.constraint.accept(token) for token in tokens])
+            stopped = self.constraint.accept_run(tokens)
             if not stopped:
                 self._follow_forced(_SHORTEST_RUN)
         if stopped:
@@ -148,16 +148,13 @@ class Job:
     def _follow_forced(self, least: int) -> None:
         """Adds the tokens that must come next, if there are so many or they end the answer."""
         assert self.constraint is not None
-        run, complete = self.constraint.forced()
-        if not complete and len(run) < least:
-            return
-        for token in run:
-            self.constraint.accept(token)
-        self._add_forced(run)
-        if complete:
-            self.finish = "stop"
+        run = self.constraint.forced()
+        if run and (len(run) >= least or self.constraint.completed_by(run)):
+            self._add_forced(run)
+            if self.constraint.accept_run(run):
+                self.finish = "stop"
 
-    def _add_forced(self, tokens: Sequence[int]) -> None:
+    def _add_forced(self, tokens: list[int]) -> None:
         self.context += tokens
         self.num_forced += len(tokens)
         # Nothing else could come.

@@ -29,16 +29,15 @@ class System:
     environment: Environment
     engine_dtype: jnp.dtype
 
-    def forget(self) -> None:
-        """Gives all engines empty caches: what follows does not depend on what was before."""
-        for engine in dict.fromkeys(self.engines.values()):
-            engine.reset()
-
     def refresh_policy(self) -> None:
-        """Gives the policy's engine the trained parameters, and all engines empty caches."""
+        """Gives the policy's engine the trained parameters."""
         # A copy, because the next update donates the learner's arrays.
         params = jax.tree.map(
             lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
         )
         self.engines["policy"].update(params)
-        self.forget()
+
+    def release_caches(self) -> None:
+        """Frees the memory of all engines' caches until they are used again."""
+        for engine in dict.fromkeys(self.engines.values()):
+            engine.release()
