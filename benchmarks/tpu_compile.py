@@ -141,12 +141,10 @@ class Plan:
       programs: To be compiled.
       resident: Bytes per chip by name.
       rows: Packed rows of a micro-batch of the learner.
-      growth: Bytes per chip that are there besides while a cache grows to its largest length.
     """
 
     def __init__(self, config: Config, mesh: Mesh):
         """Plans; nothing is compiled yet."""
-        self.growth = 0
         self._config = config
         self._mesh = mesh
         self._rules = MeshRules.create(mesh, LEARNER_RULES)
@@ -220,38 +218,29 @@ class Plan:
         params = abstract(params, param_shardings(params, self._rules))
         rows = Rows.zeros(config.slots)
         rows = abstract(rows, jax.tree.map(lambda _: small, rows))
-        words = -(-model.config.vocab_size // 32)
-        bits = jax.ShapeDtypeStruct((config.slots, words), jnp.int32, sharding=small)
         name = f"KV cache of the {role}".removesuffix(" of the ")
         prefix = f"{role} " if role else ""
-        lengths = dict.fromkeys((config.first_cache_length, config.last_cache_length))
-        *_, last = lengths
-        cache = programs.cache.abstract(last)
+        cache = programs.cache.abstract()
         self.resident[name] = chip_bytes(cache)
-        if len(lengths) > 1:
-            length = config.first_cache_length
-            while 2 * length < last:
-                length *= 2
-            # Buffers are replaced one by one: the last old one lies beside all new ones.
-            old = programs.cache.abstract(length).values[-1]
-            self.growth = max(self.growth, chip_bytes(old))
         uses = (*uses, name)
-        width, chunk = config.prefill_rows, config.prefill_chunks[-1]
+        width, piece = config.prefill_rows, config.prefill_tokens
         which = np.zeros(width, np.int32)
-        prompts = np.zeros((width, chunk), np.int32)
-        arguments: tuple[Any, ...] = (params, cache, which, which, prompts, which.astype(bool))
+        tables = np.zeros((width, config.pages_per_row), np.int32)
+        prompts = np.zeros((width, piece), np.int32)
+        arguments: tuple[Any, ...] = (params, cache, tables, which, which, prompts)
+        arguments += (which.astype(bool),)
         self.programs.append(
-            Program(f"{prefix}prefill {width} x {chunk}", programs.prefill, arguments, uses)
+            Program(f"{prefix}prefill {width} x {piece}", programs.prefill, arguments, uses)
         )
+        copies = np.zeros((programs.cache.parts, width), np.int32)
         self.programs.append(
-            Program(f"{prefix}copy", programs.copy, (cache, which, which), (name,))
+            Program(f"{prefix}copy", programs.copy, (cache, copies, copies), (name,))
         )
-        for length in lengths:
-            arguments = (params, programs.cache.abstract(length), rows)
-            arguments += (np.zeros(config.slots, bool), bits, np.int32(config.decode_steps))
-            self.programs.append(
-                Program(f"{prefix}decode at {length}", programs.decode, arguments, uses)
-            )
+        tables = np.zeros((config.slots, config.pages_per_row), np.int32)
+        arguments = (params, cache, rows, tables, np.zeros(config.slots, bool))
+        for kind in ("forward", "decode"):
+            program = getattr(programs, kind)
+            self.programs.append(Program(f"{prefix}{kind}", program, arguments, uses))
 
 
 def collectives(text: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -338,7 +327,6 @@ def show(report: dict[str, Any], console: Console) -> None:
     table.add_section()
     together = sum(report["resident"].values())
     table.add_row("together", f"{together / GIB:.2f}")
-    table.add_row("while a cache grows", f"{(together + report['growth']) / GIB:.2f}")
     table.add_row("usable", f"{limit / GIB:.2f}")
     console.print(table)
 
@@ -371,14 +359,13 @@ def measure(
         "rows_per_micro_batch": plan.rows,
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu")},
         "resident": plan.resident,
-        "growth": plan.growth,
         "programs": [],
     }
     for program in plan.programs:
         if choose(program.name):
             result = compile_program(program, plan.resident, dump)
             report["programs"].append(dataclasses.asdict(result))
-            peaks = [sum(plan.resident.values()) + plan.growth]
+            peaks = [sum(plan.resident.values())]
             peaks += [row["peak"] for row in report["programs"]]
             errors = any(row["error"] for row in report["programs"])
             report["fits"] = not errors and max(peaks) <= limit

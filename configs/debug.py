@@ -50,7 +50,6 @@ def get_config() -> ConfigDict:
     # One size of everything: compiling takes longer than all that such a model computes.
     config.engine.slots = 8
     config.engine.max_length = 2048
-    config.engine.cache_tokens = 16384
     config.engine.prefill_rows = 4
     config.engine.prefill_tokens = 64
     config.learner.row_length = 2048

@@ -53,7 +53,7 @@ def test_flat_names_are_dotted_json_values() -> None:
     flat = flatten(Config())
     assert flat["training.steps"] == 200
     assert flat["curriculum.criteria.offset"] == 1
-    assert flat["engine.prefill_chunks"] == [128, 512]
+    assert flat["model.lora_targets"] == ["q", "k", "v", "o", "gate", "up", "down"]
     assert flat == flatten(json.loads(json.dumps(dataclasses.asdict(Config()))))
 
 

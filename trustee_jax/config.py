@@ -230,6 +230,9 @@ RENAMED: Mapping[str, str] = types.MappingProxyType(
         "training.task_draws": "training.max_task_attempts",
         "training.draws_at_once": "training.attempts_in_flight",
         "learner.uniform_groups": "learner.zero_variance_groups",
+        "engine.min_cache_length": "engine.cache_tokens",
+        "engine.prefill_chunks": "engine.prefill_tokens",
+        "engine.min_shared_prefix": "engine.page_size",
     }
 )
 """Options and sections that had other names, the longer before those that they begin with."""

@@ -69,7 +69,6 @@ OPTIONS = (
     "--config.environment.world.fields=1",
     "--config.training.refill_groups=1",
     f"--config.engine.max_length={LENGTH}",
-    f"--config.engine.min_cache_length={LENGTH}",
     f"--config.learner.row_length={LENGTH}",
     f"--config.learner.logprob_chunk={LENGTH // 2}",
 )
@@ -527,8 +526,6 @@ def test_wrong_input_is_one_message_before_anything_is_computed(
         _checkpoint(names["checkpoint"], without=_TENSOR)
     option, *words = (text.format_map(names) for text in (option, *words))
     fits = ["--config.learner.row_length=4608"]
-    if name := re.fullmatch(r"engine.max_length=(\d+)", option):
-        fits.append(f"--config.engine.min_cache_length={name[1]}")
     arguments = ["train", f"--workdir={names['taken']}", CONFIG, *fits]
     if "seed" in option:
         with monkeypatch.context() as patch:

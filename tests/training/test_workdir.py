@@ -41,7 +41,7 @@ def test_the_same_run_goes_on_and_may_change_what_computes_nothing(tmp_path: pat
         training={"steps": 999, "checkpoint_every": 1, "keep_last": 9, "keep_best": 0},
         mesh={"data": 2, "fsdp": 2, "tensor": 2},
         # What half the devices have no memory for.
-        engine={"slots": 8, "min_cache_length": 512, "prefill_rows": 1},
+        engine={"slots": 8, "prefill_budget": 512, "prefill_rows": 1},
         learner={"rows_per_micro_batch": 4, "logprob_chunk": 256},
         model={"remat": False},
     )

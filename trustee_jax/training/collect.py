@@ -323,7 +323,11 @@ class RolloutCollector:
 
         def totals() -> np.ndarray:
             """Prompt, prefilled and sampled tokens of all engines."""
-            return np.sum([dataclasses.astuple(engine.stats) for engine in engines], axis=0)
+            counts = [
+                (stats.prompt_tokens, stats.prefilled_tokens, stats.sampled_tokens)
+                for stats in (engine.stats for engine in engines)
+            ]
+            return np.sum(counts, axis=0)
 
         before = totals()
 
