@@ -182,20 +182,29 @@ def sample(
     greedy = temperature == 0
     scaled = logits / jnp.where(greedy, 1.0, temperature)[:, None]
     candidates = scaled if allowed is None else jnp.where(allowed, scaled, _EXCLUDED)
-    highest = jnp.max(candidates, axis=-1)
+    highest = jnp.max(candidates, axis=-1, keepdims=True)
+    weights = jnp.exp(candidates - highest)
     # A greedy row has nothing to cut but all that is not its highest logit.
     top_k, top_p = jnp.where(greedy, 0, top_k), jnp.where(greedy, 1.0, top_p)
-    threshold = jax.lax.cond(
-        jnp.any((top_k > 0) | (top_p < 1)),
-        lambda: cut_threshold(candidates, top_k, top_p),
-        lambda: jnp.full_like(highest, _EXCLUDED),
-    )
-    threshold = jnp.where(greedy, highest, threshold)[:, None]
-    weights = jnp.where(candidates >= threshold, jnp.exp(candidates - highest[:, None]), 0.0)
+    cuts = (top_k > 0) | (top_p < 1)
+
+    def kept() -> jax.Array:
+        threshold = jax.lax.cond(
+            jnp.any(cuts),
+            lambda: cut_threshold(candidates, top_k, top_p)[:, None],
+            lambda: jnp.full_like(highest, _EXCLUDED),
+        )
+        threshold = jnp.where(greedy[:, None], highest, threshold)
+        return jnp.where(candidates >= threshold, weights, 0.0)
 
     def uniform(key: jax.Array, count: jax.Array) -> jax.Array:
         return jax.random.uniform(streams.token_key(key, count), (2,))
 
+    # Nothing as long as the vocabulary is read that no row asks for.
+    weights = jax.lax.cond(jnp.any(cuts | greedy), kept, lambda: weights)
     tokens = draw(weights, jnp.where(greedy[:, None], 0.0, jax.vmap(uniform)(keys, counts)))
-    chosen = jnp.take_along_axis(scaled, tokens[:, None], axis=-1)[:, 0]
-    return tokens, chosen - jax.nn.logsumexp(scaled, axis=-1)
+    # Not jax.nn.logsumexp: without a mask, these are the exponentials from above.
+    peak = jnp.max(scaled, axis=-1, keepdims=True)
+    total = jnp.sum(jnp.exp(scaled - peak), axis=-1)
+    chosen = jnp.take_along_axis(scaled, tokens[:, None], axis=-1)
+    return tokens, (chosen - peak)[:, 0] - jnp.log(total)
