@@ -62,7 +62,7 @@ def walk(compiler, schema, limit, taste, rng, forced=False) -> bytes | None:
     while count < limit:
         run = constraint.forced() if forced else []
         if run:
-            check_run(compiler, constraint.matcher.deep_copy(), run)
+            check_run(compiler, constraint._matcher.deep_copy(), run)
             run = run[: rng.integers(1, len(run) + 1)]
         else:
             constraint.fill(bits)
@@ -82,9 +82,13 @@ def set_bits(bits: np.ndarray) -> np.ndarray:
 
 
 def check_run(compiler, matcher, run) -> None:
-    """Each token of a forced run is allowed, and nothing but the run's text may come."""
+    """Each token of a forced run is allowed, and nothing but the run's text may come.
+
+    What is left of a run when some of it has been accepted is forced in the same tokens.
+    """
     rest = b"".join(compiler.token_bytes[token] for token in run)
-    for token in run:
+    for i, token in enumerate(run):
+        assert compiler.run(matcher.deep_copy())[0][: len(run) - i] == run[i:]
         assert not matcher.is_accepting()
         allowed = set_bits(np.frombuffer(matcher.compute_bitmask(), np.int32)).tolist()
         assert token in allowed

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from unittest.mock import Mock
 
 import jsonschema
 import numpy as np
@@ -105,6 +106,18 @@ def test_a_budget_below_the_shortest_answer_is_refused(engine):
         engine.submit(_request(SCHEMAS["verdict"], 0, 20))
 
 
+def test_room_for_thoughts_is_asked_for_beside_the_answer(compiler):
+    schema = SCHEMAS["user"]
+    shortest = _smallest(compiler, schema)
+    for thought, room in ((9, 10), (0, 1)):
+        request = _request(schema, 0, shortest + room)
+        compiler.compile(dataclasses.replace(request, think_end_id=77, think_budget=thought))
+        with pytest.raises(RequestError, match=f"after {room + 1} of thinking"):
+            compiler.compile(
+                dataclasses.replace(request, think_end_id=77, think_budget=thought + 1)
+            )
+
+
 def test_an_unsupported_schema_is_refused(engine):
     schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
     with pytest.raises(RequestError, match="schema"):
@@ -174,6 +187,27 @@ def test_what_can_only_come_is_forced(compiler):
         assert constraint.accept_run(run)
 
 
+@pytest.mark.parametrize(
+    ("must", "may", "forced"),
+    [
+        (b'":', (b'"', b'":'), b'":'),
+        (b'"', (b'"', b'":'), b""),  # one goes beyond what must come
+        (b'":t', (b'"', b'":'), b""),  # none is all of it
+    ],
+)
+def test_the_last_token_before_a_choice(must, may, forced, compiler):
+    """llguidance leaves it open; larger vocabularies than this one have such places."""
+    bits = compiler._bitmask([_spelled(compiler, text)[0] for text in may])
+    matcher = Mock(
+        is_accepting=lambda: False,
+        compute_ff_tokens=lambda: [],
+        compute_ff_bytes=Mock(side_effect=[must, b""]),
+        compute_bitmask=bits.tobytes,
+    )
+    run, complete = compiler.run(matcher)
+    assert (_bytes(compiler, run), complete) == (forced, False)
+
+
 def test_a_run_that_is_not_allowed_is_an_error(compiler):
     constraint = _begun(compiler, SCHEMAS["user"], 60)
     with pytest.raises(RuntimeError, match="break the schema"):
@@ -204,6 +238,7 @@ def test_masks_of_several_answers_are_those_of_each(rows, compiler):
         for _ in range(2)
     )
     bits = np.zeros((rows, -(-compiler.vocab_size // 32)), np.int32)
+    fill_masks([], bits[:0])
     complete = False
     while not complete:
         fill_masks(together, bits)

@@ -203,7 +203,7 @@ def test_with_room_the_schema_alone_decides(compiler):
     limit = smallest(compiler, schema)
     constraint = compiler.compile(request(schema, limit + 60))
     constraint.begin(limit + 60)
-    matcher = constraint.matcher.deep_copy()
+    matcher = constraint._matcher.deep_copy()
     bits = np.zeros(-(-compiler.vocab_size // 32), np.int32)
     rng = np.random.default_rng(0)
     for step in range(60):

@@ -132,7 +132,7 @@ def test_a_batch_for_another_mesh_is_refused(tiny):
         Learner(model, tiny.make_mesh(2, 2, 2), config)
 
 
-def bandit(tiny, steps=15):
+def bandit(tiny, steps=30):
     """Rewards 10 of 320 tokens; returns their rate before and after.
 
     The output layer is frozen and the hidden state's norm is fixed, which bounds how sure such a

@@ -68,18 +68,17 @@ def _check_text(patterns: tuple[str, ...], least: int = 0, most: float = math.in
 
 @dataclasses.dataclass(eq=False)
 class _Compiled:
-    """A schema, for tokens and for bytes; `proven` if an answer to it has been found."""
+    """A schema, for tokens and for bytes, and the run that every answer begins with.
+
+    `proven` if an answer to it has been found.
+    """
 
     matcher: LLMatcher
     of_bytes: LLMatcher
     root: Node
     lengths: Lengths
+    opening: tuple[list[int], bool]
     proven: bool = False
-
-    @functools.cached_property
-    def opening(self) -> list[int]:
-        """The run that every answer begins with."""
-        return self.matcher.deep_copy().compute_ff_tokens()
 
 
 class ConstraintCompiler:
@@ -169,7 +168,7 @@ class ConstraintCompiler:
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             # llguidance passes over what it has no use for, whatever it is.
             raise RequestError(f"schema: {error}; write it as JSON Schema defines it") from None
-        return _Compiled(matcher, of_bytes, root, lengths)
+        return _Compiled(matcher, of_bytes, root, lengths, self.run(matcher.deep_copy()))
 
     def _prove(self, compiled: _Compiled) -> None:
         if not compiled.proven:
@@ -179,6 +178,33 @@ class ConstraintCompiler:
             if not tokens or not compiled.matcher.deep_copy().consume_tokens(tokens):
                 raise RequestError("schema: no shortest answer to it is known; simplify it")
             compiled.proven = True
+
+    def run(self, matcher: LLMatcher) -> tuple[list[int], bool]:
+        """The tokens that come next whatever the model says; and whether they complete the answer.
+
+        Args:
+          matcher: Of tokens; consumed further, so a copy of what is kept.
+        """
+        run: list[int] = []
+        while not matcher.is_accepting():
+            more = matcher.compute_ff_tokens() or self._whole(matcher)
+            if not more:
+                return run, False
+            matcher.consume_tokens(more)
+            run += more
+        return run, True
+
+    def _whole(self, matcher: LLMatcher) -> list[int]:
+        """The token of all the text that must come, if none goes beyond it.
+
+        llguidance leaves the last token before a choice open, whether or not one does.
+        """
+        text = matcher.compute_ff_bytes()
+        if not text:
+            return []
+        allowed = _tokens(np.frombuffer(matcher.compute_bitmask(), np.int32))
+        longest = max(allowed, key=lambda token: len(self.token_bytes[token]))
+        return [longest] if self.token_bytes[longest] == text else []
 
     def _count_most_tokens(self, text: bytes) -> int:
         """Tokens of whichever end of a text takes most, and of its usual spelling."""
@@ -224,7 +250,7 @@ class Constraint:
         """Made by `ConstraintCompiler.compile`."""
         self._compiler = compiler
         self._compiled = compiled
-        self.matcher = compiled.matcher.deep_copy()
+        self._matcher = compiled.matcher.deep_copy()
         self._text = bytearray()
         self._left = 0
         # What the first `_read` bytes of the text leave open.
@@ -249,16 +275,18 @@ class Constraint:
         """The tokens that come next whatever the model says, in their usual spelling.
 
         They follow from what has been accepted and are allowed one after the other. No more are
-        given than leave room for an end, unless they complete the answer.
+        given than leave room for an end, unless they are one.
 
         Returns:
           The run, for `accept_run`; empty where there is a choice, or little room.
         """
-        tokens = self._compiled.opening if not self._text else self.matcher.compute_ff_tokens()
+        if self._text:
+            tokens, complete = self._compiler.run(self._matcher.deep_copy())
+        else:
+            tokens, complete = self._compiled.opening
         opened = sum(self._compiler.opened[token] for token in tokens)
-        room = self._left - self._reserve(opened)
-        if len(tokens) <= room or (len(tokens) <= self._left and self.completed_by(tokens)):
-            return list(tokens)
+        ends = complete and len(tokens) <= self._left
+        room = self._left - (0 if ends else self._reserve(opened))
         return tokens[: max(0, room)]
 
     def fill(self, bits: np.ndarray) -> None:
@@ -283,17 +311,17 @@ class Constraint:
         Raises:
           RuntimeError: A token was not allowed, which is a bug of the engine.
         """
-        if not self.matcher.consume_tokens(tokens):
-            raise RuntimeError(f"tokens {tokens} break the schema: {self.matcher.get_error()}")
+        if not self._matcher.consume_tokens(tokens):
+            raise RuntimeError(f"tokens {tokens} break the schema: {self._matcher.get_error()}")
         self._left -= len(tokens)
         end = self._ends.get(tokens[0], [])
         self._end = end[len(tokens) :] if end[: len(tokens)] == tokens else None
         self._ends = {}
         for token in tokens:
             self._text += self._compiler.token_bytes[token]
-        return self.matcher.is_accepting()
+        return self._matcher.is_accepting()
 
-    def narrow(self, bits: np.ndarray) -> None:
+    def _narrow(self, bits: np.ndarray) -> None:
         """Keeps, of a mask that the schema allows, what leaves room for an end."""
         # Any token may come if what it leads to could still be ended.
         if self._left <= self._reserve(self._compiler.most_opened):
@@ -320,18 +348,13 @@ class Constraint:
                 self._depth += (byte in b"[{") - (byte in b"]}")
         self._read = len(self._text)
 
-    def completed_by(self, tokens: list[int]) -> bool:
-        """Whether these tokens would end the answer."""
-        matcher = self.matcher.deep_copy()
-        return matcher.consume_tokens(tokens) and matcher.is_accepting()
-
     def _fill_ending(self, bits: np.ndarray) -> None:
         """Keeps those tokens of the mask after which an end is known that fits."""
         self._scan()
         end = self._end or self._find_end(b"")
         if end:
             self._ends[end[0]] = end
-        if (forced := self.matcher.compute_ff_tokens()) and self._fits(forced[0]):
+        if (forced := self._matcher.compute_ff_tokens()) and self._fits(forced[0]):
             # The name of a required part, in its usual tokens.
             _only(bits, [forced[0]])
             return
@@ -392,10 +415,12 @@ def fill_masks(constraints: Sequence[Constraint], bits: np.ndarray) -> None:
     Where room is short what the schema allows is narrowed down one by one.
 
     Args:
-      constraints: Any.
+      constraints: Any number, 0 included.
       bits: int32[len(constraints), ceil(V / 32)], contiguous, overwritten.
     """
-    matchers = [(constraint.matcher, row) for row, constraint in enumerate(constraints)]
+    if not constraints:
+        return
+    matchers = [(constraint._matcher, row) for row, constraint in enumerate(constraints)]
     llguidance.numpy.fill_next_token_bitmask_par(_executor(), matchers, bits)
     for constraint, row in zip(constraints, bits, strict=True):
-        constraint.narrow(row)
+        constraint._narrow(row)
