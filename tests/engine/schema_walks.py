@@ -60,7 +60,7 @@ def walk(compiler, schema, limit, taste, rng, forced=False) -> bytes | None:
     bits = np.zeros(-(-compiler.vocab_size // 32), np.int32)
     text, count = b"", 0
     while count < limit:
-        run = constraint.forced() if forced else []
+        run = constraint.forced()[0] if forced else []
         if run:
             check_run(compiler, constraint._matcher.deep_copy(), run)
             run = run[: rng.integers(1, len(run) + 1)]

@@ -167,22 +167,22 @@ def test_what_can_only_come_is_forced(compiler):
     """The opening, what lies between two choices, and the end, which completes the answer."""
     for _ in range(2):
         constraint = _begun(compiler, schemas.verdict_schema(2, 64), 200)
-        opening = constraint.forced()
+        opening = constraint.forced()[0]
         assert b'{"reasoning":"'.startswith(_bytes(compiler, opening)) and len(opening) > 3
         assert not constraint.accept_run(opening)
         rest = b'{"reasoning":"'[len(_bytes(compiler, opening)) :]
         assert not constraint.accept_run(_spelled(compiler, rest + b'fine"'))
         first, second = schemas.CRITERIA[:2]
-        run = constraint.forced()
+        run = constraint.forced()[0]
         assert _bytes(compiler, run) == f',"{first}":'.encode()
         assert not constraint.accept_run(run)
-        assert not constraint.forced()
+        assert not constraint.forced()[0]
         assert not constraint.accept(_spelled(compiler, b"t")[0])
-        run = constraint.forced()
+        run = constraint.forced()[0]
         assert _bytes(compiler, run) == f'rue,"{second}":'.encode()
         assert not constraint.accept_run(run)
         assert not constraint.accept(_spelled(compiler, b"f")[0])
-        run = constraint.forced()
+        run = constraint.forced()[0]
         assert _bytes(compiler, run) == b"alse}"
         assert constraint.accept_run(run)
 
@@ -218,14 +218,14 @@ def test_little_room_forces_nothing_but_the_end(compiler):
     schema = schemas.part_schema(1, None)
     shortest = _smallest(compiler, schema)
     text = b'{"line":1,"met":'
-    assert _begun(compiler, schema, shortest).forced() == []
-    opening = _begun(compiler, schema, shortest + 60).forced()
-    assert _begun(compiler, schema, shortest + 2).forced() == opening[:2]
+    assert _begun(compiler, schema, shortest).forced()[0] == []
+    opening = _begun(compiler, schema, shortest + 60).forced()[0]
+    assert _begun(compiler, schema, shortest + 2).forced()[0] == opening[:2]
     for left, completed in ((5, True), (4, False)):
         constraint = _begun(compiler, schema, shortest)
         constraint.accept_run(_spelled(compiler, text + b"f"))
         constraint.begin(left)
-        assert _bytes(compiler, constraint.forced()) == (b"alse}" if completed else b"")
+        assert _bytes(compiler, constraint.forced()[0]) == (b"alse}" if completed else b"")
 
 
 @pytest.mark.parametrize("rows", [1, 5])

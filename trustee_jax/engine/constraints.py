@@ -271,14 +271,15 @@ class Constraint:
         """
         self._left = left
 
-    def forced(self) -> list[int]:
+    def forced(self) -> tuple[list[int], bool]:
         """The tokens that come next whatever the model says, in their usual spelling.
 
         They follow from what has been accepted and are allowed one after the other. No more are
         given than leave room for an end, unless they are one.
 
         Returns:
-          The run, for `accept_run`; empty where there is a choice, or little room.
+          The run, for `accept_run`, empty where there is a choice or little room; and whether it
+          completes the answer.
         """
         if self._text:
             tokens, complete = self._compiler.run(self._matcher.deep_copy())
@@ -287,7 +288,7 @@ class Constraint:
         opened = sum(self._compiler.opened[token] for token in tokens)
         ends = complete and len(tokens) <= self._left
         room = self._left - (0 if ends else self._reserve(opened))
-        return tokens[: max(0, room)]
+        return tokens[: max(0, room)], ends
 
     def fill(self, bits: np.ndarray) -> None:
         """Writes the mask of the next token.

@@ -148,11 +148,11 @@ class Job:
     def _follow_forced(self, least: int) -> None:
         """Adds the tokens that must come next, if there are so many or they end the answer."""
         assert self.constraint is not None
-        run = self.constraint.forced()
-        if run and (len(run) >= least or self.constraint.completed_by(run)):
+        run, complete = self.constraint.forced()
+        if run and (complete or len(run) >= least):
+            self.constraint.accept_run(run)
             self._add_forced(run)
-            if self.constraint.accept_run(run):
-                self.finish = "stop"
+            self.finish = "stop" if complete else None
 
     def _add_forced(self, tokens: list[int]) -> None:
         self.context += tokens

@@ -193,10 +193,17 @@ def draw(
       The rows, and an output of one step.
     """
     allowed = None if bits is None else unpack_bitmask(bits, logits.shape[-1])
-    tokens, logprobs = sample(
-        logits, rows.key, rows.num_generated, rows.temperature, rows.top_k, rows.top_p, allowed
-    )
     taking_part = rows.active & enabled
+    # Nothing is searched for a row that has ended.
+    tokens, logprobs = sample(
+        logits,
+        rows.key,
+        rows.num_generated,
+        jnp.where(taking_part, rows.temperature, 1.0),
+        jnp.where(taking_part, rows.top_k, 0),
+        jnp.where(taking_part, rows.top_p, 1.0),
+        allowed,
+    )
     reported = jnp.take_along_axis(logits, rows.reported, axis=-1)
     output = DecodeOutput(tokens[None], logprobs[None], taking_part[None], reported[None])
     one = taking_part.astype(jnp.int32)
