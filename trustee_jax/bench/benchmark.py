@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ from trustee_jax.bench.generation import decode_cases, prefill_cases
 from trustee_jax.bench.show import show
 from trustee_jax.bench.steps import episode_cases, step_cases, update_cases
 from trustee_jax.bench.subject import Subject
-from trustee_jax.bench.timing import Case, NotMeasurableError, Result, measure
+from trustee_jax.bench.timing import Case, Result, measure
 from trustee_jax.errors import InputError
 from trustee_jax.progress import counted
 from trustee_jax.storage import write_text
@@ -84,7 +85,7 @@ def run(
             for number, case in enumerate(listed, start=1):
                 folder = trace / name if trace is not None and number == len(listed) else None
                 advance(0, name)
-                result = measure(case, runs, folder, lambda: advance(1, name))
+                result = measure(case, runs, folder, functools.partial(advance, 1, name))
                 results[name].append(result)
                 if result.skipped is not None:
                     advance(runs, name)

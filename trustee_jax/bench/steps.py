@@ -15,7 +15,7 @@ from trustee_jax.bench.machine import PeakMemory
 from trustee_jax.bench.subject import Subject
 from trustee_jax.bench.timing import Case, Figures, NotMeasurableError
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.engine import Completion, Engine, Role
+from trustee_jax.engine import Completion, Engine
 from trustee_jax.environment import RecentTasks
 from trustee_jax.progress import Progress
 from trustee_jax.rl import PackedBatch, Sample, pack
@@ -124,7 +124,7 @@ class Episodes:
         wrapped = {e: MeteredEngine(e) for e in dict.fromkeys(subject.system.engines.values())}
         self._engines = list(wrapped.values())
         engines = {role: cast(Engine, wrapped[e]) for role, e in subject.system.engines.items()}
-        metered = dataclasses.replace(subject.system, engines=cast(dict[Role, Engine], engines))
+        metered = dataclasses.replace(subject.system, engines=engines)
         # Refilled groups would be other episodes.
         training = dataclasses.replace(subject.training, refill_groups=0)
         self._collector = RolloutCollector(

@@ -39,7 +39,7 @@ def _bench(values: flags.FlagValues) -> None:
     if trace is not None:
         benchmark.check_trace(trace)
     learner = dataclasses.replace(config.learner, learning_rate=_NO_LEARNING)
-    runs, console = values["runs"].value, standard_output()
+    runs, console = int(values["runs"].value or 1), standard_output()
     with open_tools(config.tools, config.environment) as tools:
         model = open_checkpoint(config.model.source).config
         lora = building.lora_config(config.model)
