@@ -26,11 +26,7 @@ def _bench(values: flags.FlagValues) -> None:
     from trustee_jax.options import flatten
     from trustee_jax.weights import open_checkpoint
 
-    only = tuple(dict.fromkeys(values["only"].value or ()))
-    for name in only:
-        if name not in benchmark.MEASUREMENTS:
-            known = ", ".join(benchmark.MEASUREMENTS)
-            raise flags.Error(f"--only: there is no {name!r}; there are: {known}")
+    only = _chosen(values, tuple(benchmark.MEASUREMENTS))
     output = path(values, "output") if values["output"].value else None
     trace = path(values, "trace") if values["trace"].value else None
     config = run_config.parse(values["config"].value)
@@ -64,13 +60,24 @@ def _bench(values: flags.FlagValues) -> None:
         )
         benchmark.run(
             subject,
-            only or tuple(benchmark.MEASUREMENTS),
+            only,
             runs,
             flatten(config),
             console,
             output=output,
             trace=trace,
         )
+
+
+def _chosen(values: flags.FlagValues, known: tuple[str, ...]) -> tuple[str, ...]:
+    listed = values["only"].value
+    chosen = known if listed is None else tuple(dict.fromkeys(listed))
+    for one in chosen:
+        if one not in known:
+            raise flags.Error(f"--only: there is no {one!r}; there are: {', '.join(known)}")
+    if not chosen:
+        raise flags.Error(f"--only: name at least one of {', '.join(known)}")
+    return chosen
 
 
 def _define(values: flags.FlagValues) -> None:
