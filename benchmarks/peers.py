@@ -135,13 +135,31 @@ class Transformers:
         return marks[0] - start, decoded / (marks[-1] - marks[0]) if decoded else 0.0
 
 
+class Ids:
+    """A tokenizer of what are ids already."""
+
+    def encode(self, ids: np.ndarray) -> list[int]:
+        return ids.tolist()
+
+    def decode(self, ids: Any) -> str:
+        return ""
+
+    def bos_id(self) -> int:
+        return 0  # none
+
+    def eos_id(self) -> int:
+        return 0
+
+    def pad_id(self) -> int:
+        return 0
+
+
 class Tunix:
     packages = ("google-tunix", "jax", "jaxlib")
 
     def __init__(self, folder: str):
         import jax
         import jax.numpy as jnp
-        import transformers
         from jax.sharding import AxisType
         from tunix.models.llama3 import model, params
 
@@ -160,14 +178,14 @@ class Tunix:
             weight_tying=hf["tie_word_embeddings"],
         )
         self.mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(AxisType.Auto,) * 2)
-        with self.mesh:
+        with jax.set_mesh(self.mesh):
             self.model = params.create_model_from_safe_tensors(
                 folder, self.config, self.mesh, jnp.float32
             )
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         self.samplers: dict[int, Any] = {}
 
     def _seconds(self, tokens: np.ndarray, new_tokens: int, room: int) -> float:
+        import jax
         from tunix.generate import sampler
 
         length = tokens.shape[1]
@@ -179,9 +197,9 @@ class Tunix:
                 num_kv_heads=self.config.num_kv_heads,
                 head_dim=self.config.head_dim,
             )
-            self.samplers[size] = sampler.Sampler(self.model, self.tokenizer, config)
+            self.samplers[size] = sampler.Sampler(self.model, Ids(), config)
         start = time.perf_counter()
-        with self.mesh:
+        with jax.set_mesh(self.mesh):
             out = self.samplers[size](
                 list(tokens),
                 max_generation_steps=new_tokens,

@@ -2,6 +2,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from trustee_jax.bench.machine import PeakMemory, Roofline, measure_roofline
@@ -48,7 +49,7 @@ def test_a_case_is_warmed_up_until_nothing_compiles():
         return {"size": size}
 
     result = measure(Case("any", {"a": 1}, run), 2)
-    # The first two compile, the third warms up, the others count.
+    # Two compile, the third finds nothing to compile, and the others count.
     assert next(sizes, None) is None
     assert result.to_json() == {
         "a": 1,
@@ -98,7 +99,8 @@ def test_busy_seconds_are_those_of_the_device(tmp_path):
             start = time.perf_counter()
             program(matrix).block_until_ready()
             computed.append(time.perf_counter() - start)
-            time.sleep(0.2)
+            with jax.profiler.TraceAnnotation("the host is at work"):
+                time.sleep(0.2)
         return {}
 
     found = []
@@ -116,7 +118,7 @@ def test_the_roofline_is_the_slower_of_both_over_all_devices():
     assert roofline.utilisation(flops=500, seconds=1) == 0.25
 
 
-def test_a_machine_has_a_speed(monkeypatch):
+def test_a_machine_has_a_speed():
     roofline = measure_roofline(jnp.float32, 1)
     assert 1e8 < roofline.bytes_per_second.median < 1e12
     assert 1e9 < roofline.flops_per_second.median < 1e14
@@ -126,10 +128,11 @@ def test_a_machine_has_a_speed(monkeypatch):
 def test_peak_memory_starts_anew():
     memory = PeakMemory()
     before = memory.bytes()
-    block = bytearray(200_000_000)
-    block[::4096] = b"1" * len(block[::4096])
+    block = np.ones(50_000_000)
     after = memory.bytes()
-    del block
     assert memory.kind == "resident"
-    assert 190e6 < after - before < 300e6
-    assert PeakMemory().bytes() < after - 150e6
+    # Memory that was freed before may be given back meanwhile.
+    assert 0.5 * block.nbytes < after - before < 1.5 * block.nbytes
+    size = block.nbytes
+    del block
+    assert PeakMemory().bytes() < after - 0.5 * size

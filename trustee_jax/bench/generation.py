@@ -12,10 +12,11 @@ from trustee_jax import streams
 from trustee_jax.bench.subject import Subject
 from trustee_jax.bench.timing import Case, Figures, NotMeasurableError
 from trustee_jax.engine import Engine, Request, Sampling
+from trustee_jax.errors import ConfigError
 from trustee_jax.streams import Purpose
 
 _ROWS = (1, 8, 32, 128, 512)
-_DISPATCHES = 6  # of which the first and the last are not timed
+_DISPATCHES = 6  # of which at least the first and the last are not timed
 
 
 def decode_cases(subject: Subject) -> Iterator[Case]:
@@ -23,7 +24,7 @@ def decode_cases(subject: Subject) -> Iterator[Case]:
     config = subject.engine.config
     steps = _DISPATCHES * config.decode_steps
     for rows in _row_counts(config.slots):
-        for context in _lengths(config.max_length - steps):
+        for context in _lengths(config.max_length, steps):
             for temperature in (1.0, 0.0):
                 parameters = {"rows": rows, "context": context, "temperature": temperature}
                 requests = _requests(subject, rows, context, steps, Sampling(temperature))
@@ -35,7 +36,7 @@ def prefill_cases(subject: Subject) -> Iterator[Case]:
     """Rows x prompt lengths."""
     config = subject.engine.config
     for rows in dict.fromkeys((1, config.slots)):
-        for length in _lengths(config.max_length - 1):
+        for length in _lengths(config.max_length, 1):
             requests = _requests(subject, rows, length, 1, Sampling(0.0))
             run = functools.partial(_prefill, subject, requests)
             yield Case("prefill", {"rows": rows, "prompt": length}, run)
@@ -45,10 +46,12 @@ def _row_counts(slots: int) -> list[int]:
     return [rows for rows in _ROWS if rows < slots] + [slots]
 
 
-def _lengths(longest: int) -> list[int]:
-    """A short one and a long one."""
+def _lengths(max_length: int, new_tokens: int) -> list[int]:
+    """A short one and a long one, with room for so many new tokens."""
+    longest = max_length - new_tokens
     if longest < 2:
-        raise NotMeasurableError("engine.max_length has no room for a prompt")
+        fix = f"with a prompt, {new_tokens} new tokens are measured; give at least {new_tokens + 2}"
+        raise ConfigError("engine.max_length", max_length, fix)
     return sorted({min(128, max(1, longest // 8)), max(1, longest // 2)})
 
 
@@ -75,8 +78,8 @@ def _submit(engine: Engine, requests: Sequence[Request]) -> None:
 def _decode(subject: Subject, requests: Sequence[Request]) -> Figures:
     """Times steps while all rows decode; their prompts are in the cache from the run before.
 
-    The clock runs from the first tokens that are back after the last prompt to the last ones but
-    one: a round in which rows end is not like the others.
+    The clock runs from the first tokens that are back after the last prompt to the last ones before
+    rows end: a round in which they do is not like the others.
     """
     engine, rows = subject.engine, len(requests)
     before = engine.stats.sampled_tokens
@@ -86,8 +89,8 @@ def _decode(subject: Subject, requests: Sequence[Request]) -> Figures:
         engine.step()
         stats = engine.stats
         marks.append((time.perf_counter(), stats.prefilled_tokens, stats.sampled_tokens - before))
-    *marks, (_, prefilled, total) = marks
-    timed = [mark for mark in marks if mark[1] == prefilled and mark[2] >= rows]
+    _, prefilled, total = marks[-1]
+    timed = [mark for mark in marks if mark[1] == prefilled and rows <= mark[2] < total]
     if len(timed) < 2 or timed[0][2] > total / 2:
         raise NotMeasurableError("the cache does not hold so many tokens at a time")
     (start, _, first), (end, _, last) = timed[0], timed[-1]

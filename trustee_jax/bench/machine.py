@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from trustee_jax.bench.timing import Spread
 
 _PACKAGES = ("trustee-jax", "jax", "jaxlib", "flax", "optax", "numpy", "llguidance")
-_CALLS = 8  # in one timing, so that the host's part of a call does not count
+_CALLS = 4  # in one timing, so that the host's part of a call does not count
 
 
 @dataclasses.dataclass(frozen=True)
