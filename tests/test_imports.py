@@ -19,7 +19,7 @@ LAYERS = (
     ("jsonl", "simulator", "toolsets"),
     ("environment", "rl"),
     ("synthesis", "training"),
-    ("audit", "config", "report"),
+    ("audit", "bench", "config", "report"),
     ("ablations", "build"),
     ("run",),
     ("export",),

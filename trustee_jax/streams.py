@@ -44,6 +44,8 @@ class Purpose(enum.IntEnum):
     """Tokens of a tool's author; place: the command's seed, domain, request, attempt."""
     RANDOM_MODEL = 13
     """Weights of a random model; place: the parameter's name."""
+    BENCHMARK = 14
+    """What is measured with; place: the prompt's length and row, or none."""
 
 
 def request_key(seed: int, key: tuple[int, ...]) -> np.ndarray:

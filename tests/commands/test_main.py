@@ -177,7 +177,7 @@ def test_the_console_command_and_the_module_are_one_program() -> None:
         assert found.returncode == 2
         assert found.stderr == (
             f"{name}: unknown command 'trian'; close: train; "
-            "there are: train, report, export, tools, audit\n"
+            "there are: train, report, export, tools, audit, bench\n"
         )
         found = subprocess.run([*command, "export"], capture_output=True, text=True, cwd=ROOT)
         assert found.returncode == 2

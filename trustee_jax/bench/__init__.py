@@ -1,0 +1,1 @@
+"""How fast a run's engine, learner and step are, and how fast the machine would let them be."""
