@@ -72,7 +72,7 @@ def main() -> None:
     model = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, 0)
     tokenizer = checkpoint.tokenizer()
     config = EngineConfig(
-        slots=16, max_length=1024, min_cache_length=1024, prefill_rows=1, prefill_chunks=(64, 256)
+        slots=16, max_length=1024, prefill_rows=4, prefill_tokens=16
     )
     engine = Engine(model, mesh, config, tokenizer)
     format = ChatFormat(tokenizer)

@@ -68,11 +68,7 @@ class Ours:
         from trustee_jax.engine import Engine, EngineConfig
 
         if self.shape != (rows, room):
-            # Of these, what there is.
-            tuned = {"min_cache_length": room, "prefill_rows": 1, "prefill_chunks": (64, 256)}
-            known = {field.name for field in dataclasses.fields(EngineConfig)}
-            tuned = {name: value for name, value in tuned.items() if name in known}
-            config = EngineConfig(slots=rows, max_length=room, **tuned)  # type: ignore[arg-type]
+            config = EngineConfig(slots=rows, max_length=room, prefill_rows=4)
             self.engine: Any = None  # Its cache goes first.
             self.engine = Engine(self.model, self.mesh, config, self.tokenizer)
             self.shape = (rows, room)
