@@ -66,7 +66,9 @@ class ModelOptions:
         if self.lora_rank < 0:
             raise ConfigError("lora_rank", self.lora_rank, "it must be 0 (no adapter) or more")
         if self.quantization and not self.lora_rank:
-            fix = "lora_rank 0 trains the weights themselves: give adapters a rank, or set it to None"
+            fix = (
+                "lora_rank 0 trains the weights themselves: give adapters a rank, or set it to None"
+            )
             raise ConfigError("quantization", self.quantization, fix)
         if self.lora_alpha <= 0:
             raise ConfigError("lora_alpha", self.lora_alpha, "it must be above 0")

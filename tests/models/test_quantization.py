@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 from trustee_jax.models import Transformer
 from trustee_jax.models.layers import LoRAParam, matmul, quantize
@@ -77,8 +78,8 @@ def test_scanned_and_sharded_models_hold_the_same_numbers(kind, tiny):
         np.testing.assert_array_equal(one.get_value(), other.get_value(), str(path))
     graphdef, state = nnx.split(sharded)
     up = state["layers"]["mlp"]["up"]
-    assert up["kernel"].get_value().sharding.spec == (None, "fsdp", "tensor")
-    assert up["kernel_scale"].get_value().sharding.spec == (None, "tensor")
+    assert up["kernel"].get_value().sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert up["kernel_scale"].get_value().sharding.spec == PartitionSpec(None, "tensor")
     actual = jax.jit(lambda state: tiny.logits(nnx.merge(graphdef, state), TOKENS))(state)
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
