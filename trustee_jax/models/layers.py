@@ -169,8 +169,9 @@ class ParamSpec:
             values, scale = jax.eval_shape(run, value.update(dtype=jnp.float32))
         else:
             values, scale = run(value.astype(jnp.float32))
-        layers = matrix.get_metadata("axes")[:-2]
-        return matrix.replace(values), nnx.Param(scale, axes=(*layers, axes[1 - summed]))
+        axes = matrix.get_metadata("axes")  # with that of the layers
+        scale_axes = (*axes[:-2], axes[-1 - summed])
+        return nnx.Param(values, axes=axes), nnx.Param(scale, axes=scale_axes)
 
     def param(
         self,

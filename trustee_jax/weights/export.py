@@ -143,7 +143,7 @@ def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) ->
             adapter = (arrays[*path[:-1], "lora_a"], arrays[*path[:-1], "lora_b"])
             if lora_scale is None:
                 raise ValueError("the state has LoRA factors: give lora_scale (LoRAConfig.scale)")
-        if path[-1].endswith("_scale"):
+        if str(path[-1]).endswith("_scale"):
             raise ValueError("the state is quantised: load the original weights to export them")
         place = placement(path, config.num_layers)
         for layer, name in enumerate(place.tensors):

@@ -84,7 +84,7 @@ def _plan(checkpoint: Checkpoint, abstract_state: nnx.State) -> dict[Path, Place
     for path, variable in nnx.to_flat_state(abstract_state):
         if not isinstance(variable, nnx.Param) or isinstance(variable, LoRAParam):
             continue
-        if path[-1].endswith("_scale"):  # of the file's matrix, below the matrix's name
+        if str(path[-1]).endswith("_scale"):  # of the file's matrix, below the matrix's name
             continue
         place = placement(path, checkpoint.config.num_layers)
         expected = place.hf_shape(variable.get_value().shape)
@@ -148,19 +148,22 @@ def _read_quantized(
     scale_shape = shape[:summed] + shape[summed + 1 :]
     parts: dict[Bounds, tuple[np.ndarray, np.ndarray]] = {}
 
-    def part(index: Index) -> tuple[np.ndarray, np.ndarray]:
+    def part(index: Any) -> tuple[np.ndarray, np.ndarray]:
         bounds = _bounds(index, scale_shape)
         if bounds not in parts:
             parts[bounds] = _quantize_rows(checkpoint, place, bounds, shape[summed])
         return parts[bounds]
 
-    def values(index: Index) -> np.ndarray:
+    def values(index: Any) -> np.ndarray:
         whole, _ = part(index[:summed] + index[summed + 1 :])
         return whole[(slice(None),) * summed + (index[summed],)]
 
+    def scales(index: Any) -> np.ndarray:
+        return part(index)[1]
+
     return (
         jax.make_array_from_callback(shape, sharding, values),
-        jax.make_array_from_callback(scale_shape, scale_sharding, lambda index: part(index)[1]),
+        jax.make_array_from_callback(scale_shape, scale_sharding, scales),
     )
 
 
