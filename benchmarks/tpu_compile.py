@@ -342,7 +342,12 @@ def measure(
       choose: Which programs, by name.
       dump: A folder for the compiled programs' text, or None.
     """
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    # A host of these generations has four chips or eight, unless one is said to have one.
+    alone = topology.endswith(":1x1")
+    options = {"chips_per_host_bounds": (1, 1, 1), "num_slices": 1, "wrap": (False,) * 3}
+    devices = topologies.get_topology_desc(
+        platform="tpu", topology_name=topology, **(options if alone else {})
+    ).devices
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
     plan = Plan(config, mesh)
     names = [program.name for program in plan.programs]

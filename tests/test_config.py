@@ -119,6 +119,12 @@ def test_a_default_config_refuses_a_misspelt_field() -> None:
         ({"model": {"lora_targets": (1,)}}, "model.lora_targets[0]", "write a string"),
         ({"model": {"lora_targets": ("q,v",)}}, "model.lora_targets", "('q', 'v')"),
         ({"model": {"lora_targets": ()}}, "model.lora_targets", "at least one"),
+        ({"model": {"quantization": "int4"}}, "model.quantization", "'int8'"),
+        (
+            {"model": {"quantization": "int8", "lora_rank": 0}},
+            "model.quantization",
+            "give adapters a rank",
+        ),
         ({"model": {"source": ""}}, "model.source", "name a checkpoint"),
         ({"training": {"steps": 0}}, "training.steps", "at least 1"),
         ({"training": {"group_size": 1}}, "training.group_size", "at least 2"),

@@ -76,14 +76,23 @@ def _checkpoint(kind):
     return open_checkpoint(folder)
 
 
-def ours(kind, *, mesh=mesh, lora=None, scan_layers=False, remat=False, **config):
+def ours(
+    kind, *, mesh=mesh, lora=None, scan_layers=False, remat=False, quantization=None, **config
+):
     """The same weights in our model; `config` replaces fields of its ModelConfig."""
     checkpoint = _checkpoint(kind)
 
     config = dataclasses.replace(checkpoint.config, **config)
     # Where there are adapters, they need values; what the checkpoint has is replaced.
     rngs = nnx.Rngs(0) if lora else None
-    model = Transformer(config, rngs=rngs, scan_layers=scan_layers, remat=remat, lora=lora)
+    model = Transformer(
+        config,
+        rngs=rngs,
+        scan_layers=scan_layers,
+        remat=remat,
+        lora=lora,
+        quantization=quantization,
+    )
     _, state = nnx.split(model)
     shardings = param_shardings(state, MeshRules.create(mesh, LEARNER_RULES))
     nnx.update(model, load_params(checkpoint, state, shardings, jnp.float32))

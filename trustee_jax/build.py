@@ -59,12 +59,19 @@ def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
         scan_layers=options.scan_layers,
         remat=options.remat,
         lora=lora,
+        quantization=options.quantization,
     )
 
 
 def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
     """A model that only generates, with shapes instead of arrays."""
-    return Transformer(config, rngs=None, dtype=options.dtype, scan_layers=options.scan_layers)
+    return Transformer(
+        config,
+        rngs=None,
+        dtype=options.dtype,
+        scan_layers=options.scan_layers,
+        quantization=options.quantization,
+    )
 
 
 def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:
@@ -72,7 +79,7 @@ def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -
     rules = MeshRules.create(mesh, LEARNER_RULES)
     graphdef, *states = nnx.split(abstract, LoRAParam, ...)
     lora, base = states
-    dtype = abstract.embed.embedding.get_value().dtype
+    dtype = abstract.final_norm.scale.get_value().dtype  # matrices may be quantised
     base = load_params(checkpoint, base, param_shardings(base, rules), dtype)
     if jax.tree.leaves(lora):
         lora = _init_lora(lora, rules, seed)

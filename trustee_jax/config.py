@@ -20,7 +20,7 @@ from trustee_jax.engine.config import EngineConfig
 from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.judges.judge import JUDGES
 from trustee_jax.errors import ConfigError
-from trustee_jax.models.layers import PROJECTIONS
+from trustee_jax.models.layers import PROJECTIONS, Quantization
 from trustee_jax.rl.config import LearnerConfig
 from trustee_jax.rl.objective import PARTS
 from trustee_jax.simulator.config import SimulatorConfig
@@ -37,6 +37,10 @@ class ModelOptions:
       simulator: The checkpoint of the frozen simulator. None: the policy's own base weights, which
         LoRA leaves untouched, so that one copy plays all roles.
       dtype: What parameters and activations are computed in.
+      quantization: "int8" holds the matrices of the policy's base and of the simulator as int8 with
+        a float32 scale for each output channel: half the memory of bfloat16. Adapters stay float32.
+        The KL term then refers to the quantised base; `trustee export` merges the adapter into the
+        original weights. Needs adapters, and pays on accelerators: a CPU is several times slower.
       scan_layers: Stack the layers and scan over them: compile time does not grow with depth, but
         decoding on a CPU is several times slower.
       remat: Recompute activations in the backward pass instead of keeping them.
@@ -48,6 +52,7 @@ class ModelOptions:
     source: str = "hub:Qwen/Qwen3-8B"
     simulator: str | None = None
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    quantization: Quantization | None = None
     scan_layers: bool = True
     remat: bool = True
     lora_rank: int = 32
@@ -60,6 +65,11 @@ class ModelOptions:
             raise ConfigError("source", self.source, "name a checkpoint, e.g. 'hub:Qwen/Qwen3-8B'")
         if self.lora_rank < 0:
             raise ConfigError("lora_rank", self.lora_rank, "it must be 0 (no adapter) or more")
+        if self.quantization and not self.lora_rank:
+            fix = (
+                "lora_rank 0 trains the weights themselves: give adapters a rank, or set it to None"
+            )
+            raise ConfigError("quantization", self.quantization, fix)
         if self.lora_alpha <= 0:
             raise ConfigError("lora_alpha", self.lora_alpha, "it must be above 0")
         if self.lora_rank and not self.lora_targets:

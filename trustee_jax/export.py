@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 
@@ -24,6 +25,8 @@ def export(
 ) -> pathlib.Path:
     """Writes a checkpoint of a run, LoRA merged, with tokenizer and chat template.
 
+    The adapter is merged into the original weights, also where the run held them quantised.
+
     Args:
       workdir: Of the run.
       output: Must not exist yet, or be empty.
@@ -39,7 +42,8 @@ def export(
     """
     config = read_config(workdir)
     checkpoint = open_checkpoint(config.model.source)
-    abstract = abstract_policy(checkpoint.config, config.model)
+    full_precision = dataclasses.replace(config.model, quantization=None)
+    abstract = abstract_policy(checkpoint.config, full_precision)
     mesh = make_mesh()
     graphdef, trained, frozen = split_trainable(abstract)
     shardings = param_shardings(trained, MeshRules.create(mesh, LEARNER_RULES))

@@ -81,10 +81,16 @@ def tensors_of():
 def load():
     """Loads a checkpoint into a Transformer's state on a mesh of all 8 virtual devices."""
 
-    def load(checkpoint, *, scan=False, dtype=np.float32, mesh=(2, 2, 2), lora=None):
+    def load(checkpoint, *, scan=False, dtype=np.float32, mesh=(2, 2, 2), lora=None, int8=False):
         rules = MeshRules.create(make_mesh(*mesh), LEARNER_RULES)
         abstract = nnx.eval_shape(
-            lambda: Transformer(checkpoint.config, rngs=nnx.Rngs(0), scan_layers=scan, lora=lora)
+            lambda: Transformer(
+                checkpoint.config,
+                rngs=nnx.Rngs(0),
+                scan_layers=scan,
+                lora=lora,
+                quantization="int8" if int8 else None,
+            )
         )
         state = nnx.split(abstract)[1]
         shardings = param_shardings(state, rules)

@@ -88,6 +88,14 @@ def test_lora_is_merged(tmp_path, hf_model, tensors_of, tokenizer, scan):
     assert changed == 6
 
 
+def test_a_quantised_state_is_refused(tmp_path, load, tokenizer):
+    checkpoint = open_checkpoint("random:llama")
+    state, _ = load(checkpoint, int8=True)
+    with pytest.raises(ValueError, match="load the original weights"):
+        export_hf(tmp_path / "out", checkpoint.config, state, tokenizer, jnp.float32)
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_are_split_and_converted(tmp_path, hf_model, tensors_of, load, tokenizer):
     model = hf_model("qwen3")
     model.save_pretrained(tmp_path / "in")

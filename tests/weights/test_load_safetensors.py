@@ -6,7 +6,9 @@ import pytest
 from flax import nnx
 
 from trustee_jax.models import LoRAConfig
+from trustee_jax.models.layers import quantize
 from trustee_jax.weights import CheckpointError, open_checkpoint
+from trustee_jax.weights import load as load_module
 
 
 def flat(state):
@@ -80,8 +82,34 @@ def test_every_family_loads_sharded(
     )
 
 
-def test_each_element_is_read_once(tmp_path, hf_model, load, monkeypatch):
-    """Replicas share a read and no shard reads more than its own part."""
+@pytest.mark.parametrize("scan", [False, True])
+def test_matrices_are_quantised_in_pieces(tmp_path, kind, hf_model, load, scan, monkeypatch):
+    """Every output has the scale of its whole row, however the rows are read and sharded."""
+    hf_model(kind).save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(str(tmp_path))
+    monkeypatch.setattr(load_module, "_QUANTIZED_AT_ONCE", 5 * 64)  # numbers: at most five rows
+    state, shardings = load(checkpoint, scan=scan, int8=True)
+    plain = flat(load(checkpoint, scan=scan)[0])
+    loaded = flat(state)
+    matrices = {path for path in plain if path[-1] in ("kernel", "embedding")}
+    assert loaded.keys() == plain.keys() | {(*p[:-1], f"{p[-1]}_scale") for p in matrices}
+    for path, value in plain.items():
+        if path not in matrices:
+            np.testing.assert_array_equal(loaded[path], value, err_msg=str(path))
+            continue
+        axis = -2 if path[-1] == "kernel" else -1
+        values, scale = quantize(value, axis)
+        np.testing.assert_array_equal(loaded[path], values, err_msg=str(path))
+        name = (*path[:-1], f"{path[-1]}_scale")
+        np.testing.assert_array_equal(loaded[name], scale, err_msg=str(name))
+    wanted = dict(nnx.to_flat_state(shardings))
+    for path, variable in nnx.to_flat_state(state):
+        assert variable.get_value().sharding == wanted[path].get_value()
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_each_element_is_read_once(tmp_path, hf_model, load, monkeypatch, int8):
+    """Replicas share a read and no shard reads more than its own part (int8: its own rows)."""
     model = hf_model("qwen3")
     model.save_pretrained(tmp_path)
     checkpoint = open_checkpoint(str(tmp_path))
@@ -93,7 +121,7 @@ def test_each_element_is_read_once(tmp_path, hf_model, load, monkeypatch):
         return part
 
     monkeypatch.setattr(checkpoint, "read", counting)
-    load(checkpoint, scan=True)
+    load(checkpoint, scan=True, int8=int8)
     assert counts == {name: np.prod(checkpoint.shape(name)) for name in checkpoint.names()}
 
 

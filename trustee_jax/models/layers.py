@@ -1,12 +1,15 @@
-"""The parts of a decoder block. `ParamSpec.param` makes every parameter and names its axes."""
+"""The parts of a decoder block. `ParamSpec` makes every parameter and names its axes."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from trustee_jax.models.config import RopeScaling
@@ -14,6 +17,8 @@ from trustee_jax.models.sharding import Axes
 
 UseLora = jax.Array | bool
 Initializer = Callable[..., jax.Array]
+Quantization = Literal["int8"]
+AnyArray = TypeVar("AnyArray", np.ndarray, jax.Array)
 
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -51,6 +56,83 @@ class LoRAConfig:
         return self.alpha / self.rank
 
 
+def quantize(x: AnyArray, axis: int = -1) -> tuple[AnyArray, AnyArray]:
+    """Symmetric int8: x is about values * scale, with an error of at most scale / 2.
+
+    Args:
+      x: float32.
+      axis: Numbers along it have one scale, a 127th of the largest magnitude (arXiv 2208.07339,
+        section 2.1: absmax, vector-wise).
+
+    Returns:
+      int8 values of x's shape, rounded to nearest, and float32 scales without `axis`; zeros have
+      scale 0.
+    """
+    scale = abs(x).max(axis, keepdims=True) / 127
+    values = (x / (scale + (scale == 0))).round().astype("int8")
+    return values, scale.squeeze(axis)
+
+
+def matmul(
+    x: jax.Array,
+    kernel: jax.Array,
+    scale: jax.Array | None,
+    *,
+    axis: int = 0,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> jax.Array:
+    """A product with a kernel, computed in x's dtype and summed as the platform does for `dtype`.
+
+    An int8 kernel becomes a float operand matrix by matrix, also in the backward pass, and its
+    product, summed in float32, is scaled afterwards. It has no gradient.
+
+    Args:
+      x: [..., in].
+      kernel: [in, out], or [out, in] where `axis` is 1.
+      scale: float32[out], of an int8 kernel; else None.
+      axis: Of the kernel, that is summed over.
+      dtype: Of the result, x's if None.
+
+    Returns:
+      [..., out].
+    """
+    dtype = jnp.dtype(dtype or x.dtype)
+    if scale is not None:
+        return _scaled_product(x.dtype, axis, x, kernel, scale).astype(dtype)
+    return _product(x, kernel.astype(x.dtype), axis, dtype)
+
+
+def _product(x: jax.Array, kernel: jax.Array, axis: int, dtype: jnp.dtype) -> jax.Array:
+    over = (((x.ndim - 1,), (axis,)), ((), ()))
+    return jax.lax.dot_general(x, kernel, over, preferred_element_type=dtype)
+
+
+# By the rules of differentiation, the float kernels of all layers would be kept for the backward
+# pass, which would then multiply them by float32.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _scaled_product(
+    dtype: jnp.dtype, axis: int, x: jax.Array, values: jax.Array, scale: jax.Array
+) -> jax.Array:
+    return _product(x, values.astype(dtype), axis, jnp.dtype(jnp.float32)) * scale
+
+
+def _scaled_product_forward(
+    dtype: jnp.dtype, axis: int, x: jax.Array, values: jax.Array, scale: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _scaled_product(dtype, axis, x, values, scale), (values, scale)
+
+
+def _scaled_product_backward(
+    dtype: jnp.dtype, axis: int, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, None, None]:
+    values, scale = kept
+    scaled = (gradient * scale).astype(dtype)
+    return _product(scaled, values.astype(dtype), 1 - axis, dtype), None, None
+
+
+_scaled_product.defvjp(_scaled_product_forward, _scaled_product_backward)
+
+
 @dataclasses.dataclass(frozen=True)
 class ParamSpec:
     """How a module creates its parameters.
@@ -59,11 +141,37 @@ class ParamSpec:
       rngs: Source of keys; None for shapes (jax.ShapeDtypeStruct) instead of arrays.
       dtype: Of base parameters. LoRA factors are always float32: they are what is trained.
       stack: Number of layers that share one leading axis (scanned layers), or None.
+      quantization: Of the matrices of the base; None keeps them in `dtype`.
     """
 
     rngs: nnx.Rngs | None
     dtype: jnp.dtype
     stack: int | None = None
+    quantization: Quantization | None = None
+
+    def matrix(
+        self, init: Initializer, shape: tuple[int, int], axes: Axes, summed: int
+    ) -> tuple[nnx.Param, nnx.Param | None]:
+        """A matrix of the base and, where it is quantised, the scales of its outputs.
+
+        Args:
+          init: Of the matrix.
+          shape: Without layers.
+          axes: Logical, one a dimension.
+          summed: The dimension that products sum over; the other one has a scale for each index.
+        """
+        matrix = self.param(init, shape, axes)
+        if self.quantization is None:
+            return matrix, None
+        run = functools.partial(quantize, axis=summed - 2)
+        value = matrix.get_value()
+        if self.rngs is None:
+            values, scale = jax.eval_shape(run, value.update(dtype=jnp.float32))
+        else:
+            values, scale = run(value.astype(jnp.float32))
+        axes = matrix.get_metadata("axes")  # with that of the layers
+        scale_axes = (*axes[:-2], axes[-1 - summed])
+        return nnx.Param(values, axes=axes), nnx.Param(scale, axes=scale_axes)
 
     def param(
         self,
@@ -94,10 +202,13 @@ class Linear(nnx.Module):
         bias: bool = False,
         lora: LoRAConfig | None = None,
     ):
-        """Creates kernel [in, out], bias [out], lora_a [in, r] and lora_b [r, out]."""
+        """Creates kernel [in, out], bias [out], lora_a [in, r] and lora_b [r, out].
+
+        An int8 kernel has float32 `kernel_scale` [out].
+        """
         normal = jax.nn.initializers.normal(in_dim**-0.5)
         zeros = jax.nn.initializers.zeros
-        self.kernel = spec.param(normal, (in_dim, out_dim), axes)
+        self.kernel, self.kernel_scale = spec.matrix(normal, (in_dim, out_dim), axes, summed=0)
         self.bias = spec.param(zeros, (out_dim,), axes[1:]) if bias else None
         self.lora_scale = lora.scale if lora else 0.0
         if lora is None:
@@ -114,7 +225,7 @@ class Linear(nnx.Module):
           x: Inputs.
           use_lora: bool[B] (or one bool for all rows): where the LoRA term is added.
         """
-        y = x @ self.kernel[...].astype(x.dtype)
+        y = self.project(x)
         if self.bias is not None:
             y += self.bias[...].astype(x.dtype)
         if self.lora_a is not None and self.lora_b is not None and use_lora is not False:
@@ -123,6 +234,11 @@ class Linear(nnx.Module):
                 low = jnp.where(jnp.asarray(use_lora)[:, None, None], low, 0)
             y += self.lora_scale * (low @ self.lora_b[...].astype(x.dtype))
         return y
+
+    def project(self, x: jax.Array, dtype: jax.typing.DTypeLike | None = None) -> jax.Array:
+        """The product alone, [..., in_dim] to [..., out_dim] of `dtype` (None: that of x)."""
+        scale = None if self.kernel_scale is None else self.kernel_scale[...]
+        return matmul(x, self.kernel[...], scale, dtype=dtype)
 
 
 class RMSNorm(nnx.Module):

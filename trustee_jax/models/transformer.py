@@ -7,6 +7,7 @@ serves packed training rows).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, Protocol
 
@@ -19,9 +20,11 @@ from trustee_jax.models.layers import (
     Linear,
     LoRAConfig,
     ParamSpec,
+    Quantization,
     RMSNorm,
     UseLora,
     apply_rope,
+    matmul,
     rope_frequencies,
 )
 from trustee_jax.models.sharding import MeshRules
@@ -180,6 +183,7 @@ class Transformer(nnx.Module):
         scan_layers: bool = False,
         remat: bool = False,
         lora: LoRAConfig | None = None,
+        quantization: Quantization | None = None,
     ):
         """Creates random parameters; `weights.load_params` fills in those of a checkpoint.
 
@@ -194,17 +198,19 @@ class Transformer(nnx.Module):
             instead of a list of blocks (much faster decoding on CPU).
           remat: Recompute each block in the backward pass instead of keeping its activations.
           lora: Adapters, or None.
+          quantization: "int8": matrices of the base have int8 values and a float32 scale for each
+            output (of the embedding: for each token). They cannot be trained.
         """
         param_dtype = jnp.dtype(param_dtype or dtype)
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.scan_layers = scan_layers
         self.remat = remat
-        spec = ParamSpec(rngs, param_dtype)
+        spec = ParamSpec(rngs, param_dtype, quantization=quantization)
         self.embed = Embed(spec, config.vocab_size, config.embed_dim)
         self.layers: Block | nnx.List
         if scan_layers:
-            self.layers = Block(config, ParamSpec(rngs, param_dtype, config.num_layers), lora)
+            self.layers = Block(config, dataclasses.replace(spec, stack=config.num_layers), lora)
         else:
             self.layers = nnx.List(Block(config, spec, lora) for _ in range(config.num_layers))
         self.final_norm = RMSNorm(spec, config.embed_dim, config.norm_eps, "embed")
@@ -279,22 +285,29 @@ class Transformer(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Projects hidden states [..., D] to float32 logits [..., V]."""
         if self.unembed is None:
-            embedding = self.embed.embedding[...].astype(hidden.dtype)
-            return jnp.einsum(
-                "...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32
-            )
-        kernel = self.unembed.kernel[...].astype(hidden.dtype)
-        return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+            return self.embed.logits(hidden)
+        return self.unembed.project(hidden, jnp.float32)
 
 
 class Embed(nnx.Module):
     """Token embedding."""
 
     def __init__(self, spec: ParamSpec, vocab_size: int, embed_dim: int):
-        """Creates embedding [vocab_size, embed_dim]."""
+        """Creates embedding [vocab_size, embed_dim]; int8 has `embedding_scale` [vocab_size]."""
         init = jax.nn.initializers.normal(0.02)
-        self.embedding = spec.param(init, (vocab_size, embed_dim), ("vocab", "embed"))
+        self.embedding, self.embedding_scale = spec.matrix(
+            init, (vocab_size, embed_dim), ("vocab", "embed"), summed=1
+        )
 
     def __call__(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """Looks up int[B, T] -> [B, T, D] of `dtype`."""
-        return self.embedding[...][tokens].astype(dtype)
+        rows = self.embedding[...][tokens]
+        if self.embedding_scale is None:
+            return rows.astype(dtype)
+        scale = self.embedding_scale[...][tokens]
+        return (rows.astype(jnp.float32) * scale[..., None]).astype(dtype)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Projects [..., D] to float32 [..., V] by the embedding, transposed."""
+        scale = None if self.embedding_scale is None else self.embedding_scale[...]
+        return matmul(hidden, self.embedding[...], scale, axis=1, dtype=jnp.float32)

@@ -60,7 +60,7 @@ def export_hf(
 
     Raises:
       CheckpointError: The folder exists and is not empty.
-      ValueError: `lora_scale` is missing.
+      ValueError: `lora_scale` is missing, or the state is quantised.
     """
     folder = user_path(folder).absolute()
     dtype = jnp.dtype(dtype)
@@ -143,6 +143,8 @@ def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) ->
             adapter = (arrays[*path[:-1], "lora_a"], arrays[*path[:-1], "lora_b"])
             if lora_scale is None:
                 raise ValueError("the state has LoRA factors: give lora_scale (LoRAConfig.scale)")
+        if str(path[-1]).endswith("_scale"):
+            raise ValueError("the state is quantised: load the original weights to export them")
         place = placement(path, config.num_layers)
         for layer, name in enumerate(place.tensors):
             yield _Tensor(

@@ -9,14 +9,17 @@ import jax
 import numpy as np
 from flax import nnx
 
-from trustee_jax.models.layers import LoRAParam
+from trustee_jax.models.layers import LoRAParam, quantize
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, redundant
 from trustee_jax.weights.names import Placement, placement
 from trustee_jax.weights.transpose import transpose_into
 
 _SHOWN_PROBLEMS = 20
+# What is quantised at a time, in float32 numbers.
+_QUANTIZED_AT_ONCE = 2**24
 
 Path = tuple[Any, ...]
+Bounds = tuple[tuple[int, int], ...]
 
 
 def load_params(
@@ -27,11 +30,15 @@ def load_params(
     All names and shapes are checked before anything is read. Every process of a multi-host run
     reads only the shards of its own devices.
 
+    Matrices that are int8 in `abstract_state` are quantised as they are read, the same on every
+    mesh, in pieces: on the host there is never more than one parameter in int8 and a piece of a
+    tensor in float32.
+
     Args:
       checkpoint: From `open_checkpoint`.
       abstract_state: From `nnx.split(nnx.eval_shape(...))[1]`, for scanned or unrolled layers.
       shardings: From `models.param_shardings(abstract_state, rules)`.
-      dtype: Of the loaded parameters.
+      dtype: Of the loaded parameters that are not quantised.
 
     Returns:
       The state of the base parameters alone. LoRA factors and anything that is no parameter stay
@@ -42,19 +49,30 @@ def load_params(
     """
     places = _plan(checkpoint, abstract_state)
     sharding_of = dict(nnx.to_flat_state(shardings))
+    abstract_of = dict(nnx.to_flat_state(abstract_state))
     loaded = {}
-    for path, variable in nnx.to_flat_state(abstract_state):
+    for path, variable in abstract_of.items():
         if path not in places:
             continue
-        value = _read_param(
-            checkpoint,
-            places[path],
-            variable.get_value().shape,
-            sharding_of[path].get_value(),
-            np.dtype(dtype),
+        place, shape = places[path], variable.get_value().shape
+        sharding = sharding_of[path].get_value()
+        scale_path = _scale_path(path)
+        if scale_path not in sharding_of:
+            value = _read_param(checkpoint, place, shape, sharding, np.dtype(dtype))
+            loaded[path] = variable.replace(value)
+            continue
+        scale = abstract_of[scale_path]
+        value, scale_value = _read_quantized(
+            checkpoint, place, shape, sharding, sharding_of[scale_path].get_value()
         )
         loaded[path] = variable.replace(value)
+        loaded[scale_path] = scale.replace(scale_value)
     return nnx.from_flat_state(loaded)
+
+
+def _scale_path(path: Path) -> Path:
+    """Where a matrix has its scales if it is quantised."""
+    return (*path[:-1], f"{path[-1]}_scale")
 
 
 def _plan(checkpoint: Checkpoint, abstract_state: nnx.State) -> dict[Path, Placement]:
@@ -65,6 +83,8 @@ def _plan(checkpoint: Checkpoint, abstract_state: nnx.State) -> dict[Path, Place
     problems: list[str] = []
     for path, variable in nnx.to_flat_state(abstract_state):
         if not isinstance(variable, nnx.Param) or isinstance(variable, LoRAParam):
+            continue
+        if str(path[-1]).endswith("_scale"):  # of the file's matrix, below the matrix's name
             continue
         place = placement(path, checkpoint.config.num_layers)
         expected = place.hf_shape(variable.get_value().shape)
@@ -101,11 +121,10 @@ def _read_param(
     sharding: jax.sharding.Sharding,
     dtype: np.dtype,
 ) -> jax.Array:
-    shards: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
+    shards: dict[Bounds, np.ndarray] = {}
 
     def shard(index: Index | None) -> np.ndarray:
-        index = index or ()  # a scalar has none
-        bounds = tuple(axis.indices(size)[:2] for axis, size in zip(index, shape, strict=True))
+        bounds = _bounds(index or (), shape)  # a scalar has none
         if bounds not in shards:  # replicas share one read
             shards[bounds] = _read_shard(checkpoint, place, bounds, dtype)
         return shards[bounds]
@@ -113,8 +132,74 @@ def _read_param(
     return jax.make_array_from_callback(shape, sharding, shard)
 
 
+def _bounds(index: Index, shape: tuple[int, ...]) -> Bounds:
+    return tuple(axis.indices(size)[:2] for axis, size in zip(index, shape, strict=True))
+
+
+def _read_quantized(
+    checkpoint: Checkpoint,
+    place: Placement,
+    shape: tuple[int, ...],
+    sharding: jax.sharding.Sharding,
+    scale_sharding: jax.sharding.Sharding,
+) -> tuple[jax.Array, jax.Array]:
+    # A row of the file has one scale: it is read as a whole, and shards are cut out of it.
+    summed = len(shape) - (2 if place.transposed else 1)
+    scale_shape = shape[:summed] + shape[summed + 1 :]
+    parts: dict[Bounds, tuple[np.ndarray, np.ndarray]] = {}
+
+    def part(index: Any) -> tuple[np.ndarray, np.ndarray]:
+        bounds = _bounds(index, scale_shape)
+        if bounds not in parts:
+            parts[bounds] = _quantize_rows(checkpoint, place, bounds, shape[summed])
+        return parts[bounds]
+
+    def values(index: Any) -> np.ndarray:
+        whole, _ = part(index[:summed] + index[summed + 1 :])
+        return whole[(slice(None),) * summed + (index[summed],)]
+
+    def scales(index: Any) -> np.ndarray:
+        return part(index)[1]
+
+    return (
+        jax.make_array_from_callback(shape, sharding, values),
+        jax.make_array_from_callback(scale_shape, scale_sharding, scales),
+    )
+
+
+def _quantize_rows(
+    checkpoint: Checkpoint, place: Placement, bounds: Bounds, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the file's matrices: int8 values in our orientation, and float32 scales.
+
+    Args:
+      checkpoint: Where they are.
+      place: Of the parameter.
+      bounds: Of the layers, if it is stacked, and of the rows.
+      width: Of a row.
+    """
+    first, last = bounds[-1]
+    layers = bounds[0] if place.stacked else (0, 1)
+    names = place.tensors[slice(*layers)]
+    scales = np.empty((len(names), last - first), np.float32)
+    matrix = (width, last - first) if place.transposed else (last - first, width)
+    values = np.empty((len(names), *matrix), np.int8)
+    step = max(1, _QUANTIZED_AT_ONCE // width)
+    for layer, name in enumerate(names):
+        for start in range(first, last, step):
+            rows = slice(start, min(start + step, last))
+            read = checkpoint.read(name, (rows, slice(None))).astype(np.float32)
+            target = slice(rows.start - first, rows.stop - first)
+            quantized, scales[layer, target] = quantize(read)
+            if place.transposed:
+                transpose_into(values[layer, :, target], quantized)
+            else:
+                values[layer, target] = quantized
+    return (values, scales) if place.stacked else (values[0], scales[0])
+
+
 def _read_shard(
-    checkpoint: Checkpoint, place: Placement, bounds: tuple[tuple[int, int], ...], dtype: np.dtype
+    checkpoint: Checkpoint, place: Placement, bounds: Bounds, dtype: np.dtype
 ) -> np.ndarray:
     out = np.empty([stop - start for start, stop in bounds], dtype)
     if not math.prod(out.shape):
