@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 
 from trustee_jax import jsonl
 
-CLOCKS = ("seconds/", "tokens_per_second/")
+CLOCKS = ("seconds/", "tokens_per_second/", "cache/")
 
 
 @dataclasses.dataclass

@@ -216,14 +216,14 @@ class Plan:
         small = programs.rules.replicated
         _, params = nnx.split(model)
         params = abstract(params, param_shardings(params, self._rules))
-        rows = Rows.zeros(config.slots)
+        rows = Rows.zeros(programs.slots)
         rows = abstract(rows, jax.tree.map(lambda _: small, rows))
         name = f"KV cache of the {role}".removesuffix(" of the ")
         prefix = f"{role} " if role else ""
         cache = programs.cache.abstract()
         self.resident[name] = chip_bytes(cache)
         uses = (*uses, name)
-        width, piece = config.prefill_rows, config.prefill_tokens
+        width, piece = programs.prefill_rows, config.prefill_tokens
         which = np.zeros(width, np.int32)
         tables = np.zeros((width, config.pages_per_row), np.int32)
         prompts = np.zeros((width, piece), np.int32)
@@ -236,8 +236,8 @@ class Plan:
         self.programs.append(
             Program(f"{prefix}copy", programs.copy, (cache, copies, copies), (name,))
         )
-        tables = np.zeros((config.slots, config.pages_per_row), np.int32)
-        arguments = (params, cache, rows, tables, np.zeros(config.slots, bool))
+        tables = np.zeros((programs.slots, config.pages_per_row), np.int32)
+        arguments = (params, cache, rows, tables, np.zeros(programs.slots, bool))
         for kind in ("forward", "decode"):
             program = getattr(programs, kind)
             self.programs.append(Program(f"{prefix}{kind}", program, arguments, uses))

@@ -292,7 +292,7 @@ def _metrics(
         "tokens_per_second/episodes": 2000 + 300 * rng.random(),
         "tokens_per_second/learning": 9000.0,
         "ended/user": 0.5, "ended/assistant_turns": 0.3, "ended/length": 0.2,
-        "engine/episodes_cached_share": 0.8,
+        "cache/episodes_prefilled_share": 0.2,
     }  # fmt: skip
     for cause in CAUSES:
         count = sum(e["cause"] == cause for e in episodes)

@@ -38,10 +38,6 @@ class Engine:
     def __init__(self) -> None:
         self.stats = EngineStats()
         self.idle = True
-        self.resets = 0
-
-    def reset(self) -> None:
-        self.resets += 1
 
     def cancel(self) -> None:
         pass
@@ -101,11 +97,8 @@ class System:
         self.learner = Learner(events, broken, learner)
         self.environment = environment
 
-    def forget(self) -> None:
-        self.engines["policy"].reset()
-
     def refresh_policy(self) -> None:
-        self.forget()
+        pass
 
 
 @dataclasses.dataclass

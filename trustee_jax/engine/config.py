@@ -13,13 +13,13 @@ class EngineConfig:
     """Shapes of the engine's programs and of its cache.
 
     Attributes:
-      slots: Requests that are decoded at once; a multiple of the mesh's data x fsdp.
+      slots: Requests that are decoded at once; rounded up to a multiple of the mesh's data x fsdp.
       max_length: Longest context (prompt and answer) of a request, in tokens.
       cache_tokens: Tokens that the cache holds, over all requests and what is kept for later ones.
         A request waits until there is room for its prompt. None: `slots` times `max_length`.
       page_size: Tokens in a page, the unit in which the cache is allocated and shared.
-      prefill_rows: Pieces of prompts that are computed together; a multiple of the mesh's data x
-        fsdp. A long prompt takes several of them.
+      prefill_rows: Pieces of prompts that are computed together, rounded up likewise. A long prompt
+        takes several of them.
       prefill_tokens: Tokens in each; the last piece of a prompt is padded to it.
       prefill_budget: Tokens of prompts computed before the requests that are being answered go on:
         more is faster as a whole, less is steadier.

@@ -37,9 +37,10 @@ class EngineStats:
       prompt_tokens: Tokens of all contexts.
       prefilled_tokens: Tokens whose keys and values were computed without drawing: those of
         contexts that were not found in the cache, and forced ones.
-      sampled_tokens: Tokens drawn.
+      sampled_tokens: Tokens drawn, but for those lost.
       forced_tokens: Tokens of answers that were added without drawing.
       restarts: Requests that began again because the cache was full.
+      lost_tokens: Tokens that these had drawn.
     """
 
     prompt_tokens: int = 0
@@ -47,6 +48,7 @@ class EngineStats:
     sampled_tokens: int = 0
     forced_tokens: int = 0
     restarts: int = 0
+    lost_tokens: int = 0
 
 
 class Engine:
@@ -95,7 +97,7 @@ class Engine:
         self._clear()
 
     def _clear(self) -> None:
-        spec, slots = self._programs.cache, self.config.slots
+        spec, slots = self._programs.cache, self._programs.slots
         self._submitted: collections.deque[Job] = collections.deque()
         self._cancelled: set[int] = set()
         self._scheduler = Scheduler(
@@ -281,6 +283,8 @@ class Engine:
             job.tell()
             self.stats.forced_tokens += job.num_forced
         self.stats.restarts = self._scheduler.restarts
+        self.stats.sampled_tokens -= self._scheduler.lost - self.stats.lost_tokens
+        self.stats.lost_tokens = self._scheduler.lost
         return [(job.ticket, job.completion()) for job in done]
 
     # Prompts.
@@ -303,7 +307,7 @@ class Engine:
 
     def _copy(self) -> None:
         copies = self._scheduler.copies
-        width = self.config.prefill_rows
+        width = self._programs.prefill_rows
         while any(copies):
             sources = np.zeros((len(copies), width), np.int32)
             targets = np.full((len(copies), width), -1, np.int32)
@@ -316,7 +320,7 @@ class Engine:
     def _pieces(self) -> dict[int, tuple[Job, int, int]]:
         """What the rows of the next prefill compute: row -> (request, first token, tokens)."""
         parts = len(self._scheduler.copies)
-        rows, length = self.config.prefill_rows // parts, self.config.prefill_tokens
+        rows, length = self._programs.prefill_rows // parts, self.config.prefill_tokens
         free = [list(range(part * rows, (part + 1) * rows))[::-1] for part in range(parts)]
         pieces = {}
         for job in self._scheduler.filling:
@@ -330,7 +334,7 @@ class Engine:
 
     def _prefill(self, pieces: dict[int, tuple[Job, int, int]]) -> None:
         scheduler = self._scheduler
-        rows, length = self.config.prefill_rows, self.config.prefill_tokens
+        rows, length = self._programs.prefill_rows, self.config.prefill_tokens
         tables = np.zeros((rows, scheduler.tables.shape[1]), np.int32)
         offsets, counts = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         tokens, use_lora = np.zeros((rows, length), np.int32), np.zeros(rows, bool)
@@ -349,7 +353,7 @@ class Engine:
 
     def _admit(self) -> None:
         """Moves requests whose contexts are complete into the decoding rows."""
-        scheduler, width = self._scheduler, self.config.slots
+        scheduler, width = self._scheduler, self._programs.slots
         ready = [job for job in scheduler.filling if not job.missing]
         if not ready:
             return
@@ -377,7 +381,7 @@ class Engine:
     # Decoding.
 
     def _enabled(self, jobs: dict[int, Job]) -> np.ndarray:
-        enabled = np.zeros(self.config.slots, bool)
+        enabled = np.zeros(self._programs.slots, bool)
         enabled[list(jobs)] = True
         return enabled
 
@@ -414,7 +418,7 @@ class Engine:
         jobs = {slot: job for slot, job in jobs.items() if running.get(slot) is job}
         if not jobs:
             return
-        bits = np.full((self.config.slots, -(-self._vocab_size // 32)), -1, np.int32)
+        bits = np.full((self._programs.slots, -(-self._vocab_size // 32)), -1, np.int32)
         held = [slot for slot, job in jobs.items() if job.held]
         if held:
             masks = bits[held]

@@ -21,7 +21,6 @@ from jax.sharding import Mesh
 from trustee_jax.engine.cache import CacheSpec, KVCache, copy_pages
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.sampling import sample, unpack_bitmask
-from trustee_jax.errors import ConfigError
 from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
@@ -264,6 +263,8 @@ class Programs:
     Attributes:
       rules: Mesh and table while decoding (one token a row).
       cache: Shape and layout of the cache.
+      slots: Rows of `forward`, `draw` and `decode`.
+      prefill_rows: Rows of `prefill`.
       prefill: `prefill`, with the mesh's table for many tokens a row.
       admit: `admit`.
       forward: `forward`.
@@ -274,6 +275,8 @@ class Programs:
 
     rules: MeshRules
     cache: CacheSpec
+    slots: int
+    prefill_rows: int
     prefill: jax.stages.Wrapped
     admit: jax.stages.Wrapped
     forward: jax.stages.Wrapped
@@ -289,18 +292,11 @@ class Programs:
           model: Its parameters may be shapes (jax.ShapeDtypeStruct).
           mesh: Where they run.
           config: Shapes.
-
-        Raises:
-          ConfigError: A number of rows cannot be divided over the mesh.
         """
         graphdef, _ = nnx.split(model)
         rules = MeshRules.create(mesh, ENGINE_RULES)
         prefill_rules = MeshRules.create(mesh, LEARNER_RULES)
         parts = mesh.shape["data"] * mesh.shape["fsdp"]
-        for name in ("slots", "prefill_rows"):
-            if getattr(config, name) % parts:
-                fix = f"use a multiple of the mesh's data x fsdp = {parts}"
-                raise ConfigError(f"engine.{name}", getattr(config, name), fix)
         # What the longest request needs must be there in every part.
         pages = max(-(-config.pages // parts), config.pages_per_row)
         cache = CacheSpec(
@@ -310,6 +306,8 @@ class Programs:
         return cls(
             rules=rules,
             cache=cache,
+            slots=-(-config.slots // parts) * parts,
+            prefill_rows=-(-config.prefill_rows // parts) * parts,
             prefill=jax.jit(
                 functools.partial(prefill, graphdef, prefill_rules, cache),
                 donate_argnums=1,

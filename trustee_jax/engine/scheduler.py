@@ -26,6 +26,7 @@ class Scheduler:
       tables: int32[slots, pages_per_row], pages of each row, 0 where there are none yet.
       copies: (source, target) pages to be copied, by part.
       restarts: Requests that had to begin again.
+      lost: Tokens that these had drawn.
     """
 
     def __init__(self, slots: int, parts: int, pages: int, page_size: int, pages_per_row: int):
@@ -44,7 +45,7 @@ class Scheduler:
         self.running: dict[int, Job] = {}
         self.tables = np.zeros((slots, pages_per_row), np.int32)
         self.copies: list[list[tuple[int, int]]] = [[] for _ in range(parts)]
-        self.restarts = 0
+        self.restarts = self.lost = 0
         self._pools = [PagePool(pages, page_size) for _ in range(parts)]
         self._rows_per_part = slots // parts
         self._page_size = page_size
@@ -160,6 +161,7 @@ class Scheduler:
         job = max(rows, key=lambda job: job.ticket)
         self.drop(job)
         self.restarts += 1
+        self.lost += job.num_generated - job.num_forced
         self.waiting.insert(0, job.again())
 
     def computed(self, job: Job) -> None:
