@@ -76,7 +76,7 @@ def _checkpoint(kind):
     return open_checkpoint(folder)
 
 
-def ours(kind, *, mesh=mesh, lora=None, scan_layers=False, remat=False, **config):
+def ours(kind, *, mesh=mesh, lora=None, scan_layers=False, remat="none", **config):
     """The same weights in our model; `config` replaces fields of its ModelConfig."""
     checkpoint = _checkpoint(kind)
 

@@ -50,7 +50,7 @@ def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
 
     Base parameters that are trained in full are float32: small updates must not be rounded away.
     """
-    lora = lora_config(options)
+    options, lora = options.resolved(jax.default_backend()), lora_config(options)
     return Transformer(
         config,
         rngs=None,
@@ -64,6 +64,7 @@ def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
 
 def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
     """A model that only generates, with shapes instead of arrays."""
+    options = options.resolved(jax.default_backend())
     return Transformer(config, rngs=None, dtype=options.dtype, scan_layers=options.scan_layers)
 
 
@@ -195,7 +196,7 @@ def plain_config(source: str) -> Config:
     """The options for a model that no run is named for.
 
     They are the defaults, with thoughts that leave room in the context; on a CPU with float32,
-    unrolled layers and a smaller batch and context.
+    a smaller batch and context.
 
     Args:
       source: The model's checkpoint.
@@ -213,7 +214,7 @@ def plain_config(source: str) -> Config:
         min_cache_length=min(config.engine.min_cache_length, length),
     )
     if jax.default_backend() == "cpu":
-        model = dataclasses.replace(model, dtype="float32", scan_layers=False)
+        model = dataclasses.replace(model, dtype="float32")
         length = min(4096, longest)
         engine = dataclasses.replace(
             engine,

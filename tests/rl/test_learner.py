@@ -48,7 +48,7 @@ def _episodes(engine, groups=2, size=4, seed=0):
 
 @pytest.mark.parametrize("scan", [False, True], ids=["unrolled", "scanned"])
 def test_engine_and_learner_agree_packed_and_unpacked(scan, tiny):
-    model = tiny.with_lora("qwen3-untied-1e4", scan_layers=scan, remat=True)
+    model = tiny.with_lora("qwen3-untied-1e4", scan_layers=scan, remat="blocks")
     samples = _episodes(Engine(model, tiny.mesh, ENGINE, None))
     learner = Learner(model, tiny.mesh, CONFIG)
     packed = pack(samples, CONFIG.row_length)

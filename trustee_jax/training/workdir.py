@@ -28,6 +28,7 @@ CHANGEABLE = (
     "learner.max_skipped_updates",
     "mesh.",
     "model.remat",
+    "learner.attention",
     "engine.slots",
     "engine.min_cache_length",
     "engine.prefill_rows",
