@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -50,22 +50,26 @@ def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
 
     Base parameters that are trained in full are float32: small updates must not be rounded away.
     """
-    options, lora = options.resolved(jax.default_backend()), lora_config(options)
+    lora = lora_config(options)
     return Transformer(
         config,
         rngs=None,
         dtype=options.dtype,
         param_dtype=options.dtype if lora else "float32",
-        scan_layers=options.scan_layers,
-        remat=options.remat,
         lora=lora,
+        **_execution(options),
     )
 
 
 def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
     """A model that only generates, with shapes instead of arrays."""
+    return Transformer(config, rngs=None, dtype=options.dtype, **_execution(options))
+
+
+def _execution(options: ModelOptions) -> dict[str, Any]:
+    """How the layers run, as arguments of a Transformer."""
     options = options.resolved(jax.default_backend())
-    return Transformer(config, rngs=None, dtype=options.dtype, scan_layers=options.scan_layers)
+    return {"scan_layers": options.scan_layers, "remat": options.remat}
 
 
 def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:

@@ -6,6 +6,7 @@ against.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -118,6 +119,9 @@ def _splash(segments: jax.Array, parents: jax.Array, rules: MeshRules) -> Run:
 
     length = segments.shape[1]
     size = next(size for size in (512, 256, 128) if length % size == 0)
+    names = [f.name for f in dataclasses.fields(splash.BlockSizes) if f.name.startswith("block")]
+    blocks: Any = dict.fromkeys(names, size)
+    sizes = splash.BlockSizes(**blocks)
     rows = rules.sharding(("batch", None), segments.shape).spec
     batch = PartitionSpec(rows[0])
 
@@ -132,17 +136,16 @@ def _splash(segments: jax.Array, parents: jax.Array, rules: MeshRules) -> Run:
 
     infos = _shard(prepare, rules, (rows, rows), batch)(segments, parents)
 
-    def one(inputs: tuple[Any, ...]) -> jax.Array:
+    mask_info: Any = masks.MaskInfo
+
+    def one(inputs: Any) -> jax.Array:
         (forward, backward), q, k, v = inputs
-        forward, backward = (
-            masks.MaskInfo(*info, q_sequence=None, is_dynamic_mask=True)
-            for info in (forward, backward)
-        )
-        kernel = splash.SplashAttentionKernel(
+        forward, backward = (mask_info(*info, None, True) for info in (forward, backward))
+        kernel: Any = splash.SplashAttentionKernel(
             forward,
             forward,
             backward,
-            block_sizes=splash.BlockSizes(*[size] * 8),
+            block_sizes=sizes,
             is_mqa=False,
             save_residuals=False,
             mask_value=splash.DEFAULT_MASK_VALUE,
@@ -152,7 +155,8 @@ def _splash(segments: jax.Array, parents: jax.Array, rules: MeshRules) -> Run:
             interpret=rules.platform == "cpu",
         )
         q, k, v = (x.transpose(1, 0, 2) for x in (q, k, v))
-        return kernel(q * q.shape[-1] ** -0.5, k, v).transpose(1, 0, 2)
+        out: jax.Array = kernel(q * q.shape[-1] ** -0.5, k, v)
+        return out.transpose(1, 0, 2)
 
     def run(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         queries, keys = (
