@@ -68,7 +68,7 @@ def main() -> None:
 
     checkpoint = open_checkpoint(SOURCE)
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
-    options = ModelOptions(source=SOURCE, dtype="float32", scan_layers=False)
+    options = ModelOptions(source=SOURCE, dtype="float32")
     model = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, 0)
     tokenizer = checkpoint.tokenizer()
     config = EngineConfig(

@@ -145,6 +145,8 @@ class Plan:
 
     def __init__(self, config: Config, mesh: Mesh):
         """Plans; nothing is compiled yet."""
+        # Who compiles has a CPU.
+        config = dataclasses.replace(config, model=config.model.resolved("tpu"))
         self._config = config
         self._mesh = mesh
         self._rules = MeshRules.create(mesh, LEARNER_RULES)

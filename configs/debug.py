@@ -16,8 +16,6 @@ def get_config() -> ConfigDict:
     config = default()
     config.model.source = "random:qwen3+calls"
     config.model.dtype = "float32"
-    config.model.scan_layers = False
-    config.model.remat = False
     config.model.lora_rank = 4
     config.model.lora_alpha = 8.0
 

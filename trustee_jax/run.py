@@ -48,6 +48,9 @@ def train(config: Config, workdir: pathlib.Path) -> None:
     if jax.process_count() > 1 and has_real_tools(config.tools):
         fix = "real tools would be called by every process; run on one host, or simulate them"
         raise ConfigError("tools", config.tools, fix)
+    # What a checkpoint's arrays look like must not depend on who reads it.
+    model = config.model.resolved(jax.default_backend())
+    config = dataclasses.replace(config, model=model)
     primary = jax.process_index() == 0
     options = config.training
     saved = dataclasses.asdict(config)

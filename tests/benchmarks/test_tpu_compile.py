@@ -24,7 +24,7 @@ MODEL = {
 OPTIONS = {
     "model.dtype": "bfloat16",
     "model.scan_layers": True,
-    "model.remat": True,
+    "model.remat": "blocks",
     "mesh.fsdp": 2,
     "mesh.tensor": 2,
     "engine.max_length": 2048,

@@ -31,7 +31,7 @@ def test_train_passes_config_overrides_and_workdir(
         "--config.learner.learning_rate=1e-5",
         "--config.model.lora_targets=('q', 'v')",
         "--config.model.simulator=hub:a/b",
-        "--noconfig.model.remat",
+        "--noconfig.model.scan_layers",
     ]
     assert cli.main(["train", CONFIG, *overrides, "--workdir=runs/a"]) == 0
     ((config, path),) = runs
@@ -39,7 +39,7 @@ def test_train_passes_config_overrides_and_workdir(
     assert config.learner.learning_rate == 1e-5
     assert config.model.lora_targets == ("q", "v")
     assert config.model.simulator == "hub:a/b"
-    assert config.model.remat is False
+    assert config.model.scan_layers is False
     assert path == tmp_path / "runs" / "a"
 
 
@@ -68,7 +68,10 @@ def test_export_passes_its_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: path
         (["train", CONFIG, "--workdir=x", "--config.training.steps=0"], ["at least 1"]),
         (["train", CONFIG, "--workdir=x", "--config.training.steps", "-1"], ["at least 1"]),
         (["train", CONFIG, "--config.model.source", "--workdir=x"], ["source lacks its value"]),
-        (["train", CONFIG, "--workdir=x", "--noconfig.model.remat=1"], ["takes no value"]),
+        (
+            ["train", CONFIG, "--workdir=x", "--noconfig.training.prepare_tasks=1"],
+            ["takes no value"],
+        ),
         (["train", CONFIG, "--workdir=x", "--config.model.dtype=int8"], ["'float32'"]),
         (["train", "--config=nowhere.py", "--workdir=x"], ["nowhere.py does not exist"]),
         (["export", "--output=x"], ["RUN is missing", "trustee export RUN --output=OUTPUT"]),
@@ -141,10 +144,16 @@ def test_errors_about_input_have_no_traceback_and_defects_have(
 
 
 def test_overrides_may_stand_anywhere(runs: list, tmp_path: pathlib.Path) -> None:
-    words = ["--config.training.steps", "7", "--workdir", str(tmp_path), "--config.model.remat"]
+    words = [
+        "--config.training.steps",
+        "7",
+        "--workdir",
+        str(tmp_path),
+        "--config.training.prepare_tasks",
+    ]
     assert cli.main(["train", *words, *CONFIG.split("="), "--config.model.source", "-1"]) == 0
     ((config, path),) = runs
-    assert (config.training.steps, config.model.remat, path) == (7, True, tmp_path)
+    assert (config.training.steps, config.training.prepare_tasks, path) == (7, True, tmp_path)
     assert config.model.source == "-1"
 
 

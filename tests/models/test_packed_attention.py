@@ -1,5 +1,7 @@
 """Attention in blocks equals attention at once, and segments see what they should."""
 
+import dataclasses
+import functools
 import math
 import re
 
@@ -7,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
-from trustee_jax.models import attention
+from trustee_jax.models import MeshRules, ModelConfig, attention, kernels
+from trustee_jax.models.sharding import LEARNER_RULES
 
 
 def _dense(q, k, v, segments, parents):
@@ -54,7 +58,7 @@ def _attend(q, k, v, segments, parents, rules):
 @pytest.mark.parametrize("length", [32, 33, 39, 7])
 @pytest.mark.parametrize("block", [8, 512], ids=["blocks", "whole"])
 def test_packed_attention(block, length, monkeypatch, tiny):
-    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
+    monkeypatch.setattr(attention, "CPU_BLOCK", block)
     q, k, v, segments, parents = _inputs(length)
     actual = np.asarray(_attend(q, k, v, segments, parents, tiny.rules))
     expected = _dense(q, k, v, segments, parents)
@@ -74,7 +78,7 @@ def _loss_and_gradients(inputs, rules):
 
 @pytest.mark.parametrize("length", [1000, 1544])
 def test_no_length_needs_whole_scores(length, monkeypatch, tiny):
-    """Also where 512 does not divide it: the same values and gradients in less than T x T."""
+    """Also where the block does not divide it: the same values and gradients in less than T x T."""
     inputs = _inputs(length, heads=1, kv_heads=1)
     function, arguments = _loss_and_gradients(inputs, tiny.rules)
     compiled = function.lower(*arguments).compile()
@@ -82,8 +86,89 @@ def test_no_length_needs_whole_scores(length, monkeypatch, tiny):
     sizes = {math.prod(map(int, shape.split(","))) for shape in shapes}
     rows = len(arguments[0])
     assert length * 8 * rows in sizes  # the expression finds arrays
-    assert max(sizes) <= rows * attention.QUERY_BLOCK * length < rows * length**2
-    monkeypatch.setattr(attention, "QUERY_BLOCK", length)
+    assert max(sizes) <= rows * 512 * length < rows * length**2
+    monkeypatch.setattr(attention, "CPU_BLOCK", length)
     whole, _ = _loss_and_gradients(inputs, tiny.rules)
     for a, b in zip(*map(jax.tree.leaves, (compiled(*arguments), whole(*arguments))), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_that_nobody_sees_are_not_computed(tiny):
+    """Two prompts with two continuations each, and padding: 17 pairs of blocks of 36."""
+    segments = np.repeat([[1, 2, 3, 4, 5, 6, 0, 0]], 128, axis=1)
+    parents = np.repeat([[0, 1, 1, 0, 4, 4, 0, 0]], 128, axis=1)
+    blocks = attention._plan(jnp.array(segments), jnp.array(parents), 8)
+    seen = [sorted(row[:n]) for row, n in zip(blocks.order, blocks.counts, strict=True)]
+    assert seen == [[0], [0, 1], [0, 2], [3], [3, 4], [3, 5], [], []]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 2)], ids=["one", "four"])
+def test_splash_computes_what_xla_does(shape, tiny):
+    """Interpreted; heads and rows divided over a mesh, too."""
+    rules = MeshRules.create(tiny.make_mesh(*shape), LEARNER_RULES)
+    q, k, v, segments, parents = _inputs(256)
+    weights = (segments > 0)[..., None, None]
+
+    def loss(q, k, v, kernel):
+        attend = attention.packed_attention(jnp.array(segments), jnp.array(parents), rules, kernel)
+        out = attend(q, k, v, None, 0)[0]
+        return jnp.sum(jnp.sin(out) * weights), out
+
+    results = []
+    for kernel in ("xla", "splash"):
+        run = jax.value_and_grad(functools.partial(loss, kernel=kernel), (0, 1, 2), has_aux=True)
+        (_, out), gradients = jax.jit(run)(q, k, v)
+        results.append((out * weights, *gradients))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+MODEL = ModelConfig("qwen3", 320, 64, 2, 8, 2, 128, 96)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "platform", "changes", "words"),
+    [
+        ("splash", "tpu", {}, None),
+        ("cudnn", "gpu", {}, None),
+        ("splash", "cpu", {}, "it needs a TPU, not a CPU"),
+        ("cudnn", "tpu", {}, "it needs a GPU, not a TPU"),
+        ("splash", "tpu", {"length": 8200}, "a multiple of 128"),
+        ("splash", "tpu", {"length": 2**17}, "at most 16384"),
+        ("cudnn", "gpu", {"dtype": jnp.dtype("float32")}, "model.dtype is float32"),
+        ("cudnn", "gpu", {"config": dataclasses.replace(MODEL, head_dim=256)}, "at most 128"),
+        ("splash", "tpu", {"tensor": 8}, "mesh.tensor = 8 must divide the 2 key/value heads"),
+    ],
+)
+def test_a_kernel_that_does_not_fit_says_why(kernel, platform, changes, words, monkeypatch, tiny):
+    monkeypatch.setattr(MeshRules, "platform", platform)
+    options = {"config": MODEL, "dtype": jnp.dtype("bfloat16"), "length": 8192, "tensor": 1}
+    options |= changes
+    mesh = tiny.make_mesh(1, 1, options.pop("tensor"))
+    arguments = (*options.values(), MeshRules.create(mesh, LEARNER_RULES))
+    reason = kernels.misfit(kernel, *arguments)
+    assert reason is None if words is None else words in reason
+    own = {"tpu": "splash", "gpu": "cudnn"}.get(platform)
+    assert kernels.choose(*arguments) == (own if changes == {} and own else "xla")
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 2)], ids=["one", "four"])
+def test_cudnn_lowers_for_a_gpu(shape, monkeypatch, tiny):
+    rules = MeshRules.create(tiny.make_mesh(*shape), LEARNER_RULES)
+    # As if there were an H100 here.
+    for name, value in (
+        ("check_cudnn_version", 91300),
+        ("check_compute_capability", True),
+        ("is_cuda_compute_capability_equal", False),
+    ):
+        monkeypatch.setattr(fused_attention_stablehlo, name, lambda *_, value=value: value)
+    q = jnp.zeros((2, 128, 8, 64), jnp.bfloat16)
+    segments = jnp.ones((2, 128), jnp.int32)
+
+    def loss(q, k, v):
+        attend = attention.packed_attention(segments, segments, rules, "cudnn")
+        return jnp.sum(attend(q, k, v, None, 0)[0].astype(jnp.float32))
+
+    traced = jax.jit(jax.grad(loss, (0, 1, 2))).trace(q, q[:, :, :4], q[:, :, :4])
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "__cudnn$fmhaScaleBiasSoftmax" in text and "fmhaScaleBiasSoftmaxBackward" in text

@@ -1,5 +1,7 @@
 """Logits against transformers, on tiny random checkpoints of every supported kind."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ KINDS = (
     "qwen3-tied-1e6",
     "qwen3-untied-1e4",
 )
+REMATS = ("none", "blocks", "dots")
 
 
 @pytest.fixture(params=KINDS)
@@ -46,7 +49,8 @@ def test_remat_and_scan_give_the_same_gradient(tiny):
 
     plain = embedding_gradient()
     assert np.abs(plain).max() > 0
-    for options in ({"remat": True}, {"scan_layers": True}, {"scan_layers": True, "remat": True}):
+    for scan, remat in itertools.product((False, True), REMATS):
+        options = {"scan_layers": scan, "remat": remat}
         np.testing.assert_allclose(embedding_gradient(**options), plain, rtol=1e-4, atol=1e-6)
 
 

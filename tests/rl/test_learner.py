@@ -1,6 +1,7 @@
 """The learner against the engine, against itself unpacked, and at a task it can learn."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -10,7 +11,8 @@ from flax import nnx
 from trustee_jax.chat import TokenSequence
 from trustee_jax.engine import Engine, EngineConfig, Request
 from trustee_jax.errors import ConfigError
-from trustee_jax.rl import Learner, LearnerConfig, Sample, group_status, pack
+from trustee_jax.rl import Learner, LearnerConfig, PackedBatch, Sample, group_status, pack
+from trustee_jax.rl.programs import Programs, split_trainable
 
 CONFIG = LearnerConfig(
     row_length=128, logprob_chunk=32, learning_rate=1e-3, updates_per_step=1, kl_coef=0.01
@@ -50,7 +52,7 @@ def _episodes(engine, groups=2, size=4, seed=0):
 @pytest.mark.parametrize("scan", [False, True], ids=["unrolled", "scanned"])
 def test_engine_and_learner_agree_packed_and_unpacked(scan, quantization, tiny):
     options = {"scan_layers": scan, "quantization": quantization}
-    model = tiny.with_lora("qwen3-untied-1e4", remat=True, **options)
+    model = tiny.with_lora("qwen3-untied-1e4", remat="blocks", **options)
     samples = _episodes(Engine(model, tiny.mesh, ENGINE, None))
     learner = Learner(model, tiny.mesh, CONFIG)
     packed = pack(samples, CONFIG.row_length)
@@ -176,3 +178,16 @@ def test_learns_a_bandit(tiny):
     before, after = bandit(tiny)
     assert before < 0.05
     assert after > 0.5
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+def test_a_frozen_embedding_has_no_gradient(lora, tiny):
+    """With adapters nothing of the (tied) embedding's size is made in an update, not even zeros."""
+    kind = "qwen2-tied-1e6"
+    model = tiny.with_lora(kind) if lora else tiny.ours(kind)
+    programs = Programs(model, tiny.mesh, CONFIG)
+    _, _, frozen = split_trainable(model)
+    batch = jax.tree.map(lambda x: x[None], PackedBatch.empty(1, CONFIG.row_length))
+    traced = programs.update.trace(programs.abstract_state(), frozen, batch, np.int32(1))
+    made = re.findall(r":f32\[320,64\] = (\w+)", str(traced.jaxpr))
+    assert bool(made) is not lora, made

@@ -43,7 +43,7 @@ def test_the_same_run_goes_on_and_may_change_what_computes_nothing(tmp_path: pat
         # What half the devices have no memory for.
         engine={"slots": 8, "prefill_budget": 512, "prefill_rows": 1},
         learner={"rows_per_micro_batch": 4, "logprob_chunk": 256},
-        model={"remat": False},
+        model={"remat": "dots"},
     )
     with Workdir(tmp_path, asdict(longer), primary=True) as workdir:
         assert workdir.resumed

@@ -139,6 +139,11 @@ class MeshRules:
         """Every device holds all of it."""
         return NamedSharding(self.mesh, PartitionSpec())
 
+    @property
+    def platform(self) -> str:
+        """What the devices are: "cpu", "gpu" or "tpu"."""
+        return str(self.mesh.devices.flat[0].platform)
+
     def constrain(self, x: jax.Array, *axes: str | None) -> jax.Array:
         """`jax.lax.with_sharding_constraint` by logical axes; the identity on a single device."""
         if self.mesh.size == 1:

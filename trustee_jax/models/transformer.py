@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,12 @@ from trustee_jax.models.layers import (
     rope_frequencies,
 )
 from trustee_jax.models.sharding import MeshRules
+
+Remat = Literal["none", "blocks", "dots"]
+"""What the backward pass computes again: nothing, whole blocks, or all of them but the outputs of
+their linear layers."""
+
+_POLICIES = {"blocks": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
 
 
 class Attend(Protocol):
@@ -181,7 +188,7 @@ class Transformer(nnx.Module):
         dtype: jax.typing.DTypeLike = jnp.float32,
         param_dtype: jax.typing.DTypeLike | None = None,
         scan_layers: bool = False,
-        remat: bool = False,
+        remat: Remat = "none",
         lora: LoRAConfig | None = None,
         quantization: Quantization | None = None,
     ):
@@ -196,7 +203,7 @@ class Transformer(nnx.Module):
           param_dtype: Of base parameters; `dtype` if None. LoRA factors are float32.
           scan_layers: One stacked block run by `lax.scan` (compile time does not grow with depth)
             instead of a list of blocks (much faster decoding on CPU).
-          remat: Recompute each block in the backward pass instead of keeping its activations.
+          remat: What the backward pass computes again instead of keeping it.
           lora: Adapters, or None.
           quantization: "int8": matrices of the base have int8 values and a float32 scale for each
             output (of the embedding: for each token). They cannot be trained.
@@ -250,8 +257,7 @@ class Transformer(nnx.Module):
             for i, block in enumerate(self.layers):
                 graphdef, state = nnx.split(block)
                 run = functools.partial(_run_block, graphdef, attend, i, use_lora, rules)
-                step = jax.checkpoint(run) if self.remat else run
-                x, cache = step(state, x, positions, cache)
+                x, cache = self._checkpoint(run)(state, x, positions, cache)
         return self.final_norm(x), cache
 
     def _scan(
@@ -275,12 +281,17 @@ class Transformer(nnx.Module):
             run = functools.partial(_run_block, graphdef, attend, layer, use_lora, rules)
             return run(state, x, positions, cache), None
 
-        if self.remat:
-            body = jax.checkpoint(body, prevent_cse=False)
         (x, cache), _ = jax.lax.scan(
-            body, (x, cache), (stacked, jnp.arange(self.config.num_layers))
+            self._checkpoint(body, prevent_cse=False),
+            (x, cache),
+            (stacked, jnp.arange(self.config.num_layers)),
         )
         return x, cache
+
+    def _checkpoint(self, run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        if self.remat == "none":
+            return run
+        return jax.checkpoint(run, policy=_POLICIES[self.remat], **options)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Projects hidden states [..., D] to float32 logits [..., V]."""

@@ -237,6 +237,7 @@ def _learning(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     updates = {"learner/updates": "done", "learner/skipped_updates": "skipped"}
     yield Panel("Updates", updates, "per step; skipped where something was not finite")
     yield Panel("Tokens trained on", {"learner/tokens": "tokens"}, "per step")
+    yield Panel("Packing fill", {"learner/packing_fill": "fill"}, "tokens of the rows computed")
 
 
 def _lengths(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:

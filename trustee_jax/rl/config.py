@@ -55,6 +55,9 @@ class LearnerConfig:
         mesh's data x fsdp. Memory grows with it. None is that number itself, one row for each part
         of the mesh, and follows it when a run goes on with more or fewer devices.
       logprob_chunk: Tokens of a row whose logits exist at once.
+      attention: What computes attention over packed rows: "xla" anywhere, "splash" on a TPU,
+        "cudnn" on a GPU; "auto" is the platform's own where it fits the model and `row_length`,
+        else "xla".
       max_skipped_updates: An update about which something is not finite is left out; so many of
         them in a row, over steps, end the run.
     """
@@ -81,6 +84,7 @@ class LearnerConfig:
     row_length: int = 8192
     rows_per_micro_batch: int | None = None
     logprob_chunk: int = 512
+    attention: Literal["auto", "xla", "splash", "cudnn"] = "auto"
     max_skipped_updates: int = 5
 
     def __post_init__(self) -> None:

@@ -105,7 +105,8 @@ def update_policy(
     Returns:
       Metrics, and the updates that were left out in a row now. learner/updates and
       learner/skipped_updates count the updates that were done and left out; means are over the
-      former, so that no metric is infinite or NaN.
+      former, so that no metric is infinite or NaN. learner/packing_fill is the part of the packed
+      rows that is not padding.
 
     Raises:
       NonFiniteError: Too many updates in a row were left out.
@@ -116,7 +117,7 @@ def update_policy(
     updates = min(config.updates_per_step, len(samples))
     # Groups stay whole: their episodes share a prompt.
     shares = [samples[i::updates] for i in range(updates)]
-    tokens = 0
+    tokens = places = 0
     with display(updates) as advance:
         # One is packed while the device computes the update before it.
         batches: Iterable[PackedBatch] = (
@@ -131,6 +132,7 @@ def update_policy(
         pending = []
         for batch in batches:
             tokens += batch.num_tokens
+            places += batch.tokens.size
             pending.append(learner.update(batch))
         left = time.monotonic()
         meanwhile()
@@ -140,7 +142,10 @@ def update_policy(
             results.append({k: float(v) for k, v in jax.device_get(values).items()})
             advance(len(results), tokens * len(results) // updates)
     skipped = _count_skipped(results, skipped, config)
-    return _scalars(results, tokens, time.monotonic() - start, elsewhere), skipped
+    scalars = _scalars(results, tokens, time.monotonic() - start, elsewhere)
+    if places:
+        scalars["learner/packing_fill"] = tokens / places
+    return scalars, skipped
 
 
 def _scalars(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -52,30 +52,76 @@ def target_logprobs(
       float32[R, T], 0 where `batch.loss_mask` is 0.
     """
     rows, length = batch.targets.shape
-
-    def logprobs(sources: jax.Array, targets: jax.Array) -> jax.Array:
-        states = jnp.take_along_axis(hidden, sources[..., None], axis=1)
-        logits = project(states) / temperature
-        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-        return chosen - jax.nn.logsumexp(logits, axis=-1)
-
-    # Recomputed as a whole: inside the branch, a copy of `hidden` would be kept for every chunk.
-    @jax.checkpoint
-    def one(sources: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-        # Targets stand at the front of their rows: the chunks behind them cost nothing.
-        values = jax.lax.cond(
-            jnp.any(weights > 0),
-            lambda: logprobs(sources, targets),
-            lambda: jnp.zeros(targets.shape, jnp.float32),
-        )
-        return jnp.where(weights > 0, values, 0.0)
+    # Weights are arguments, so that nothing of their size is kept for each chunk.
+    project, weights = jax.closure_convert(project, hidden[:, :chunk])
 
     def split(x: jax.Array) -> jax.Array:
-        return jnp.moveaxis(x.reshape(rows, length // chunk, chunk), 1, 0)
+        return jnp.moveaxis(jnp.asarray(x).reshape(rows, length // chunk, chunk), 1, 0)
 
-    inputs = (split(batch.sources), split(batch.targets), split(batch.loss_mask))
-    _, values = jax.lax.scan(lambda _, chunk: (None, one(*chunk)), None, inputs)
-    return jnp.moveaxis(values, 0, 1).reshape(rows, length)
+    chunks = (split(batch.sources), split(batch.targets), split(batch.loss_mask))
+
+    def logprobs(
+        states: jax.Array, weights: Sequence[jax.Array], targets: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+        logits = project(states, *weights) / temperature
+        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        return jnp.where(mask > 0, chosen - jax.nn.logsumexp(logits, axis=-1), 0.0)
+
+    def gather(hidden: jax.Array, sources: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(hidden, sources[..., None], axis=1)
+
+    # Targets stand at the front of their rows: the chunks behind them cost nothing.
+    @jax.custom_vjp
+    def values(hidden: jax.Array, weights: Sequence[jax.Array]) -> jax.Array:
+        def one(_: None, chunk: tuple[jax.Array, ...]) -> tuple[None, jax.Array]:
+            sources, targets, mask = chunk
+            return None, jax.lax.cond(
+                jnp.any(mask > 0),
+                lambda: logprobs(gather(hidden, sources), weights, targets, mask),
+                lambda: jnp.zeros(targets.shape, jnp.float32),
+            )
+
+        return jax.lax.scan(one, None, chunks)[1]
+
+    def forward(hidden: Any, weights: Any) -> tuple[jax.Array, tuple[Any, ...]]:
+        arrays = [weight.value for weight in weights]
+        # The structure tells which weights want a gradient.
+        wanted = [0 if weight.perturbed else None for weight in weights]
+        return values(hidden.value, arrays), (hidden.value, arrays, wanted)
+
+    def backward(residuals: tuple[Any, ...], grad: jax.Array) -> tuple[Any, ...]:
+        hidden, weights, wanted = residuals
+
+        def one(carry: Any, inputs: Any) -> tuple[Any, None]:
+            sources, targets, mask, upstream = inputs
+
+            def add() -> Any:
+                def of(states: jax.Array, changing: Sequence[Any]) -> jax.Array:
+                    every = [b if a is None else a for a, b in zip(changing, weights, strict=True)]
+                    return logprobs(states, every, targets, mask)
+
+                changing = [
+                    None if no is None else weight
+                    for no, weight in zip(wanted, weights, strict=True)
+                ]
+                _, transpose = jax.vjp(of, gather(hidden, sources), changing)
+                states, new = transpose(upstream)
+                row = jnp.arange(rows)[:, None]
+                total = carry[0].at[row, sources].add(states.astype(jnp.float32))
+                return total, jax.tree.map(jnp.add, carry[1], new)
+
+            return jax.lax.cond(jnp.any(mask > 0), add, lambda: carry), None
+
+        zeros = [
+            None if no is None else jnp.zeros_like(weight)
+            for no, weight in zip(wanted, weights, strict=True)
+        ]
+        start = (jnp.zeros(hidden.shape, jnp.float32), zeros)
+        (total, changes), _ = jax.lax.scan(one, start, (*chunks, grad))
+        return total.astype(hidden.dtype), changes
+
+    values.defvjp(forward, backward, symbolic_zeros=True)
+    return jnp.moveaxis(values(hidden, weights), 0, 1).reshape(rows, length)
 
 
 def bounded_exp(x: jax.Array) -> tuple[jax.Array, jax.Array]:

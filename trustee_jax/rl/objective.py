@@ -34,7 +34,7 @@ _REWARDS = tuple(np.linspace(-1, 1, size) for size in (2, 3, 4))
 _STEPS = tuple(list(_REWARDS[:count]) for count in (1, 2, 3))
 _TAKEN = (
     *("loss", "kl", "ratio", "logprob_difference", "tis_truncated", "grad_norm", "update_norm"),
-    *("updates", "skipped", "skipped_updates", "tokens"),
+    *("updates", "skipped", "skipped_updates", "tokens", "packing_fill"),
 )
 
 

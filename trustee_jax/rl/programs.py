@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from trustee_jax.errors import ConfigError
-from trustee_jax.models import LoRAParam, MeshRules, Transformer, param_shardings
+from trustee_jax.models import LoRAParam, MeshRules, Transformer, kernels, param_shardings
 from trustee_jax.models.attention import packed_attention
 from trustee_jax.models.layers import UseLora
 from trustee_jax.models.sharding import LEARNER_RULES
@@ -85,7 +85,8 @@ class Programs:
           temperature: At which the policy samples.
 
         Raises:
-          ConfigError: `rows_per_micro_batch` does not fit the mesh.
+          ConfigError: `rows_per_micro_batch` does not fit the mesh, or `attention` the platform,
+            the model or `row_length`.
         """
         self.config = config
         self.objective = Objective(config)
@@ -95,6 +96,7 @@ class Programs:
         if self.rows % ways:
             fix = f"use a multiple of the mesh's data x fsdp = {ways}, or leave it out"
             raise ConfigError("learner.rows_per_micro_batch", self.rows, fix)
+        self._attention = self._choose_attention(model)
         self._temperature = temperature
         self._optimizer = make_optimizer(config)
         self._graphdef, trained, _ = split_trainable(model)
@@ -104,6 +106,15 @@ class Programs:
             self.update_step, donate_argnums=0, out_shardings=(shardings, replicated)
         )
         self.score = jax.jit(self.score_step, static_argnums=3, out_shardings=replicated)
+
+    def _choose_attention(self, model: Transformer) -> kernels.Kernel:
+        kernel, row_length = self.config.attention, self.config.row_length
+        arguments = (model.config, model.dtype, row_length, self._rules)
+        if kernel == "auto":
+            return kernels.choose(*arguments)
+        if reason := kernels.misfit(kernel, *arguments):
+            raise ConfigError("learner.attention", kernel, f'write "auto" or "xla": {reason}')
+        return kernel
 
     def init_optimizer(self, params: nnx.State) -> optax.OptState:
         """The optimizer's state before the first update; pure, to be jitted."""
@@ -143,7 +154,7 @@ class Programs:
         self, params: nnx.State, frozen: nnx.State, rows: PackedBatch, use_lora: UseLora
     ) -> jax.Array:
         model = nnx.merge(self._graphdef, params, frozen)
-        attend = packed_attention(rows.segments, rows.parents, self._rules)
+        attend = packed_attention(rows.segments, rows.parents, self._rules, self._attention)
         hidden, _ = model(rows.tokens, rows.positions, attend, rules=self._rules, use_lora=use_lora)
         # Targets are gathered from anywhere in a row, so rows are whole here.
         hidden = self._rules.constrain(hidden, "batch", None, "act_embed")

@@ -28,6 +28,7 @@ CHANGEABLE = (
     "learner.max_skipped_updates",
     "mesh.",
     "model.remat",
+    "learner.attention",
     "engine.slots",
     "engine.cache_tokens",
     "engine.page_size",
