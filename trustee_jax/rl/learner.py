@@ -146,11 +146,11 @@ class Learner:
         The same but for rounding. Until it has returned, the state is as before, and nothing else
         may change it.
 
-        Yields:
-          When a micro-batch is under way.
-
         Returns:
           What `update` does.
+
+        Yields:
+          When a micro-batch is under way.
         """
         programs = self._programs
         micro, _ = self._micro_batches(batch)

@@ -75,7 +75,7 @@ class Programs:
       update: `update_step`, jitted; the state is donated.
       begin: `begin_step`, jitted; with `accumulate` and `finish`, an update in parts.
       accumulate: `accumulate_step`, jitted; the sums are donated.
-      finish: `finish_step`, jitted; the state and the sums are donated.
+      finish: `finish_step`, jitted; the state is donated.
       score: `score_step`, jitted.
     """
 
@@ -113,7 +113,7 @@ class Programs:
         self.begin = jax.jit(self.begin_step, out_shardings=(sums, replicated, replicated))
         self.accumulate = jax.jit(self.accumulate_step, donate_argnums=4, out_shardings=sums)
         self.finish = jax.jit(
-            self.finish_step, donate_argnums=(0, 1), out_shardings=(shardings, replicated)
+            self.finish_step, donate_argnums=0, out_shardings=(shardings, replicated)
         )
         self.score = jax.jit(self.score_step, static_argnums=3, out_shardings=replicated)
 
