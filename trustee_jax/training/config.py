@@ -25,8 +25,8 @@ class TrainingConfig:
       max_staleness: Steps by which the policy that plays may be behind the one that is trained. 0:
         every step waits for the update before it. 1: a step is played with the weights from before
         the update before it, while that update is computed (one-step off-policy, arXiv 2410.18252);
-        `learner.tis_cap` corrects for it. It spares what the device waits otherwise, for real tools
-        above all; a checkpoint holds the older weights, too.
+        `learner.tis_cap` corrects for it. It can win what the device would idle while episodes are
+        played, no more; a checkpoint holds the older weights, too.
       max_task_attempts: Draws of tools and aspects for one task until the simulator writes a usable
         one; after that the step goes without it.
       attempts_in_flight: Of these, how many of one task are under way together; of several that
