@@ -140,7 +140,7 @@ def ask(
     start = time.perf_counter()
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     options = ModelOptions(
-        dtype="float32", scan_layers=False, remat=False, lora_rank=1, quantization=quantization
+        dtype="float32", scan_layers=False, lora_rank=1, quantization=quantization
     )
     model = load(checkpoint, abstract_policy(checkpoint.config, options), mesh, 0)
     state = nnx.to_flat_state(nnx.state(model))

@@ -155,6 +155,10 @@ class Config:
         if self.learner.updates_per_step > self.training.tasks_per_step:
             fix = f"at most training.tasks_per_step = {self.training.tasks_per_step}"
             raise ConfigError("learner.updates_per_step", self.learner.updates_per_step, fix)
+        if self.training.max_staleness and self.learner.tis_cap is None:
+            staleness = self.training.max_staleness
+            fix = f"training.max_staleness = {staleness} needs its correction: give a cap, e.g. 2.0"
+            raise ConfigError("learner.tis_cap", None, fix)
 
 
 def _objective(**changes: Any) -> Mapping[str, Any]:

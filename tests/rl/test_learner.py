@@ -74,6 +74,31 @@ def _gradients(learner, batch):
     return jax.tree.map(lambda mu: np.asarray(mu) / (1 - learner.config.b1), moments.mu)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_an_update_in_parts_is_the_same_but_for_rounding(rows, tiny):
+    model = tiny.with_lora("qwen2-tied-1e6")
+    samples = _episodes(Engine(model, tiny.mesh, ENGINE, None), groups=4)
+    config = dataclasses.replace(CONFIG, rows_per_micro_batch=rows)
+    whole, parts = (Learner(model, tiny.mesh, config) for _ in range(2))
+    batch = pack(samples, CONFIG.row_length, whole.rows)
+    for _ in range(2):
+        expected = whole.update(batch)
+        work, found, count = parts.update_in_parts(batch), None, 0
+        while found is None:
+            try:
+                next(work)
+                count += 1
+            except StopIteration as end:
+                found = end.value
+        assert count == len(batch.tokens) // rows > 1
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+    for one, other in zip(*map(jax.tree.leaves, (parts.state, whole.state)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not found["skipped"]
+
+
 # What is of a sequence or an episode as a whole, wherever it stands.
 WHOLE = {"importance_ratio": "sequence", "aggregation": "sequence_mean"}
 

@@ -592,3 +592,71 @@ def test_without_it_nothing_is_scored(tiny):
     learner.logprobs = None
     metrics, _ = update_policy(learner, played(), Display())
     assert "learner/tis_truncated" not in metrics
+
+
+@pytest.mark.parametrize("loss", ["clip", "reinforce"])
+def test_weighed_stale_samples_have_the_gradient_of_fresh_ones(loss):
+    """In expectation, by enumeration: every token once, with its probability in its advantage."""
+    rng = np.random.default_rng(0)
+    logits, older, values = (jnp.asarray(rng.normal(size=8), jnp.float32) for _ in range(3))
+    present, stale = jax.nn.log_softmax(logits), jax.nn.log_softmax(older)
+
+    def gradient(cap, *, sampler, old):
+        config = LearnerConfig(**ROWS, loss=loss, aggregation="token_mean", kl_coef=0, tis_cap=cap)
+        batch = dataclasses.replace(
+            jax.tree.map(jnp.asarray, PackedBatch.empty(1, 8)),
+            loss_mask=jnp.ones((1, 8)),
+            advantages=(values * jnp.exp(sampler))[None],
+            sampler_logprobs=sampler[None],
+            old_logprobs=old[None],
+        )
+        objective = Objective(config)
+        return jax.grad(lambda x: objective(jax.nn.log_softmax(x)[None], batch)[0])(logits)
+
+    weights = np.exp(present - stale)
+    assert weights.max() > 3 and weights.min() < 1 / 3
+    # The policy gradient: the sum of p A grad log p, downhill.
+    probabilities = np.exp(present)
+    advantages = np.asarray(values)
+    expected = -probabilities * (advantages - probabilities @ advantages)
+    fresh = gradient(None, sampler=present, old=present)
+    np.testing.assert_allclose(fresh, expected, atol=1e-6)
+    np.testing.assert_allclose(gradient(99.0, sampler=stale, old=present), expected, atol=1e-6)
+    # The cap leaves out what is beyond it.
+    kept = np.minimum(weights, 1.5) * np.exp(stale)
+    capped = -kept * advantages + probabilities * (kept @ advantages)
+    np.testing.assert_allclose(gradient(1.5, sampler=stale, old=present), capped, atol=1e-6)
+    assert np.abs(capped - expected).max() > 1e-2
+    # Uncorrected it is another one.
+    assert np.abs(gradient(None, sampler=stale, old=present) - expected).max() > 1e-2
+
+
+def test_in_parts_all_is_scored_before_the_first_update_too(tiny):
+    config = dataclasses.replace(CONFIG, tis_cap=1.2, kl_coef=0.01)
+    metrics, trained, parts = {}, {}, 0
+
+    def between(dispatch):
+        nonlocal parts
+        if in_parts:
+            before = learner.state
+            # One row for each group: scored, and updated by; the second update ends with the work.
+            for _ in range(3):
+                dispatch()
+                parts += 1
+                assert learner.state is before
+            dispatch()
+            assert learner.state is not before
+
+    for in_parts in (False, True):
+        learner = Learner(tiny.with_lora("qwen2-tied-1e6"), tiny.mesh, config)
+        metrics[in_parts], _ = update_policy(
+            learner, played(noise=0.5), Display(), meanwhile=between, in_parts=in_parts
+        )
+        trained[in_parts] = jax.tree.leaves(jax.tree.map(np.asarray, learner.state.params))
+    assert parts == 3
+    assert metrics[True].keys() == metrics[False].keys()
+    for name, value in metrics[True].items():
+        if not name.startswith(("seconds/", "tokens_per_second/")):
+            assert value == pytest.approx(metrics[False][name], rel=1e-4, abs=1e-6), name
+    for one, other in zip(trained[True], trained[False], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -73,6 +73,17 @@ class Learner:
         self.broken = broken
         self.state = TrainState({"w": jnp.zeros(2)}, {"count": jnp.int32(0)})
 
+    def logprobs_in_parts(self, batch):
+        self._events.append("scored")
+        yield
+        return np.zeros(1)
+
+    def update_in_parts(self, batch):
+        for _ in range(2):
+            self._events.append("part")
+            yield
+        return self.update(batch)
+
     def update(self, batch) -> dict:
         self._events.append("dispatched")
         broken = self.broken(len(self.batches))
@@ -96,9 +107,14 @@ class System:
         self.engines = dict.fromkeys(("policy", "simulator"), Engine())
         self.learner = Learner(events, broken, learner)
         self.environment = environment
+        self.engine_dtype = jnp.dtype("float32")
+        self.policy: dict | None = None
 
     def refresh_policy(self) -> None:
-        pass
+        self.use_policy(self.learner.state.params)
+
+    def use_policy(self, params) -> None:
+        self.policy = params
 
 
 @dataclasses.dataclass
@@ -107,6 +123,7 @@ class Batch:
 
     groups: list
     num_tokens: int = 100
+    old_logprobs: np.ndarray | None = None
 
 
 class Script:

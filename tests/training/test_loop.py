@@ -257,6 +257,69 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert all(np.any(before[name] != after[name]) for name in before)
 
 
+STALE = ("--config.training.max_staleness=1", "--config.learner.tis_cap=2.0")
+
+
+@pytest.fixture(scope="module")
+def stale(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, Run]:
+    """Four steps without interruption, each played while the one before it is learnt from."""
+    workdir = tmp_path_factory.mktemp("stale")
+    run = runs.start(workdir, *STALE)
+    run.finish()
+    return workdir, run
+
+
+def test_a_run_that_plays_ahead_goes_on_bit_for_bit(
+    runs: Runs,
+    straight: tuple[pathlib.Path, Run],
+    stale: tuple[pathlib.Path, Run],
+    tmp_path: pathlib.Path,
+) -> None:
+    # Killed when the first episode of step 4 is over, while step 3 is learnt from.
+    killed = runs.start(tmp_path, *STALE, pause="4:episodes")
+    killed.wait_until_paused()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoints" / "2").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    killed.process.send_signal(signal.SIGKILL)
+    killed.process.wait()
+    assert {line["step"] for line in _lines(tmp_path / "metrics.jsonl")} == {1, 2}
+    output = runs.start(tmp_path, *STALE).finish()
+    assert "going on after step 2" in output
+    workdir, run = stale
+    _assert_same(workdir, tmp_path)
+    # The comparison is worth something: weights that were one step old have played.
+    metrics = _metrics(workdir)
+    assert [line["learner/staleness"] for line in metrics] == [0, 1, 1, 1]
+    assert sum(line["learner/updates"] for line in metrics) >= 4
+    first, *later = (line["learner/logprob_difference_max"] for line in metrics)
+    assert first < 1e-4 < 1e-3 < min(later)
+    fresh = straight[1].tokens
+    assert {key: tokens for key, tokens in run.tokens.items() if key[0] == 1} == {
+        key: tokens for key, tokens in fresh.items() if key[0] == 1
+    }
+    assert any(tokens != fresh[key] for key, tokens in run.tokens.items() if key in fresh)
+
+
+@pytest.mark.slow
+def test_a_run_that_plays_ahead_is_stopped_and_made_longer(
+    runs: Runs, stale: tuple[pathlib.Path, Run], tmp_path: pathlib.Path
+) -> None:
+    # Without the signal nothing would be saved before step 3, its last one at first.
+    options = (*STALE, "--config.training.checkpoint_every=100")
+    stopped = runs.start(tmp_path, *options, pause="3:episodes")
+    stopped.wait_until_paused()
+    stopped.process.send_signal(signal.SIGTERM)
+    (stopped.folder / "go").touch()
+    # Step 2 was being learnt from: that is completed, what was played of step 3 is not kept.
+    assert "stopped after step 2" in stopped.finish()
+    runs.start(tmp_path, *options, "--config.training.steps=3").finish()
+    assert _steps(tmp_path) == [2, 3]
+    runs.start(tmp_path, *options).finish()
+    _assert_same(stale[0], tmp_path)
+
+
 def test_tasks_that_are_prepared_are_those_that_would_be_written_later(
     runs: Runs, straight: tuple[pathlib.Path, Run], tmp_path: pathlib.Path
 ) -> None:

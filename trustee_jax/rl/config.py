@@ -46,7 +46,7 @@ class LearnerConfig:
       tis_cap: Truncated importance sampling: the loss is multiplied by min(learner's probability /
         engine's, cap), with the learner's from a pass of its own before the step's updates, which
         the ratio is then of. None turns it off: the ratio is of the engine's, and corrects for
-        both.
+        both. Stale episodes (`training.max_staleness`) need it.
       zero_variance_groups: What becomes of a group whose rewards are all equal: "drop" leaves it
         out; "keep", as published, gives its episodes the advantage 0, so that they count in the
         aggregation and in the KL term.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,19 @@ class Learner:
         values = self._programs.score(self.state.params, self._frozen, micro, use_lora, count)
         return np.asarray(values).reshape(-1, batch.tokens.shape[1])[: len(batch.tokens)]
 
+    def logprobs_in_parts(self, batch: PackedBatch) -> Generator[None, None, np.ndarray]:
+        """`logprobs` a micro-batch at a time: yields when one is under way, returns them."""
+        values = []
+        for rows in self._parts(batch):
+            micro, count = self._micro_batches(rows)
+            values.append(self._programs.score(self.state.params, self._frozen, micro, True, count))
+            yield
+        return np.concatenate([np.asarray(part)[0] for part in values])
+
+    def _parts(self, batch: PackedBatch) -> Iterator[PackedBatch]:
+        for i in range(0, len(batch.tokens), self.rows):
+            yield jax.tree.map(lambda x, i=i: x[i : i + self.rows], batch)
+
     @property
     def objective(self) -> Objective:
         """What an update minimises."""
@@ -126,11 +140,38 @@ class Learner:
           norms of gradient and update; and skipped, which is 1 if the update was left out (the
           others may then be infinite or NaN). float32 scalars.
         """
+        micro, count = self._with_reference(batch)
+        self.state, metrics = self._programs.update(self.state, self._frozen, micro, count)
+        return metrics
+
+    def update_in_parts(self, batch: PackedBatch) -> Generator[None, None, dict[str, jax.Array]]:
+        """`update` a micro-batch at a time, so that the device does other work in between.
+
+        The same but for rounding. Until it has returned, the state is as before, and nothing else
+        may change it.
+
+        Returns:
+          What `update` does.
+
+        Yields:
+          When a micro-batch is under way.
+        """
+        programs = self._programs
+        micro, _ = self._micro_batches(batch)
+        sums, total, denominator = programs.begin(self.state.params, micro)
+        for rows in self._parts(batch):
+            micro, _ = self._with_reference(rows)
+            sums = programs.accumulate(self.state.params, self._frozen, micro, denominator, sums)
+            yield
+        self.state, metrics = programs.finish(self.state, sums, total, denominator)
+        return metrics
+
+    def _with_reference(self, batch: PackedBatch) -> tuple[PackedBatch, np.int32]:
+        """`_micro_batches`, scored under the initial policy where the loss has a KL term."""
         micro, count = self._micro_batches(batch)
         if self.config.kl_coef:
             initial = self.state.params if self._has_lora else self._reference
             values = self._programs.score(initial, self._frozen, micro, False, count)
             values = jax.device_put(values, self._programs.batch_sharding(len(values)))
             micro = dataclasses.replace(micro, ref_logprobs=values)
-        self.state, metrics = self._programs.update(self.state, self._frozen, micro, count)
-        return metrics
+        return micro, count

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 
@@ -88,7 +89,8 @@ def update_policy(
     *,
     min_valid: int = 2,
     skipped: int = 0,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[Callable[[], None]], None] = lambda dispatch: None,
+    in_parts: bool = False,
 ) -> tuple[dict[str, float], int]:
     """Updates the policy by a step's groups.
 
@@ -98,9 +100,13 @@ def update_policy(
       display: Shows the progress.
       min_valid: Valid episodes that a group needs, at least 2.
       skipped: Updates that were left out in a row up to now.
-      meanwhile: Called when all updates are under way. Its time is not in seconds/learning, which
-        is what learning adds to the step, but in the time that tokens_per_second/learning is worked
-        out from: the host cannot tell when the device was done.
+      meanwhile: Called when all updates are under way; with `in_parts`, before that. Its time is
+        not in seconds/learning, which is what learning adds to the step, but in the time that
+        tokens_per_second/learning is worked out from: the host cannot tell when the device was
+        done.
+      in_parts: Let `meanwhile` dispatch the updates: it gets a function that dispatches the next
+        micro-batch, if one is left. A device works in the order of dispatches: what is dispatched
+        in between need not wait for whole updates.
 
     Returns:
       Metrics, and the updates that were left out in a row now. learner/updates and
@@ -117,28 +123,19 @@ def update_policy(
     updates = min(config.updates_per_step, len(samples))
     # Groups stay whole: their episodes share a prompt.
     shares = [samples[i::updates] for i in range(updates)]
-    tokens = places = 0
     with display(updates) as advance:
-        # One is packed while the device computes the update before it.
-        batches: Iterable[PackedBatch] = (
-            pack(share, config.row_length, learner.rows) for share in shares
-        )
-        if config.tis_cap is not None:
-            # All of them before the first update.
-            batches = [
-                dataclasses.replace(batch, old_logprobs=learner.logprobs(batch))
-                for batch in batches
-            ]
-        pending = []
-        for batch in batches:
-            tokens += batch.num_tokens
-            places += batch.tokens.size
-            pending.append(learner.update(batch))
+        pending: list[tuple[PackedBatch, dict[str, jax.Array]]] = []
+        work = _updates(learner, shares, pending, in_parts)
+        if not in_parts:
+            collections.deque(work, maxlen=0)
         left = time.monotonic()
-        meanwhile()
+        meanwhile(lambda: next(work, None))
         elsewhere = time.monotonic() - left
+        collections.deque(work, maxlen=0)
+        tokens = sum(batch.num_tokens for batch, _ in pending)
+        places = sum(batch.tokens.size for batch, _ in pending)
         results: list[dict[str, float]] = []
-        for values in pending:
+        for _, values in pending:
             results.append({k: float(v) for k, v in jax.device_get(values).items()})
             advance(len(results), tokens * len(results) // updates)
     skipped = _count_skipped(results, skipped, config)
@@ -146,6 +143,40 @@ def update_policy(
     if places:
         scalars["learner/packing_fill"] = tokens / places
     return scalars, skipped
+
+
+def _updates(
+    learner: Learner,
+    shares: Sequence[Sequence[Sequence[Sample]]],
+    pending: list[tuple[PackedBatch, dict[str, jax.Array]]],
+    in_parts: bool,
+) -> Iterator[None]:
+    """Dispatches an update for every share, and adds its batch and metrics to `pending`.
+
+    Yields:
+      When a part of it is under way: a micro-batch, or without `in_parts` all of an update.
+    """
+    # One is packed while the device computes the update before it.
+    batches: Iterator[PackedBatch] = (
+        pack(share, learner.config.row_length, learner.rows) for share in shares
+    )
+    if learner.config.tis_cap is not None:
+        # All of them before the first update.
+        scored = []
+        for batch in batches:
+            if in_parts:
+                old = yield from learner.logprobs_in_parts(batch)
+            else:
+                old = learner.logprobs(batch)
+            scored.append(dataclasses.replace(batch, old_logprobs=old))
+        batches = iter(scored)
+    for batch in batches:
+        if in_parts:
+            metrics = yield from learner.update_in_parts(batch)
+        else:
+            metrics = learner.update(batch)
+            yield
+        pending.append((batch, metrics))
 
 
 def _scalars(
@@ -163,7 +194,8 @@ def _scalars(
     for name in (n for n in done[0] if n != "skipped") if done else ():
         scalars[f"learner/{name}"] = sum(result[name] for result in done) / len(done)
     if done:
-        # Before the first update both sides have the same weights: what is left is rounding.
+        # Before the first update both sides have the same weights, unless the engine's are stale:
+        # what is left is rounding.
         for name in ("logprob_difference", "logprob_difference_max"):
             scalars[f"learner/{name}"] = done[0][name]
     return scalars

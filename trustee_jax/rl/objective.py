@@ -107,9 +107,11 @@ class Objective:
         kl_coef (exp(d) - d - 1) with d = ref - logp (GRPO, arXiv 2402.03300, eq. 4, the k3
         estimator). With truncated importance sampling (Yao et al. 2025, fengyao.notion.site/
         off-policy-rl; TRL's `vllm_importance_sampling_mode="token_truncate"`) old is the learner's
-        before the step's updates, and the loss, not the KL term, is multiplied by
-        min(exp(old - sampler), cap). Log ratios and d count as far as 20; what is beyond has no
-        gradient.
+        before the step's updates, and the loss, not the KL term, is multiplied by min(exp(old -
+        sampler), cap). With a sampler whose weights are older than old's that is decoupled PPO
+        (Hilton et al., arXiv 2110.00641; AReaL, 2505.24298), truncated: the weight corrects for the
+        policy that sampled, the clipping stays around old. Log ratios and d count as far as 20;
+        what is beyond has no gradient.
 
         Args:
           logprobs: float32[R, T] of the targets under the policy that is trained.

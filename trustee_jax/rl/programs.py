@@ -36,6 +36,9 @@ class TrainState:
     optimizer: optax.OptState
 
 
+Sums = tuple[nnx.State, Metrics]  # gradients, and metrics of the targets so far
+
+
 def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101) after clipping by global norm, with linear warm-up."""
     schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup_updates)
@@ -70,6 +73,9 @@ class Programs:
       objective: What an update minimises.
       rows: Packed rows of a micro-batch.
       update: `update_step`, jitted; the state is donated.
+      begin: `begin_step`, jitted; with `accumulate` and `finish`, an update in parts.
+      accumulate: `accumulate_step`, jitted; the sums are donated.
+      finish: `finish_step`, jitted; the state is donated.
       score: `score_step`, jitted.
     """
 
@@ -104,6 +110,12 @@ class Programs:
         shardings, replicated = self.state_shardings(), self._rules.replicated
         self.update = jax.jit(
             self.update_step, donate_argnums=0, out_shardings=(shardings, replicated)
+        )
+        sums = (shardings.params, replicated)
+        self.begin = jax.jit(self.begin_step, out_shardings=(sums, replicated, replicated))
+        self.accumulate = jax.jit(self.accumulate_step, donate_argnums=4, out_shardings=sums)
+        self.finish = jax.jit(
+            self.finish_step, donate_argnums=0, out_shardings=(shardings, replicated)
         )
         self.score = jax.jit(self.score_step, static_argnums=3, out_shardings=replicated)
 
@@ -167,11 +179,7 @@ class Programs:
     def update_step(
         self, state: TrainState, frozen: nnx.State, batch: PackedBatch, count: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        """One optimizer update, unless something about it is not finite; pure, to be jitted.
-
-        It is then left out as if there had been no batch: parameters, moments and the count that
-        the warm-up goes by stay as they are, bit for bit. (`optax.apply_if_finite` looks at the
-        gradients alone, and lets them through after some in a row.)
+        """One optimizer update, see `finish_step`; pure, to be jitted.
 
         Args:
           state: Before.
@@ -180,35 +188,85 @@ class Programs:
           count: int32, micro-batches that are not padding.
 
         Returns:
-          The state after it, and metrics; "skipped" is 1 where the state has stayed, else 0 and all
-          others are finite.
+          What `finish_step` does.
         """
+        zeros, total, denominator = self.begin_step(state.params, batch)
+
+        def accumulate(i: jax.Array, sums: Sums) -> Sums:
+            rows = jax.tree.map(lambda x: x[i], batch)
+            return self._accumulate(state.params, frozen, rows, denominator, sums)
+
+        # The trip count is data, so that one compilation serves batches of different sizes.
+        sums = jax.lax.fori_loop(0, count, accumulate, zeros)
+        return self.finish_step(state, sums, total, denominator)
+
+    def begin_step(
+        self, params: nnx.State, batch: PackedBatch
+    ) -> tuple[Sums, jax.Array, jax.Array]:
+        """Zeros to add up, the number of targets, and what losses are divided by; pure."""
         total = jnp.maximum(jnp.sum(batch.loss_mask), 1.0)
         denominator = self.objective.denominator(batch)
+        first = jax.tree.map(lambda x: x[0], batch)
+        names = ("loss", *jax.eval_shape(self.objective, first.sampler_logprobs, first)[1])
+        zeros = (jax.tree.map(jnp.zeros_like, params), {n: jnp.float32(0) for n in names})
+        return zeros, total, denominator
 
-        def loss(params: nnx.State, rows: PackedBatch) -> tuple[jax.Array, Metrics]:
+    def accumulate_step(
+        self,
+        params: nnx.State,
+        frozen: nnx.State,
+        batch: PackedBatch,
+        denominator: jax.Array,
+        sums: Sums,
+    ) -> Sums:
+        """The sums with one micro-batch [1, R, T] more; pure, to be jitted."""
+        rows = jax.tree.map(lambda x: x[0], batch)
+        return self._accumulate(params, frozen, rows, denominator, sums)
+
+    def _accumulate(
+        self,
+        params: nnx.State,
+        frozen: nnx.State,
+        rows: PackedBatch,
+        denominator: jax.Array,
+        sums: Sums,
+    ) -> Sums:
+        def loss(params: nnx.State) -> tuple[jax.Array, Metrics]:
             logprobs = self._logprobs(params, frozen, rows, True)
             value, metrics = self.objective(logprobs, rows)
             return value / denominator, metrics | {"loss": value}
 
-        def accumulate(i: jax.Array, carry: tuple[nnx.State, Metrics]) -> tuple[nnx.State, Metrics]:
-            grads, metrics = carry
-            rows = jax.tree.map(lambda x: x[i], batch)
-            (_, new_metrics), new_grads = jax.value_and_grad(loss, has_aux=True)(state.params, rows)
-            merged = {
-                name: jnp.maximum(metrics[name], value)
-                if name.endswith("_max")
-                else metrics[name] + value
-                for name, value in new_metrics.items()
-            }
-            return jax.tree.map(jnp.add, grads, new_grads), merged
+        grads, metrics = sums
+        (_, new_metrics), new_grads = jax.value_and_grad(loss, has_aux=True)(params)
+        merged = {
+            name: jnp.maximum(metrics[name], value)
+            if name.endswith("_max")
+            else metrics[name] + value
+            for name, value in new_metrics.items()
+        }
+        return jax.tree.map(jnp.add, grads, new_grads), merged
 
-        first = jax.tree.map(lambda x: x[0], batch)
-        names = ("loss", *jax.eval_shape(self.objective, first.sampler_logprobs, first)[1])
-        zeros = (jax.tree.map(jnp.zeros_like, state.params), {n: jnp.float32(0) for n in names})
-        # The trip count is data, so that one compilation serves batches of different sizes.
-        grads, metrics = jax.lax.fori_loop(0, count, accumulate, zeros)
-        over = dict.fromkeys(names, total) | {"loss": denominator}
+    def finish_step(
+        self, state: TrainState, sums: Sums, total: jax.Array, denominator: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        """Moves the state by an update's sums, unless something about it is not finite; pure.
+
+        It is then left out as if there had been no batch: parameters, moments and the count that
+        the warm-up goes by stay as they are, bit for bit. (`optax.apply_if_finite` looks at the
+        gradients alone, and lets them through after some in a row.)
+
+        Args:
+          state: Before.
+          sums: Gradient of the loss, and sums of metrics over all targets.
+          total: Targets.
+          denominator: What the sum of losses is divided by.
+
+        Returns:
+          The state after it, and metrics; "skipped" is 1 where the state has stayed, else 0 and all
+          others are finite.
+        """
+        grads, metrics = sums
+        over = dict.fromkeys(metrics, total) | {"loss": denominator}
         metrics = {n: v if n.endswith("_max") else v / over[n] for n, v in metrics.items()}
         metrics["grad_norm"] = optax.global_norm(grads)
 

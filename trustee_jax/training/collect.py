@@ -93,6 +93,8 @@ class StepRollouts:
       rejections: Tasks that were written and refused, by reason.
       unused_tasks: Draws that gave a task while an earlier one of the same task did, too.
       refills: Groups that were played in addition.
+      policy_step: Training steps that the policy which played it had behind it; None until it is
+        played.
       phases: By name, "tasks" and "episodes".
     """
 
@@ -104,6 +106,7 @@ class StepRollouts:
     rejections: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unused_tasks: int = 0
     refills: int = 0
+    policy_step: int | None = None
     phases: dict[str, PhaseStats] = dataclasses.field(
         default_factory=lambda: {"tasks": PhaseStats(), "episodes": PhaseStats()}
     )

@@ -20,7 +20,13 @@ class TrainingConfig:
         episodes plays further ones of the same task in place of the invalid ones; one whose rewards
         are all equal is replaced by a new task, unless `learner.zero_variance_groups` keeps it.
         0 turns it off.
-      prepare_tasks: Write the next step's tasks while the device computes the present update.
+      prepare_tasks: Write the next step's tasks while the device computes the present update; with
+        `max_staleness` they always are.
+      max_staleness: Steps by which the policy that plays may be behind the one that is trained. 0:
+        every step waits for the update before it. 1: a step is played with the weights from before
+        the update before it, while that update is computed (one-step off-policy, arXiv 2410.18252);
+        `learner.tis_cap` corrects for it. It can win what the device would idle while episodes are
+        played, no more; a checkpoint holds the older weights, too.
       max_task_attempts: Draws of tools and aspects for one task until the simulator writes a usable
         one; after that the step goes without it.
       attempts_in_flight: Of these, how many of one task are under way together; of several that
@@ -37,6 +43,7 @@ class TrainingConfig:
     min_valid: int = 2
     refill_groups: int = 4
     prepare_tasks: bool = True
+    max_staleness: int = 0
     max_task_attempts: int = 3
     attempts_in_flight: int = 1
     checkpoint_every: int = 5
@@ -62,6 +69,8 @@ class TrainingConfig:
         if not 2 <= self.min_valid <= self.group_size:
             fix = f"give 2 or more, up to training.group_size = {self.group_size}"
             raise ConfigError("min_valid", self.min_valid, fix)
+        if self.max_staleness not in (0, 1):
+            raise ConfigError("max_staleness", self.max_staleness, "it must be 0 (off) or 1")
         for name in ("keep_best", "refill_groups"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "it must be 0 (off) or more")

@@ -128,8 +128,11 @@ class Trainer:
         environment = system.environment.config
         self._recent = RecentTasks(environment.recent_tasks, environment.near_copy)
         self._system = system
-        self._collector = RolloutCollector(config, system, repository, progress, should_stop, seed)
+        self._should_stop = should_stop
+        self._collector = RolloutCollector(config, system, repository, progress, self._poll, seed)
         self._prepared: StepRollouts | None = None
+        self._policy_step = 0  # steps that the engine's policy has behind it
+        self._dispatch: Callable[[], None] = lambda: None
         self._skipped = 0  # updates in a row, up to now
 
     def train_step(self, on_episode: Callable[[int, Episode], None]) -> StepResult:
@@ -152,21 +155,26 @@ class Trainer:
         self._prepared = None
 
         # 2 and 3. Episodes, each ending with its verdict.
-        self._system.refresh_policy()
-        self._collector.play(rollouts, self.curriculum, lambda episode: on_episode(number, episode))
+        if rollouts.policy_step is None:
+            if number == 1 or not self.config.max_staleness:
+                self._refresh_policy()
+            self._play(rollouts, on_episode)
         episodes = rollouts.episodes
 
         # 4. The curriculum moves, and the policy is updated. In this order, because the next tasks
         # need the next difficulty, but no new weights: they are written while these are computed.
         self.curriculum.update([group.outcome for group in rollouts.groups])
         self._recent = rollouts.recent
+        if self.config.max_staleness:
+            self._refresh_policy()
         scalars, self._skipped = update_policy(
             self._system.learner,
             [group.trajectories for group in rollouts.groups],
             functools.partial(self.progress.phase, number, "learning"),
             min_valid=self.config.min_valid,
             skipped=self._skipped,
-            meanwhile=self._prepare,
+            meanwhile=functools.partial(self._prepare, on_episode),
+            in_parts=self.config.max_staleness > 0,
         )
 
         self.step = number
@@ -175,6 +183,9 @@ class Trainer:
         scalars |= summary.curriculum_scalars(curriculum_before, episodes)
         scalars |= summary.rollout_scalars(rollouts, statuses)
         scalars["seconds/step"] = seconds
+        if self.config.max_staleness:
+            assert rollouts.policy_step is not None
+            scalars["learner/staleness"] = float(number - 1 - rollouts.policy_step)
         result = StepResult(episodes, scalars)
         valid = sum(episode.valid for episode in episodes)
         causes = collections.Counter(e.cause for e in episodes if not e.valid).most_common(1)
@@ -194,16 +205,44 @@ class Trainer:
     def _write_tasks(self, number: int) -> StepRollouts:
         return self._collector.write_tasks(number, self.curriculum, self._recent)
 
-    def _prepare(self) -> None:
+    def _refresh_policy(self) -> None:
+        self._system.refresh_policy()
+        self._policy_step = self.step
+
+    def _play(self, rollouts: StepRollouts, on_episode: Callable[[int, Episode], None]) -> None:
+        seen = functools.partial(on_episode, rollouts.step)
+        self._collector.play(rollouts, self.curriculum, seen)
+        rollouts.policy_step = self._policy_step
+
+    def _prepare(
+        self, on_episode: Callable[[int, Episode], None], dispatch: Callable[[], None]
+    ) -> None:
         """Writes the next step's tasks, from what a checkpoint of the present step holds.
 
-        They are not saved: a resumed run writes the same ones again.
+        With `max_staleness` their episodes are played, too, with the weights that the checkpoint
+        has beside the new ones. Neither is saved: a resumed run writes and plays the same again.
+
+        Args:
+          on_episode: See `train_step`.
+          dispatch: Dispatches the next part of the present updates; called between engine steps.
         """
         following = self.step + 2  # The present step is not complete yet.
-        if self.config.prepare_tasks and following <= self.config.steps:
-            # Asked to stop, the run still completes the present step.
-            with contextlib.suppress(Stopped):
-                self._prepared = self._write_tasks(following)
+        ahead = self.config.max_staleness > 0
+        if not (ahead or self.config.prepare_tasks) or following > self.config.steps:
+            return
+        self._dispatch = dispatch
+        # Asked to stop, the run still completes the present step.
+        with contextlib.suppress(Stopped):
+            rollouts = self._write_tasks(following)
+            if ahead:
+                self._play(rollouts, on_episode)
+            self._prepared = rollouts
+        self._dispatch = lambda: None
+
+    def _poll(self) -> bool:
+        """Whether to stop; asked between engine steps, where parts of an update find room."""
+        self._dispatch()
+        return self._should_stop()
 
     # State.
 
@@ -215,17 +254,31 @@ class Trainer:
             "recent_tasks": self._recent.state(),
             "skipped_updates": self._skipped,
         }
-        checkpointer.save(self.step, vars(self._system.learner.state), host, score=score)
+        arrays = dict(vars(self._system.learner.state))
+        if self.config.max_staleness:
+            arrays["sampler"] = self._system.policy
+        checkpointer.save(self.step, arrays, host, score=score)
 
     def restore(self, checkpointer: Checkpointer) -> None:
         """Goes on from the newest checkpoint."""
         state = self._system.learner.state
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        abstract = vars(
+            jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+            )
         )
-        restored = checkpointer.restore(vars(abstract))
-        self._system.learner.state = dataclasses.replace(state, **restored.arrays)
+        if self.config.max_staleness:
+            dtype = self._system.engine_dtype
+            sampler = jax.tree.map(lambda x: x.update(dtype=dtype), abstract["params"])
+            abstract = abstract | {"sampler": sampler}
+        restored = checkpointer.restore(abstract)
+        arrays = dict(restored.arrays)
         self.step = restored.host["step"]
+        if self.config.max_staleness:
+            # What is played next is behind what is trained next, as if the run had gone through.
+            self._system.use_policy(arrays.pop("sampler"))
+            self._policy_step = self.step - 1
+        self._system.learner.state = dataclasses.replace(state, **arrays)
         self.curriculum.restore(restored.host["curriculum"])
         self._recent.restore(restored.host["recent_tasks"])
         self._skipped = restored.host["skipped_updates"]

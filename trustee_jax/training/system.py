@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from trustee_jax.engine import Engine, Role
 from trustee_jax.environment import Environment
@@ -22,12 +23,14 @@ class System:
       engines: By role; one engine serves both where the simulator is the policy's base.
       environment: What is played.
       engine_dtype: Of trained parameters where they generate.
+      policy: The trained parameters that generate; None until the policy is refreshed.
     """
 
     learner: Learner
     engines: Mapping[Role, Engine]
     environment: Environment
     engine_dtype: jnp.dtype
+    policy: nnx.State | None = dataclasses.field(default=None, init=False)
 
     def refresh_policy(self) -> None:
         """Gives the policy's engine the trained parameters."""
@@ -35,6 +38,11 @@ class System:
         params = jax.tree.map(
             lambda x: jnp.array(x, self.engine_dtype, copy=True), self.learner.state.params
         )
+        self.use_policy(params)
+
+    def use_policy(self, params: nnx.State) -> None:
+        """Gives the policy's engine these parameters, and all engines empty caches."""
+        self.policy = params
         self.engines["policy"].update(params)
 
     def release_caches(self) -> None:
