@@ -71,9 +71,7 @@ def main() -> None:
     options = ModelOptions(source=SOURCE, dtype="float32")
     model = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, 0)
     tokenizer = checkpoint.tokenizer()
-    config = EngineConfig(
-        slots=16, max_length=1024, prefill_rows=4, prefill_tokens=16
-    )
+    config = EngineConfig(slots=16, max_length=1024, prefill_rows=4, prefill_tokens=16)
     engine = Engine(model, mesh, config, tokenizer)
     format = ChatFormat(tokenizer)
     simulator = Simulator(format, SimulatorConfig(), 4096)

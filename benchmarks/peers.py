@@ -20,7 +20,6 @@ Our engine is also measured with room for 256 and for 1,024 new tokens in each o
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import json
 import pathlib

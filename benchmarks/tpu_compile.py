@@ -33,7 +33,6 @@ os.environ |= {
 }
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 from flax import nnx

@@ -15,9 +15,7 @@ from trustee_jax.models import Transformer
 from trustee_jax.simulator import schemas
 from trustee_jax.weights import open_checkpoint
 
-CONFIG = EngineConfig(
-    slots=6, max_length=400, page_size=16, prefill_rows=4, prefill_tokens=8
-)
+CONFIG = EngineConfig(slots=6, max_length=400, page_size=16, prefill_rows=4, prefill_tokens=8)
 SCHEMAS = {
     "task": schemas.task_schema(("get_weather", "send_mail"), 2, 64),
     "planned task": schemas.planned_task_schema(

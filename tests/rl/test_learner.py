@@ -17,9 +17,7 @@ from trustee_jax.rl.programs import Programs, split_trainable
 CONFIG = LearnerConfig(
     row_length=128, logprob_chunk=32, learning_rate=1e-3, updates_per_step=1, kl_coef=0.01
 )
-ENGINE = EngineConfig(
-    slots=8, max_length=128, page_size=16, prefill_rows=4, prefill_tokens=16
-)
+ENGINE = EngineConfig(slots=8, max_length=128, page_size=16, prefill_rows=4, prefill_tokens=16)
 
 
 def _episodes(engine, groups=2, size=4, seed=0):

@@ -227,7 +227,7 @@ def attend_pages(
       pages_at_once: Pages of each row in a step.
 
     Returns:
-      [B, T, KV, G, D] of q's dtype; zeros for idle rows.
+      [B, T, KV, G, D] of q's dtype; finite, but without meaning, for idle rows.
     """
     batch, length, kv_heads, groups, dim = q.shape
     page_size = keys.shape[2]
@@ -301,7 +301,7 @@ def copy_pages(
     def copy(buffer: jax.Array, sources: jax.Array, targets: jax.Array) -> jax.Array:
         sources, targets = sources[0], targets[0]
 
-        def layer(i: jax.Array, buffer: jax.Array) -> jax.Array:
+        def layer(i: jax.Array | int, buffer: jax.Array) -> jax.Array:
             pages = buffer[i * spec.pages + sources]
             at = jnp.where(targets < 0, buffer.shape[0], i * spec.pages + targets)
             return buffer.at[at].set(pages, mode="drop")
@@ -319,4 +319,5 @@ def copy_pages(
             out_specs=pages,
             check_vma=False,
         )
-    return jax.tree.map(lambda buffer: copy(buffer, sources, targets), cache)
+    pairs = jnp.asarray(sources), jnp.asarray(targets)
+    return jax.tree.map(lambda buffer: copy(buffer, *pairs), cache)

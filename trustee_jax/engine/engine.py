@@ -419,11 +419,10 @@ class Engine:
         if not jobs:
             return
         bits = np.full((self._programs.slots, -(-self._vocab_size // 32)), -1, np.int32)
-        held = [slot for slot, job in jobs.items() if job.held]
-        if held:
-            masks = bits[held]
-            fill_masks([jobs[slot].constraint for slot in held], masks)
-            bits[held] = masks
+        held = {s: job.constraint for s, job in jobs.items() if job.constraint and job.held}
+        masks = bits[list(held)]
+        fill_masks(list(held.values()), masks)
+        bits[list(held)] = masks
         self._rows, output = self._programs.draw(self._rows, logits, self._enabled(jobs), bits)
         self._note_drawn(output, jobs, 1)
 

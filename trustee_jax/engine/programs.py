@@ -249,9 +249,7 @@ def decode(
     return cache, rows, output
 
 
-def _abstract_logits(
-    graphdef: nnx.GraphDef, params: nnx.State, rows: Rows
-) -> jax.ShapeDtypeStruct:
+def _abstract_logits(graphdef: nnx.GraphDef, params: nnx.State, rows: Rows) -> jax.ShapeDtypeStruct:
     model: Transformer = nnx.merge(graphdef, params)
     return jax.ShapeDtypeStruct((rows.token.shape[0], model.config.vocab_size), jnp.float32)
 

@@ -63,7 +63,7 @@ class Scheduler:
     @property
     def usage(self) -> tuple[int, int]:
         """Tokens of requests that have a row, and tokens of the pages that they hold."""
-        tokens = {}
+        tokens: dict[tuple[int, int], int] = {}
         for job in self.rows.values():
             for i, page in enumerate(job.pages):
                 start = i * self._page_size
@@ -117,13 +117,14 @@ class Scheduler:
         if copied < _FEWEST_COPIED:
             tail, copied = None, 0
         found = list(match.pages)
-        pool.hold(found + [tail] * (tail is not None))
+        held = [*found, *([] if tail is None else [tail])]
+        pool.hold(held)
         wanted = -(-len(job.context) // self._page_size) - len(found)
         # The others must be able to go on for a while.
         spare = sum(self.part(other) == part for other in self.running.values())
         new = pool.allocate(wanted) if wanted + spare <= pool.available else None
         if new is None:
-            pool.release(found + [tail] * (tail is not None))
+            pool.release(held)
             return False
         if tail is not None:
             self.copies[part].append((tail.index, new[0].index))

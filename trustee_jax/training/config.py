@@ -22,6 +22,8 @@ class TrainingConfig:
         0 turns it off.
       prepare_tasks: Write the next step's tasks while the device computes the present update; with
         `max_staleness` they always are.
+      release_cache: Free the engine's cache while the policy is updated, for where both do not fit.
+        The next tasks are then written after the update.
       max_staleness: Steps by which the policy that plays may be behind the one that is trained. 0:
         every step waits for the update before it. 1: a step is played with the weights from before
         the update before it, while that update is computed (one-step off-policy, arXiv 2410.18252);
@@ -43,6 +45,7 @@ class TrainingConfig:
     min_valid: int = 2
     refill_groups: int = 4
     prepare_tasks: bool = True
+    release_cache: bool = False
     max_staleness: int = 0
     max_task_attempts: int = 3
     attempts_in_flight: int = 1
@@ -71,6 +74,9 @@ class TrainingConfig:
             raise ConfigError("min_valid", self.min_valid, fix)
         if self.max_staleness not in (0, 1):
             raise ConfigError("max_staleness", self.max_staleness, "it must be 0 (off) or 1")
+        if self.max_staleness and self.release_cache:
+            fix = "episodes are played during updates; turn training.release_cache off, or use 0"
+            raise ConfigError("max_staleness", self.max_staleness, fix)
         for name in ("keep_best", "refill_groups"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "it must be 0 (off) or more")

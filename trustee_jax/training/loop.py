@@ -167,6 +167,8 @@ class Trainer:
         self._recent = rollouts.recent
         if self.config.max_staleness:
             self._refresh_policy()
+        if self.config.release_cache:
+            self._system.release_caches()
         scalars, self._skipped = update_policy(
             self._system.learner,
             [group.trajectories for group in rollouts.groups],
@@ -228,7 +230,8 @@ class Trainer:
         """
         following = self.step + 2  # The present step is not complete yet.
         ahead = self.config.max_staleness > 0
-        if not (ahead or self.config.prepare_tasks) or following > self.config.steps:
+        prepare = ahead or (self.config.prepare_tasks and not self.config.release_cache)
+        if not prepare or following > self.config.steps:
             return
         self._dispatch = dispatch
         # Asked to stop, the run still completes the present step.

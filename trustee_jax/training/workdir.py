@@ -25,6 +25,7 @@ CHANGEABLE = (
     "training.keep_last",
     "training.keep_best",
     "training.prepare_tasks",
+    "training.release_cache",
     "learner.max_skipped_updates",
     "mesh.",
     "model.remat",
