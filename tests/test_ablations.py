@@ -124,7 +124,7 @@ def test_every_objective_sets_the_same_options_and_an_explicit_one_overrides() -
     assert len(names) == 1
     others = {"tis_cap", "row_length", "rows_per_micro_batch", "logprob_chunk", "updates_per_step"}
     others |= {"learning_rate", "warmup_updates", "weight_decay", "b1", "b2", "max_grad_norm"}
-    others |= {"max_skipped_updates"}
+    others |= {"max_skipped_updates", "attention"}
     fields = {field.name for field in dataclasses.fields(Config().learner)}
     assert {f"learner.{name}" for name in fields - others} in names
     config = override(default(), OBJECTIVES["dapo"])

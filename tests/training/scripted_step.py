@@ -123,6 +123,7 @@ class Batch:
 
     groups: list
     num_tokens: int = 100
+    tokens: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((1, 200)))
     old_logprobs: np.ndarray | None = None
 
 
