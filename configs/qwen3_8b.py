@@ -24,8 +24,9 @@ def get_config() -> ConfigDict:
     # Prompts of up to 8192 tokens and responses of up to 16384.
     config.engine.max_length = 24576
     config.learner.row_length = 24576
-    # 0.22 GiB of cache a slot and chip at the largest length.
-    config.engine.slots = 40
+    # 8.4 GiB of cache a chip, shared by requests of any length.
+    config.engine.slots = 128
+    config.engine.cache_tokens = 40 * 24576
     config.engine.prefill_rows = 16
     config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048

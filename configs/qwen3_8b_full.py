@@ -23,8 +23,9 @@ def get_config() -> ConfigDict:
     # Prompts of up to 8192 tokens and responses of up to 16384.
     config.engine.max_length = 24576
     config.learner.row_length = 24576
-    # Policy and simulator have an engine, and a cache of this many slots, each.
-    config.engine.slots = 16
+    # Policy and simulator have an engine, and a cache of so many tokens, each.
+    config.engine.slots = 64
+    config.engine.cache_tokens = 16 * 24576
     config.engine.prefill_rows = 16
     config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048

@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(trustee_jax.__file__).parent
 # Of these modules nothing else may be called. The first of a pair draws from a key that it is
 # given; a bit generator's type is no draw.
 RANDOM = ("numpy.random", "jax.random", "random", "secrets", "uuid")
-DRAWS = {"jax.random.gumbel", "jax.random.key_data"}
+DRAWS = {"jax.random.uniform", "jax.random.key_data"}
 
 
 def places() -> list[tuple[int, ...]]:

@@ -10,7 +10,7 @@ from trustee_jax.bench.costs import Costs, weight_bytes
 from trustee_jax.models import LoRAConfig, LoRAParam, ModelConfig, Transformer
 from trustee_jax.models.attention import packed_attention
 
-ROWS, LENGTH = 2, 256
+ROWS, LENGTH = 4, 128
 # Wide enough that norms and rotations, which are not counted, hardly matter.
 MODEL = ModelConfig(
     family="llama",

@@ -143,6 +143,7 @@ class Episodes:
             raise NotMeasurableError("the simulator has written no usable task")
         self._system.refresh_policy()
         for engine in self._engines:
+            engine.reset()
             engine.seconds, engine.emitted = 0.0, 0
         groups = [Group(group.task, group.index) for group in self._written.groups]
         work = PhaseStats()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from trustee_jax.errors import ConfigError
 
@@ -25,7 +24,6 @@ class EngineConfig:
         more is faster as a whole, less is steadier.
       decode_steps: Decoding steps per dispatch while no request is held to a schema (a schema is
         checked on the host after each token).
-      attention: "xla" runs everywhere; "auto" takes what is fastest on the devices.
     """
 
     slots: int = 64
@@ -36,7 +34,6 @@ class EngineConfig:
     prefill_tokens: int = 64
     prefill_budget: int = 4096
     decode_steps: int = 8
-    attention: Literal["auto", "xla"] = "auto"
 
     @property
     def pages_per_row(self) -> int:
@@ -68,5 +65,3 @@ class EngineConfig:
         if self.cache_tokens is not None and self.cache_tokens < self.max_length:
             fix = f"one request needs up to engine.max_length = {self.max_length}; use more"
             raise ConfigError("engine.cache_tokens", self.cache_tokens, fix)
-        if self.attention not in ("auto", "xla"):
-            raise ConfigError("engine.attention", self.attention, 'write "auto" or "xla"')

@@ -37,7 +37,6 @@ CHANGEABLE = (
     "engine.prefill_tokens",
     "engine.prefill_budget",
     "engine.decode_steps",
-    "engine.attention",
     "environment.tool_threads",
     "learner.rows_per_micro_batch",
     "learner.logprob_chunk",
