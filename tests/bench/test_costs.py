@@ -26,7 +26,7 @@ LORA = LoRAConfig(64, 1.0, ("q", "v", "down"))
 
 
 def costs(lora=None, itemsize=4):
-    return Costs(MODEL, lora, 0, itemsize)
+    return Costs(MODEL, lora, 0, MODEL.head_dim * itemsize)
 
 
 def counted(function, *arguments):

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from trustee_jax.engine import Engine, EngineConfig, Request, Sampling
+from trustee_jax.engine.cache import Pages
 from trustee_jax.engine.pages import PagePool
 from trustee_jax.models import LoRAParam, Transformer
 from trustee_jax.simulator import schemas
@@ -262,3 +263,45 @@ def test_a_pool_forgets_what_was_unused_for_longest():
     pool.release(held[0])
     pool.forget("policy")
     assert len({page.index for page in pool.allocate(4)}) == 4
+
+
+def test_an_int8_cache_rounds_each_vector_by_its_own_scale():
+    rng = np.random.default_rng(0)
+    new = rng.normal(size=(5, 3, 2, 8)) * 10.0 ** rng.integers(-3, 4, (5, 3, 2, 1))
+    new[0, 0] = 0
+    pages = Pages(jax.numpy.zeros((4, 2, 16, 8), "int8"), jax.numpy.zeros((4, 2, 16, 1)))
+    which = np.array([[0, 0, 1], [1, 3, 3], [0, 1, 3], [4, 4, 4], [3, 1, 0]])
+    slots = np.arange(15).reshape(5, 3)
+    pages = pages.store(which, slots, jax.numpy.asarray(new, "float32"))
+    found = np.asarray(pages.load(np.arange(4)[None], np.float32))[0]
+    scale = np.abs(new).max(-1, keepdims=True) / 127
+    for row, column in np.ndindex(which.shape):
+        if which[row, column] < 4:
+            loaded = found[:, which[row, column] * 16 + slots[row, column]]
+            error = np.abs(loaded - new[row, column])
+            assert (error <= scale[row, column] * 0.5001).all()
+    # Page 4 does not exist: what goes there goes nowhere.
+    assert np.count_nonzero(found.any(-1)) == 2 * (15 - 3 - 1)
+
+
+@pytest.mark.parametrize("scan", [False, True], ids=["unrolled", "scanned"])
+def test_an_int8_cache_answers_nearly_as_a_full_one(scan, tiny):
+    model = tiny.with_lora("qwen3-untied-1e4", scan_layers=scan)
+    episodes = _episodes(5, turns=2)
+    engine = _engine(tiny, model, cache_dtype="int8")
+    answers = _play(engine, episodes)
+    # What differs is rounding of the cache alone, which no capacity changes.
+    assert _play(_engine(tiny, model, cache_dtype="int8", cache_tokens=256), episodes) == answers
+    small, large = (
+        sum(x.nbytes for x in jax.tree.leaves(e._programs.cache.zeros()))
+        for e in (engine, _engine(tiny, model))
+    )
+    dim = model.config.head_dim
+    assert small / large == engine.config.vector_bytes(dim, 4) / CONFIG.vector_bytes(dim, 4)
+    contexts = [prompt for prompt, _ in episodes]
+    requests = [Request(c, 20, (i,), "policy") for i, c in enumerate(contexts)]
+    for request, completion in zip(requests, engine.run(requests), strict=True):
+        whole = np.concatenate([request.tokens, completion.tokens])
+        expected = tiny.sequence_logprobs(model, whole, use_lora=True)[len(request.tokens) - 1 :]
+        difference = np.abs(completion.logprobs - expected)
+        assert 1e-5 < difference.max() < 0.1

@@ -40,19 +40,19 @@ class Costs:
       model: The architecture.
       lora: Its adapters, or None where all parameters are trained.
       weight_bytes: Bytes of parameters that a decoding step reads.
-      cache_itemsize: Bytes of a number in the KV cache.
+      cache_vector: Bytes of a head's key or value in the KV cache.
     """
 
     model: ModelConfig
     lora: LoRAConfig | None
     weight_bytes: int
-    cache_itemsize: int
+    cache_vector: int
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values of one token, over all layers."""
         model = self.model
-        return 2 * model.num_layers * model.num_kv_heads * model.head_dim * self.cache_itemsize
+        return 2 * model.num_layers * model.num_kv_heads * self.cache_vector
 
     @property
     def _shapes(self) -> dict[str, tuple[int, int]]:

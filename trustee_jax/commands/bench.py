@@ -44,7 +44,7 @@ def _bench(values: flags.FlagValues) -> None:
             model,
             lora,
             weight_bytes(abstract(model, config.model)),
-            jnp.dtype(config.model.dtype).itemsize,
+            config.engine.vector_bytes(model.head_dim, jnp.dtype(config.model.dtype).itemsize),
         )
         roofline = measure_roofline(config.model.dtype, runs)
         console.print(f"loading {config.model.source}", highlight=False, soft_wrap=True)

@@ -19,6 +19,48 @@ from trustee_jax.models.transformer import Attend
 
 _AXES = ("cache_batch", "act_kv_heads", None, None)
 _MASKED = -1e30
+_SMALLEST = 1e-30
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pages:
+    """Vectors of every page.
+
+    Attributes:
+      vectors: [pages, kv_heads, page_size, head_dim], of the model's dtype or int8.
+      scales: float32[pages, kv_heads, page_size, 1], what int8 vectors are multiplied by; else None.
+    """
+
+    vectors: jax.Array
+    scales: jax.Array | None = None
+
+    def store(self, pages: jax.Array, slots: jax.Array, new: jax.Array) -> Pages:
+        """The same with some vectors replaced.
+
+        Args:
+          pages: int32[...]; those beyond the last are dropped.
+          slots: int32[...], places in the pages.
+          new: [..., kv_heads, head_dim].
+        """
+        if self.scales is None:
+            new = new.astype(self.vectors.dtype)
+            return Pages(self.vectors.at[pages, :, slots].set(new, mode="drop"))
+        new = new.astype(jnp.float32)
+        scales = jnp.max(jnp.abs(new), axis=-1, keepdims=True) / 127
+        rounded = jnp.round(new / jnp.maximum(scales, _SMALLEST)).astype(jnp.int8)
+        return Pages(
+            self.vectors.at[pages, :, slots].set(rounded, mode="drop"),
+            self.scales.at[pages, :, slots].set(scales, mode="drop"),
+        )
+
+    def load(self, pages: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Whole pages, int32[B, N], as [B, kv_heads, N * page_size, head_dim]."""
+        found = self.vectors[pages].astype(dtype)
+        if self.scales is not None:
+            found *= self.scales[pages].astype(dtype)
+        batch, count, heads, size, dim = found.shape
+        return found.swapaxes(1, 2).reshape(batch, heads, count * size, dim)
 
 
 @jax.tree_util.register_dataclass
@@ -27,14 +69,14 @@ class KVCache:
     """Keys and values of every page.
 
     Attributes:
-      keys: One [pages, kv_heads, page_size, head_dim] buffer per layer (unrolled layers; on CPU a
-        stacked buffer is copied at every step), or a single one with the pages of all layers, one
-        layer after the other on each device (scanned layers).
+      keys: Those of each layer (unrolled layers; on CPU a stacked buffer is copied at every step),
+        or a single one with the pages of all layers, one layer after the other on each device
+        (scanned layers).
       values: Likewise.
     """
 
-    keys: tuple[jax.Array, ...]
-    values: tuple[jax.Array, ...]
+    keys: tuple[Pages, ...]
+    values: tuple[Pages, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +90,7 @@ class CacheSpec:
       config: Of the model.
       pages: Pages of each part.
       page_size: Tokens in a page.
-      dtype: Of keys and values.
+      dtype: Of keys and values; int8 with scales.
       stacked: Whether one buffer holds all layers.
       rules: Mesh and table.
     """
@@ -79,9 +121,15 @@ class CacheSpec:
 
     def abstract(self) -> KVCache:
         """The cache as ShapeDtypeStructs."""
-        buffer = jax.ShapeDtypeStruct(self.shape, self.dtype, sharding=self.sharding)
-        buffers = (buffer,) * (1 if self.stacked else self.config.num_layers)
-        return KVCache(buffers, buffers)  # type: ignore[arg-type]
+
+        def buffer(width: int, dtype: Any) -> Any:
+            shape = (*self.shape[:-1], width)
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=self.sharding)
+
+        scales = buffer(1, jnp.float32) if self.dtype == jnp.int8 else None
+        pages = Pages(buffer(self.config.head_dim, self.dtype), scales)
+        layers = (pages,) * (1 if self.stacked else self.config.num_layers)
+        return KVCache(layers, layers)
 
     def zeros(self) -> KVCache:
         """An empty cache."""
@@ -118,7 +166,7 @@ class CacheSpec:
 
         return attend
 
-    def _over_parts(self, *args: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _over_parts(self, *args: Any) -> tuple[jax.Array, Pages, Pages]:
         """`_attend` where each part's rows and pages are."""
         device = self.rules.mesh.devices.flat[0]
         run = functools.partial(_attend, on_cpu=device.platform == "cpu")
@@ -132,7 +180,7 @@ class CacheSpec:
         row = spec(q, "cache_batch")
         new = spec(k, "cache_batch", None, "act_kv_heads", None)
         query = spec(q, "cache_batch", None, "act_kv_heads", None, None)
-        pages = spec(keys, *_AXES)
+        pages = spec(keys.vectors, *_AXES)
         return jax.shard_map(
             run,
             mesh=self.rules.mesh,
@@ -146,22 +194,22 @@ def _attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
+    keys: Pages,
+    values: Pages,
     tables: jax.Array,
     offsets: jax.Array,
     counts: jax.Array,
     base: jax.Array,
     *,
     on_cpu: bool,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, Pages, Pages]:
     """Stores keys and values, then attends.
 
     Args:
       q: [B, T, KV, G, D].
       k: [B, T, KV, D].
       v: Likewise.
-      keys: [P, KV, page_size, D].
+      keys: P pages.
       values: Likewise.
       tables: int32[B, pages_per_row].
       offsets: int32[B].
@@ -173,13 +221,12 @@ def _attend(
       [B, T, KV, G, D], keys and values.
     """
     batch, length = q.shape[:2]
-    page_size = keys.shape[2]
+    page_size = keys.vectors.shape[2]
     positions = offsets[:, None] + jnp.arange(length)
     pages = base + jnp.take_along_axis(tables, positions // page_size, axis=1, mode="clip")
-    pages = jnp.where(jnp.arange(length) < counts[:, None], pages, keys.shape[0])
+    pages = jnp.where(jnp.arange(length) < counts[:, None], pages, keys.vectors.shape[0])
     slots = positions % page_size
-    keys = keys.at[pages, :, slots].set(k.astype(keys.dtype), mode="drop")
-    values = values.at[pages, :, slots].set(v.astype(values.dtype), mode="drop")
+    keys, values = keys.store(pages, slots, k), values.store(pages, slots, v)
 
     # Each block of rows runs to the end of its longest: rows of like length belong together.
     lengths = jnp.where(counts > 0, offsets + counts, 0)
@@ -207,8 +254,8 @@ def attend_pages(
     offsets: jax.Array,
     lengths: jax.Array,
     *,
-    keys: jax.Array,
-    values: jax.Array,
+    keys: Pages,
+    values: Pages,
     base: jax.Array,
     pages_at_once: int,
 ) -> jax.Array:
@@ -221,7 +268,7 @@ def attend_pages(
       tables: int32[B, pages_per_row].
       offsets: int32[B], position of the first query.
       lengths: int32[B], tokens in the cache, the queries' own included; 0 for an idle row.
-      keys: [P, KV, page_size, D].
+      keys: P pages.
       values: Likewise.
       base: int32[], what is added to the tables' pages.
       pages_at_once: Pages of each row in a step.
@@ -230,37 +277,30 @@ def attend_pages(
       [B, T, KV, G, D] of q's dtype; finite, but without meaning, for idle rows.
     """
     batch, length, kv_heads, groups, dim = q.shape
-    page_size = keys.shape[2]
+    page_size = keys.vectors.shape[2]
     span = pages_at_once * page_size
     padding = -tables.shape[1] % pages_at_once
     tables = jnp.pad(tables, ((0, 0), (0, padding))) + base
     queries = q.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * length, dim)
     positions = jnp.tile(offsets[:, None] + jnp.arange(length), (1, groups))[:, None, :, None]
 
-    def gather(buffer: jax.Array, i: jax.Array) -> jax.Array:
-        at = lax.dynamic_slice_in_dim(tables, i * pages_at_once, pages_at_once, 1)
-        if pages_at_once == 1:
-            return buffer[at[:, 0]]
-        found = buffer[at].swapaxes(1, 2)
-        return found.reshape(batch, kv_heads, span, dim)
-
     def step(
         i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         maximum, total, out = carry
+        at = lax.dynamic_slice_in_dim(tables, i * pages_at_once, pages_at_once, 1)
         scores = jnp.einsum(
-            "bktd,bksd->bkts", queries, gather(keys, i), preferred_element_type=jnp.float32
+            "bktd,bksd->bkts", queries, keys.load(at, q.dtype), preferred_element_type=jnp.float32
         )
         visible = i * span + jnp.arange(span) <= positions
         scores = jnp.where(visible, scores * dim**-0.5, _MASKED)
         new_maximum = jnp.maximum(maximum, jnp.max(scores, -1))
         weights = jnp.exp(scores - new_maximum[..., None])
         correction = jnp.exp(maximum - new_maximum)
-        found = gather(values, i)
         product = jnp.einsum(
             "bkts,bksd->bktd",
-            weights.astype(found.dtype),
-            found,
+            weights.astype(q.dtype),
+            values.load(at, q.dtype),
             preferred_element_type=jnp.float32,
         )
         return (

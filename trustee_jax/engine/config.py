@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from trustee_jax.errors import ConfigError
 
@@ -16,6 +17,8 @@ class EngineConfig:
       max_length: Longest context (prompt and answer) of a request, in tokens.
       cache_tokens: Tokens that the cache holds, over all requests and what is kept for later ones.
         A request waits until there is room for its prompt. None: `slots` times `max_length`.
+      cache_dtype: "int8" holds keys and values with a float32 scale for each token and head: about
+        half the memory of bfloat16. None: in the model's dtype.
       page_size: Tokens in a page, the unit in which the cache is allocated and shared.
       prefill_rows: Pieces of prompts that are computed together, rounded up likewise. A long prompt
         takes several of them.
@@ -29,6 +32,7 @@ class EngineConfig:
     slots: int = 64
     max_length: int = 8192
     cache_tokens: int | None = None
+    cache_dtype: Literal["int8"] | None = None
     page_size: int = 64
     prefill_rows: int = 8
     prefill_tokens: int = 64
@@ -47,6 +51,15 @@ class EngineConfig:
             return self.slots * self.pages_per_row
         return -(-self.cache_tokens // self.page_size)
 
+    def vector_bytes(self, head_dim: int, itemsize: int) -> int:
+        """Bytes of a head's key or value in the cache.
+
+        Args:
+          head_dim: Of the model.
+          itemsize: Bytes of a number in the model's dtype.
+        """
+        return head_dim * itemsize if self.cache_dtype is None else head_dim + 4
+
     def __post_init__(self) -> None:
         """Checks every number."""
         for name in (
@@ -62,6 +75,10 @@ class EngineConfig:
                 raise ConfigError(
                     f"engine.{name}", getattr(self, name), "use a number of at least 1"
                 )
+        if self.cache_dtype not in (None, "int8"):
+            raise ConfigError(
+                "engine.cache_dtype", self.cache_dtype, 'write "int8", or leave it out'
+            )
         if self.cache_tokens is not None and self.cache_tokens < self.max_length:
             fix = f"one request needs up to engine.max_length = {self.max_length}; use more"
             raise ConfigError("engine.cache_tokens", self.cache_tokens, fix)

@@ -297,9 +297,8 @@ class Programs:
         parts = mesh.shape["data"] * mesh.shape["fsdp"]
         # What the longest request needs must be there in every part.
         pages = max(-(-config.pages // parts), config.pages_per_row)
-        cache = CacheSpec(
-            model.config, pages, config.page_size, model.dtype, model.scan_layers, rules
-        )
+        dtype = jnp.dtype(config.cache_dtype or model.dtype)
+        cache = CacheSpec(model.config, pages, config.page_size, dtype, model.scan_layers, rules)
         small = rules.replicated
         return cls(
             rules=rules,
