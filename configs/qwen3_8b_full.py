@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
 
     # Prompts of up to 8192 tokens and responses of up to 16384.
     config.engine.max_length = 24576
-    config.learner.row_length = 24576
+    config.learner.row_length = 24576  # too long for splash attention: XLA's is used
     # Policy and simulator have an engine, and a cache of so many tokens, each.
     config.engine.slots = 64
     config.engine.cache_tokens = 16 * 24576

@@ -30,7 +30,8 @@ from trustee_jax.models import (
     param_shardings,
 )
 from trustee_jax.models.sharding import LEARNER_RULES
-from trustee_jax.rl import Learner, Objective
+from trustee_jax.rl import Learner
+from trustee_jax.rl.programs import Programs as LearnerPrograms
 from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.prompts import SimulatorRole
 from trustee_jax.streams import Purpose
@@ -133,7 +134,8 @@ def build(
     tokenizer = checkpoint.tokenizer()
     policy_format = ChatFormat(tokenizer)
     # Options, prompts and a user's functions are checked before the first weight is read.
-    Objective(config.learner)
+    abstract = abstract_policy(checkpoint.config, options)
+    LearnerPrograms(abstract, mesh, config.learner)
     if simulator_checkpoint is checkpoint:
         simulator_tokenizer, simulator_format = tokenizer, policy_format
     else:
@@ -141,7 +143,7 @@ def build(
         simulator_format = ChatFormat(simulator_tokenizer)
     simulator = _simulator(config, simulator_format, config.environment.roles)
 
-    policy = load(checkpoint, abstract_policy(checkpoint.config, options), mesh, config.seed)
+    policy = load(checkpoint, abstract, mesh, config.seed)
     frozen = None
     if not shared:
         abstract = abstract_frozen(simulator_checkpoint.config, options)

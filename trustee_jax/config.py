@@ -40,7 +40,7 @@ class ModelOptions:
       quantization: "int8" holds the matrices of the policy's base and of the simulator as int8 with
         a float32 scale for each output channel: half the memory of bfloat16. Adapters stay float32.
         The KL term then refers to the quantised base; `trustee export` merges the adapter into the
-        original weights. Needs adapters, and pays on accelerators: a CPU is several times slower.
+        original weights. Needs adapters, and is made for accelerators: a CPU is slower with it.
       scan_layers: Stack the layers and scan over them: compile time does not grow with depth, but
         decoding on a CPU is several times slower. None: not on a CPU, elsewhere yes.
       remat: What the backward pass computes again instead of keeping it: "blocks" the whole of each
@@ -253,9 +253,6 @@ RENAMED: Mapping[str, str] = types.MappingProxyType(
         "training.task_draws": "training.max_task_attempts",
         "training.draws_at_once": "training.attempts_in_flight",
         "learner.uniform_groups": "learner.zero_variance_groups",
-        "engine.min_cache_length": "engine.cache_tokens",
-        "engine.prefill_chunks": "engine.prefill_tokens",
-        "engine.min_shared_prefix": "engine.page_size",
     }
 )
 """Options and sections that had other names, the longer before those that they begin with."""

@@ -78,7 +78,7 @@ def test_a_decoding_step():
     # 4096 x 512 in the output; 2 layers of 8 heads of 32, scores and values.
     assert costs().decode_flops(3, 100) == 2 * 3 * (2 * 1_900_544 + 2_097_152) + 4 * 2 * 256 * 300
     # Keys and values of 2 layers, 2 heads of 32, in 2 bytes.
-    one = Costs(MODEL, None, 1000, 2)
+    one = Costs(MODEL, None, 1000, 2 * 32)
     assert one.decode_bytes(3, 100) == 1000 + 3 * 100 * 2 * 2 * 2 * 32 * 2
 
 

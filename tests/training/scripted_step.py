@@ -38,6 +38,10 @@ class Engine:
     def __init__(self) -> None:
         self.stats = EngineStats()
         self.idle = True
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
 
     def cancel(self) -> None:
         pass
@@ -109,6 +113,9 @@ class System:
         self.environment = environment
         self.engine_dtype = jnp.dtype("float32")
         self.policy: dict | None = None
+
+    def forget(self) -> None:
+        self.engines["policy"].reset()
 
     def refresh_policy(self) -> None:
         self.use_policy(self.learner.state.params)

@@ -223,6 +223,8 @@ def test_writing_tasks_reads_its_state_and_can_be_repeated(monkeypatch) -> None:
     assert recent.state() == before != first.recent.state()
     assert [g.task.aspects for g in first.groups] == [g.task.aspects for g in second.groups]
     assert [g.task.tools for g in first.groups] == [g.task.tools for g in second.groups]
+    # Each time from empty caches: what was served before leaves no trace.
+    assert script.system.engines["policy"].resets == 2
 
 
 def test_the_next_tasks_are_written_while_the_update_runs(monkeypatch) -> None:
@@ -248,6 +250,28 @@ def test_preparing_changes_no_task(monkeypatch) -> None:
         return [(e.key, e.task.aspects, e.task.tools, e.task.intent) for e in played]
 
     assert run(True) == run(False)
+
+
+def test_a_lent_cache_changes_no_task(monkeypatch) -> None:
+    """It is freed before each update, and the next tasks are written after it."""
+
+    def run(release):
+        script = Script(monkeypatch, by_task({0: [0.0]}), **{"training.release_cache": release})
+        trainer = script.trainer()
+        monkeypatch.setattr(
+            script.system, "release_caches", lambda: script.events.append("release"), False
+        )
+        played = [e for _ in range(3) for e in step(trainer)[1]]
+        return [(e.key, e.task.aspects, e.task.tools, e.task.intent) for e in played], script.events
+
+    (kept, usual), (lent, events) = run(False), run(True)
+    assert kept == lent
+    assert "release" not in usual
+    assert events.count("release") == 3
+    for start in (i for i, event in enumerate(events) if event == "release"):
+        learning = events[start : events.index("fetched", start)]
+        assert "dispatched" in learning
+        assert not any(event[0] == "task" for event in learning)
 
 
 def test_a_step_is_completed_when_its_successor_is_not_prepared(monkeypatch) -> None:

@@ -201,12 +201,12 @@ def _lines(path: pathlib.Path) -> list[dict]:
 
 
 def _metrics(workdir: pathlib.Path) -> list[dict]:
-    """Without what a clock has measured, and what was still in the cache."""
+    """Without what a clock has measured."""
     return [
         {
             name: value
             for name, value in line.items()
-            if not name.startswith(("seconds/", "tokens_per_second/", "cache/"))
+            if not name.startswith(("seconds/", "tokens_per_second/"))
         }
         for line in _lines(workdir / "metrics.jsonl")
     ]

@@ -29,7 +29,7 @@ class Pages:
 
     Attributes:
       vectors: [pages, kv_heads, page_size, head_dim], of the model's dtype or int8.
-      scales: float32[pages, kv_heads, page_size, 1], what int8 vectors are multiplied by; else None.
+      scales: float32[pages, kv_heads, page_size, 1], of int8 vectors; else None.
     """
 
     vectors: jax.Array

@@ -23,6 +23,7 @@ from trustee_jax.engine.programs import MAX_REPORTED, MAX_STOP_IDS, DecodeOutput
 from trustee_jax.engine.scheduler import Scheduler
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.errors import NonFiniteError
+from trustee_jax.models import LoRAParam
 from trustee_jax.models.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -142,9 +143,9 @@ class Engine:
         self._cache = None
 
     def update(self, params: nnx.State) -> None:
-        """Replaces the parameters that `params` has (LoRA factors, say).
+        """Replaces the parameters that `params` has, and forgets the contexts that they made.
 
-        The policy's contexts are forgotten; those of the simulator, which has no adapter, stay.
+        The simulator's stay where all of these are LoRA factors, which it does not use.
 
         Raises:
           RuntimeError: Requests are under way.
@@ -154,6 +155,9 @@ class Engine:
         nnx.update(model, params)
         _, self._params = nnx.split(model)
         self._scheduler.forget("policy")
+        variables = jax.tree.leaves(params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+        if not all(isinstance(variable, LoRAParam) for variable in variables):
+            self._scheduler.forget("simulator")
 
     def _check_unused(self) -> None:
         # A dispatch may still be in flight whose rows have all ended.

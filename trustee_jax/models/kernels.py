@@ -196,4 +196,4 @@ KERNELS: Mapping[str, Callable[[jax.Array, jax.Array, MeshRules], Run]] = {
     "splash": _splash,
     "cudnn": _cudnn,
 }
-"""By name; each prepares the mask of packed rows once and serves all layers with it."""
+"""By name, what makes of segments and parents, int32[B, T], the attention of all layers."""

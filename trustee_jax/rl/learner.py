@@ -20,7 +20,7 @@ from trustee_jax.rl.programs import Programs, TrainState, split_trainable
 
 # A batch is padded to so many micro-batches, beyond it to a power of two: programs are compiled
 # once, and what is not computed costs 52 bytes a token.
-_MICRO_BATCHES = 32
+MICRO_BATCHES = 32
 
 
 class Learner:
@@ -79,11 +79,13 @@ class Learner:
         """Packed rows of a micro-batch: every batch has a multiple of them."""
         return self._programs.rows
 
-    def _micro_batches(self, batch: PackedBatch) -> tuple[PackedBatch, np.int32]:
+    def _micro_batches(
+        self, batch: PackedBatch, least: int = MICRO_BATCHES
+    ) -> tuple[PackedBatch, np.int32]:
         """[rows, T] to [M, R, T], M padded so that nearly all updates have one shape."""
         rows = self.rows
         count = len(batch.tokens) // rows
-        padded = max(_MICRO_BATCHES, 1 << (count - 1).bit_length())
+        padded = max(least, 1 << (count - 1).bit_length())
         sharding = self._programs.batch_sharding(padded)
 
         def shape(x: np.ndarray) -> jax.Array:
@@ -110,7 +112,7 @@ class Learner:
         """`logprobs` a micro-batch at a time: yields when one is under way, returns them."""
         values = []
         for rows in self._parts(batch):
-            micro, count = self._micro_batches(rows)
+            micro, count = self._micro_batches(rows, least=1)
             values.append(self._programs.score(self.state.params, self._frozen, micro, True, count))
             yield
         return np.concatenate([np.asarray(part)[0] for part in values])
@@ -160,15 +162,17 @@ class Learner:
         micro, _ = self._micro_batches(batch)
         sums, total, denominator = programs.begin(self.state.params, micro)
         for rows in self._parts(batch):
-            micro, _ = self._with_reference(rows)
+            micro, _ = self._with_reference(rows, least=1)
             sums = programs.accumulate(self.state.params, self._frozen, micro, denominator, sums)
             yield
         self.state, metrics = programs.finish(self.state, sums, total, denominator)
         return metrics
 
-    def _with_reference(self, batch: PackedBatch) -> tuple[PackedBatch, np.int32]:
+    def _with_reference(
+        self, batch: PackedBatch, least: int = MICRO_BATCHES
+    ) -> tuple[PackedBatch, np.int32]:
         """`_micro_batches`, scored under the initial policy where the loss has a KL term."""
-        micro, count = self._micro_batches(batch)
+        micro, count = self._micro_batches(batch, least)
         if self.config.kl_coef:
             initial = self.state.params if self._has_lora else self._reference
             values = self._programs.score(initial, self._frozen, micro, False, count)

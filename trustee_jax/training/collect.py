@@ -152,6 +152,7 @@ class RolloutCollector:
         """
         rollouts = StepRollouts(step, RecentTasks(recent.size, recent.threshold))
         rollouts.recent.restore(recent.state())
+        self._system.forget()
         details = self._write(rollouts, curriculum, range(self._config.tasks_per_step))
         if not rollouts.groups and set(rollouts.failures) == {"task_too_long"}:
             self._check_fit(step, "task", details["task_too_long"])

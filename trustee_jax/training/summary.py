@@ -103,7 +103,6 @@ def rollout_scalars(
         scalars[f"seconds/{phase}"] = work.seconds
         scalars[f"tokens_per_second/{phase}"] = work.sampled / work.seconds if work.seconds else 0.0
         scalars[f"engine/{phase}_sampled_tokens"] = float(work.sampled)
-        # These depend on what was served before, which no result does.
         scalars[f"cache/{phase}_prefilled_tokens"] = float(work.prefilled)
         scalars[f"cache/{phase}_prefilled_share"] = work.prefilled / max(1, work.prompt)
     return scalars

@@ -41,9 +41,18 @@ class System:
         self.use_policy(params)
 
     def use_policy(self, params: nnx.State) -> None:
-        """Gives the policy's engine these parameters, and all engines empty caches."""
+        """Gives the policy's engine these parameters."""
         self.policy = params
         self.engines["policy"].update(params)
+
+    def forget(self) -> None:
+        """Gives all engines empty caches.
+
+        No answer depends on them, but the order in which requests are completed does: it is then
+        that of a resumed run.
+        """
+        for engine in dict.fromkeys(self.engines.values()):
+            engine.reset()
 
     def release_caches(self) -> None:
         """Frees the memory of all engines' caches until they are used again."""
