@@ -14,6 +14,7 @@ from flax import nnx
 from trustee_jax.engine import Engine, EngineConfig, Request, Sampling
 from trustee_jax.engine.cache import Pages
 from trustee_jax.engine.pages import PagePool
+from trustee_jax.errors import NonFiniteError
 from trustee_jax.models import LoRAParam, Transformer
 from trustee_jax.simulator import schemas
 from trustee_jax.weights import open_checkpoint
@@ -305,3 +306,50 @@ def test_an_int8_cache_answers_nearly_as_a_full_one(scan, tiny):
         expected = tiny.sequence_logprobs(model, whole, use_lora=True)[len(request.tokens) - 1 :]
         difference = np.abs(completion.logprobs - expected)
         assert 1e-5 < difference.max() < 0.1
+
+
+def test_a_prompt_that_begins_as_another_fits_a_cache_of_one_request(tiny):
+    """What it shares and what it must compute do not fit beside each other."""
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"), cache_tokens=256)
+    first = Request(np.arange(244), 8, (0,), "policy")
+    other = np.concatenate([np.arange(236), np.arange(9)])
+    requests = [first, Request(other, 8, (1,), "policy")]
+    (expected,) = _engine(tiny, tiny.ours("qwen2-tied-1e6")).run(requests[1:])
+    engine.run(requests[:1])
+    (answer,) = engine.run(requests[1:])
+    assert answer.tokens.tolist() == expected.tokens.tolist()
+
+
+def test_a_common_beginning_does_not_keep_requests_in_one_part(tiny):
+    """The rows and pages of a mesh are divided; a system prompt is then computed in each part."""
+    mesh = tiny.make_mesh(2, 2, 2)
+    model = tiny.ours("qwen3-untied-1e4", mesh=mesh)
+    engine = Engine(model, mesh, dataclasses.replace(CONFIG, slots=8), None)
+    prompts = [np.concatenate([np.arange(40), [i]]) for i in range(8)]
+    engine.run([Request(prompts[0], 4, (9,), "policy")])
+    for i, prompt in enumerate(prompts):
+        engine.submit(Request(prompt, 40, (i,), "policy"))
+    engine.step()
+    assert len(engine._scheduler.running) == 8
+
+
+def test_a_cancel_that_follows_at_once_is_heard(tiny):
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
+    engine.cancel(engine.submit(Request(np.arange(9), 4, (0,), "policy")))
+    assert engine.step() == []
+    assert engine.idle
+
+
+def test_damaged_weights_leave_nothing_in_the_cache(tiny):
+    model = tiny.with_lora("qwen3-untied-1e4")
+    engine = _engine(tiny, model)
+    lora = tiny.split(model, LoRAParam, ...)[1]
+    request = Request(np.arange(30), 8, (0,), "policy")
+    expected = engine.run([request])[0].tokens.tolist()
+    good = jax.tree.map(np.asarray, lora)  # An update may change it in place.
+    engine.update(jax.tree.map(lambda x: x.at[0, 0].set(np.nan), lora))
+    with pytest.raises(NonFiniteError):
+        engine.run([request])
+    engine.cancel()
+    engine.update(jax.tree.map(jax.numpy.asarray, good))
+    assert engine.run([request])[0].tokens.tolist() == expected

@@ -35,7 +35,7 @@ class EngineStats:
     """Counts since the last `reset`.
 
     Attributes:
-      prompt_tokens: Tokens of all contexts.
+      prompt_tokens: Tokens of all contexts, whatever became of the request.
       prefilled_tokens: Tokens whose keys and values were computed without drawing: those of
         contexts that were not found in the cache, and forced ones.
       sampled_tokens: Tokens drawn, but for those lost.
@@ -61,7 +61,7 @@ class Engine:
     otherwise: a request's answer is then the same, in every bit, whatever else the engine serves
     or has served, and however large the cache is. Nothing depends on wall-clock time.
 
-    `submit` and `cancel` may be called from any thread, all else from one.
+    `submit` and `cancel` of a ticket may be called from any thread, all else from one.
     """
 
     def __init__(
@@ -128,8 +128,11 @@ class Engine:
         """
         if ticket is None:
             self._clear()
+            # Whatever went wrong may have left numbers in it that are none.
+            self._cache = None
         else:
-            self._cancelled.add(ticket)
+            with self._lock:
+                self._cancelled.add(ticket)
 
     def release(self) -> None:
         """Frees the cache's memory until the next request; forgets every context.
@@ -180,7 +183,7 @@ class Engine:
 
         Args:
           request: What is asked for.
-          on_tokens: Called by `step` with the tokens of the answer as they come.
+          on_tokens: Called by `step` with the tokens of the answer as they come; must not raise.
 
         Raises:
           RequestError: It can never be served; the message says why.
@@ -268,14 +271,17 @@ class Engine:
 
     def _receive(self) -> None:
         """Takes in what other threads have asked for."""
-        while self._submitted:
-            job = self._submitted.popleft()
+        with self._lock:
+            cancelled, self._cancelled = self._cancelled, set()
+            submitted = list(self._submitted)
+            self._submitted.clear()
+        scheduler = self._scheduler
+        for job in submitted:
             self.stats.prompt_tokens += job.prompt_length
-            (self._done if job.finish else self._scheduler.waiting).append(job)
-        cancelled, self._cancelled = self._cancelled, set()
+            (self._done if job.finish else scheduler.waiting).append(job)
         if not cancelled:
             return
-        scheduler = self._scheduler
+        self._done = [job for job in self._done if job.ticket not in cancelled]
         scheduler.waiting = [job for job in scheduler.waiting if job.ticket not in cancelled]
         for job in list(scheduler.rows.values()):
             if job.ticket in cancelled:
@@ -353,7 +359,7 @@ class Engine:
             self._params, self._cache, tables, offsets, counts, tokens, use_lora
         )
         for job in {job.slot: job for job, _, _ in pieces.values()}.values():
-            scheduler.computed(job)
+            scheduler.mark_computed(job)
 
     def _admit(self) -> None:
         """Moves requests whose contexts are complete into the decoding rows."""
@@ -380,6 +386,7 @@ class Engine:
             new.stop_ids[i, : len(job.stop_ids)] = job.stop_ids
             new.reported[i, : len(request.report_logits_of)] = request.report_logits_of
             scheduler.running[job.slot] = job
+            scheduler.mark_computed(job)  # Of a page that was copied nothing is prefilled.
         self._rows = self._programs.admit(self._rows, slots, new)
 
     # Decoding.
@@ -447,9 +454,9 @@ class Engine:
             (output.tokens, output.logprobs, output.valid, output.reported_logits)
         )
         for slot, job in jobs.items():
+            job.steps_ahead -= len(tokens)
             if scheduler.running.get(slot) is not job:
                 continue  # It ended in the dispatch before.
-            job.steps_ahead -= len(tokens)
             steps = valid[:, slot]
             if not np.isfinite(logprobs[steps, slot]).all():
                 # What such logits draw means nothing.

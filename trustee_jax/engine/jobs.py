@@ -35,7 +35,7 @@ class Job:
       slot: Its row while it has one.
       pages: Of its context.
       filled: Tokens of its context whose keys and values are in the cache.
-      shared: Tokens of its context that others may share.
+      shared_tokens: int32[n], the beginning of its context that others may share.
       steps_ahead: Decoding steps dispatched whose tokens are not known yet.
       num_forced: Tokens of the answer that were not drawn.
       finish: How the answer ended; None while it has not.
@@ -53,7 +53,7 @@ class Job:
     slot: int = -1
     pages: list[Page] = dataclasses.field(default_factory=list)
     filled: int = 0
-    shared: int = 0
+    shared_tokens: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     steps_ahead: int = 0
     num_forced: int = 0
     finish: Literal["stop", "length"] | None = None
@@ -67,7 +67,7 @@ class Job:
             self._end_thinking()
         elif self.constraint is not None and not self.thinking:
             self._begin_answer()
-        self.shared = len(self.context) - 1
+        self.shared_tokens = np.array(self.context[:-1], np.int32)
 
     @property
     def prompt_length(self) -> int:
@@ -91,7 +91,7 @@ class Job:
 
     @property
     def limit(self) -> int:
-        """Tokens of the answer after which decoding must pause or end."""
+        """Tokens of the answer, its thought included, after which decoding must pause or end."""
         return self.request.think_budget if self.thinking else self.request.max_new_tokens
 
     @property

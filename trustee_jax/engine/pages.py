@@ -60,8 +60,8 @@ class Match:
 class PagePool:
     """Allocates the pages of one cache, and finds again what they hold.
 
-    Nobody's pages are forgotten, those unused for longest first, when there are no free ones. A
-    page that a request refers to stays, and so does the path to it.
+    When there are no free ones, pages that no request refers to are forgotten, those unused for
+    longest first. A page that a request refers to stays, and so does the path to it.
     """
 
     def __init__(self, count: int, size: int):
@@ -91,20 +91,22 @@ class PagePool:
         """Pages that requests need."""
         return self._referenced
 
-    def match(self, root: Hashable, tokens: np.ndarray, *, computed: bool = True) -> Match:
+    def match(self, root: Hashable, tokens: np.ndarray, *, pending: bool = False) -> Match:
         """The longest known beginning of a context.
 
         Args:
           root: Whose parameters make the keys and values.
           tokens: int32[n].
-          computed: Whether pages count only once their content has been sent to the device.
+          pending: Whether pages count, too, whose content has not been sent to the device yet.
         """
         pages: list[Page] = []
         node = self._roots.get(root)
         while node is not None:
             start = len(pages) * self.size
             child = node.children.get(tokens[start : start + self.size].tobytes())
-            if child is None or len(child.tokens) < self.size or not child.computed >= computed:
+            if child is None or len(child.tokens) < self.size:
+                break
+            if not (child.computed or pending):
                 break
             pages.append(child)
             node = child
@@ -112,7 +114,7 @@ class PagePool:
         tail, longest = None, 0
         rest = tokens[length : length + self.size]
         for child in node.children.values() if node is not None and len(rest) else ():
-            if child.computed >= computed:
+            if child.computed or pending:
                 shared = common_prefix(child.tokens, rest)
                 if shared > longest:
                     tail, longest = child, shared

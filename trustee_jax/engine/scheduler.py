@@ -89,23 +89,23 @@ class Scheduler:
 
     def _place(self, job: Job) -> bool | None:
         """Whether there is room; None if it should wait for what another request computes."""
-        tokens = np.array(job.context[: job.shared], np.int32)
-        role = job.request.role
-        matches = {}
-        for part in dict.fromkeys(slot // self._rows_per_part for slot in self._free):
-            matches[part] = self._pools[part].match(role, tokens)
-        part, match = max(
-            matches.items(), key=lambda item: (item[1].length, self._pools[item[0]].available)
-        )
-        for pool in self._pools:
-            later = pool.match(role, tokens, computed=False)
-            if later.length >= match.length + _FEWEST_COPIED:
+        role, tokens = job.request.role, job.shared_tokens
+        parts = dict.fromkeys(slot // self._rows_per_part for slot in self._free)
+        matches = {part: self._pools[part].match(role, tokens) for part in parts}
+        longest = max(match.length for match in matches.values())
+        for part in parts:
+            pending = self._pools[part].match(role, tokens, pending=True)
+            if pending.length >= longest + _FEWEST_COPIED:
                 return None
-        if not self._take_pages(job, part, match):
+        order = sorted(
+            parts, key=lambda part: (-matches[part].length, -self._pools[part].available)
+        )
+        taken = next((part for part in order if self._take_pages(job, part, matches[part])), None)
+        if taken is None:
             return False
-        job.slot = next(slot for slot in self._free if slot // self._rows_per_part == part)
+        job.slot = next(slot for slot in self._free if slot // self._rows_per_part == taken)
         self._free.remove(job.slot)
-        self._pools[part].share(role, job.pages, tokens)
+        self._pools[taken].share(role, job.pages, tokens)
         self._set_table(job)
         self.rows[job.slot] = job
         self.filling.append(job)
@@ -125,7 +125,9 @@ class Scheduler:
         new = pool.allocate(wanted) if wanted + spare <= pool.available else None
         if new is None:
             pool.release(held)
-            return False
+            # The page to be copied may be the one that is needed.
+            whole = Match(match.pages, None, len(found) * self._page_size)
+            return tail is not None and self._take_pages(job, part, whole)
         if tail is not None:
             self.copies[part].append((tail.index, new[0].index))
             pool.release([tail])
@@ -165,7 +167,7 @@ class Scheduler:
         self.lost += job.num_generated - job.num_forced
         self.waiting.insert(0, job.again())
 
-    def computed(self, job: Job) -> None:
+    def mark_computed(self, job: Job) -> None:
         """Notes that the request's first `filled` tokens have been sent to the device."""
         for i, page in enumerate(job.pages):
             end = i * self._page_size + len(page.tokens)
