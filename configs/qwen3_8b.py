@@ -1,7 +1,7 @@
 """The reference run's size on one TPU v5e-16 slice: Qwen3-8B, one copy of the weights.
 
 The policy is a LoRA adapter on the base that simulates and that the KL term refers to.
-`benchmarks/tpu_compile.py` compiles this run without a TPU; the numbers here come from it.
+`benchmarks/tpu_compile.py` compiles this run without a TPU, and says what a chip holds.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
 """The reference run itself: Qwen3-8B, all weights trained, a second, frozen copy as simulator.
 
-Needs a TPU v5e-32 slice (4x8): `benchmarks/tpu_compile.py` finds 14.2 of the 15.75 GiB of each chip
-in use at an update, 7.3 of them resident. On 16 of these chips parameters, moments and both copies
-would fill 7.6 GiB before gradients, activations and caches.
+Made for a TPU v5e-32 slice (4x8); `benchmarks/tpu_compile.py` says what a chip holds. On 16 of
+these chips parameters, moments and both copies would fill 7.6 GiB of each before gradients,
+activations and caches.
 """
 
 from ml_collections import ConfigDict
