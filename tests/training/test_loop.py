@@ -178,14 +178,7 @@ def straight(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> tuple[path
 def resumed(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Killed between the two updates of step 3, then resumed up to step 4."""
     workdir = tmp_path_factory.mktemp("resumed")
-    run = runs.start(workdir, pause="3:learning")
-    run.wait_until_paused()
-    deadline = time.monotonic() + 60
-    while not (workdir / "checkpoints" / "2").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    run.process.send_signal(signal.SIGKILL)
-    assert run.process.wait() == -signal.SIGKILL
+    _kill_after_step_2(runs.start(workdir, pause="3:learning"), workdir)
     # What it wrote of step 3 has to be written again.
     assert {line["step"] for line in _lines(workdir / "episodes.jsonl")} == {1, 2, 3}
     assert {line["step"] for line in _lines(workdir / "metrics.jsonl")} == {1, 2}
@@ -194,6 +187,17 @@ def resumed(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Pat
     assert "going on after step 2" in output
     assert f"{again} recorded episodes are of steps that are run again" in output
     return workdir
+
+
+def _kill_after_step_2(run: Run, workdir: pathlib.Path) -> None:
+    """Kills a run where it pauses, once the checkpoint of step 2 is complete."""
+    run.wait_until_paused()
+    deadline = time.monotonic() + 60
+    while not (workdir / "checkpoints" / "2").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.process.send_signal(signal.SIGKILL)
+    assert run.process.wait() == -signal.SIGKILL
 
 
 def _lines(path: pathlib.Path) -> list[dict]:
@@ -275,14 +279,7 @@ def test_a_run_that_plays_ahead_goes_on_bit_for_bit(
     tmp_path: pathlib.Path,
 ) -> None:
     # Killed when the first episode of step 4 is over, while step 3 is learnt from.
-    killed = runs.start(tmp_path, *STALE, pause="4:episodes")
-    killed.wait_until_paused()
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "checkpoints" / "2").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    killed.process.send_signal(signal.SIGKILL)
-    killed.process.wait()
+    _kill_after_step_2(runs.start(tmp_path, *STALE, pause="4:episodes"), tmp_path)
     assert {line["step"] for line in _lines(tmp_path / "metrics.jsonl")} == {1, 2}
     output = runs.start(tmp_path, *STALE).finish()
     assert "going on after step 2" in output

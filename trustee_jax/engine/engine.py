@@ -80,9 +80,6 @@ class Engine:
           config: Shapes.
           tokenizer: For schemas.
           seed: Folded into every request's key.
-
-        Raises:
-          ConfigError: The config does not fit the mesh or the model.
         """
         self.config = config
         self.max_length = config.max_length
@@ -99,7 +96,7 @@ class Engine:
 
     def _clear(self) -> None:
         spec, slots = self._programs.cache, self._programs.slots
-        self._submitted: collections.deque[Job] = collections.deque()
+        self._submitted: list[Job] = []
         self._cancelled: set[int] = set()
         self._scheduler = Scheduler(
             slots, spec.parts, spec.pages, spec.page_size, self.config.pages_per_row
@@ -273,8 +270,7 @@ class Engine:
         """Takes in what other threads have asked for."""
         with self._lock:
             cancelled, self._cancelled = self._cancelled, set()
-            submitted = list(self._submitted)
-            self._submitted.clear()
+            submitted, self._submitted = self._submitted, []
         scheduler = self._scheduler
         for job in submitted:
             self.stats.prompt_tokens += job.prompt_length

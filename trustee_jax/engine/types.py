@@ -91,11 +91,11 @@ class Completion:
       tokens: int32[m], with the stop token if one was sampled.
       logprobs: float32[m], log-probability of each token under softmax(logits / temperature)
         (temperature 1 for greedy rows), before top-k, top-p and schema cut the distribution: what
-        the learner computes again.
+        the learner computes again. 0 for tokens that a schema forced, which were not drawn.
       finish: "stop" if a stop token or complete JSON ended it, "length" if `max_new_tokens` did.
       reported_logits: float32[m, c], logits of the tokens that the request names, where each token
         was drawn, before temperature and cuts; their differences are differences of
-        log-probabilities.
+        log-probabilities. NaN at tokens that a schema forced.
     """
 
     tokens: np.ndarray
