@@ -16,35 +16,34 @@ KINDS = ("llama-tied-1e4", "llama-scaled-1e4", "qwen2-tied-1e6", "qwen3-untied-1
 TOKENS = np.random.default_rng(0).integers(0, 320, (2, 24))
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_number_is_off_by_at_most_half_a_scale(axis):
+def test_a_number_is_off_by_at_most_half_a_scale():
     x = np.random.default_rng(1).normal(size=(30, 50)).astype(np.float32)
-    x[3] = x[:, 4] = 0  # a row and a column without any number
-    for run in (quantize, jax.jit(quantize, static_argnums=1)):
-        values, scale = map(np.asarray, run(x, axis))
+    x[3] = 0
+    for run in (quantize, jax.jit(quantize)):
+        values, scale = map(np.asarray, run(x))
         assert values.dtype == np.int8 and scale.dtype == np.float32
-        assert scale.shape == (x.shape[1 - axis],)
-        scale = np.expand_dims(scale, axis)
+        assert scale.shape == x.shape[:1]
+        scale = scale[:, None]
         assert (np.abs(values * scale - x) <= scale * (0.5 + 1e-5)).all()
-        used = np.abs(values).max(axis, keepdims=True)
+        used = np.abs(values).max(-1, keepdims=True)
         np.testing.assert_array_equal(used, np.where(scale > 0, 127, 0))
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_product_and_its_gradient_are_those_of_the_scaled_kernel(axis):
+def test_a_product_and_its_gradient_are_those_of_the_scaled_kernel():
     rng = np.random.default_rng(2)
-    values, scale = quantize(rng.normal(size=(40, 40)).astype(np.float32), axis)
-    kernel = values * np.expand_dims(scale, axis)
-    x, weights = jnp.asarray(rng.normal(size=(2, 2, 3, 40)), jnp.float32)
+    values, scale = quantize(rng.normal(size=(30, 40)).astype(np.float32))
+    kernel = values * scale[:, None]
+    x = jnp.asarray(rng.normal(size=(2, 3, 40)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(2, 3, 30)), jnp.float32)
 
     def loss(x, *kernel):
-        return jnp.sum(weights * matmul(x, *kernel, axis=axis))
+        return jnp.sum(weights * matmul(x, *kernel))
 
     for given in (x, x.astype(jnp.bfloat16)):
         bound = 1e-5 if given is x else 0.05
-        actual = matmul(given, values, scale, axis=axis, dtype=jnp.float32)
+        actual = matmul(given, values, scale, dtype=jnp.float32)
         assert actual.dtype == jnp.float32
-        np.testing.assert_allclose(actual, matmul(x, kernel, None, axis=axis), atol=10 * bound)
+        np.testing.assert_allclose(actual, matmul(x, kernel, None), atol=10 * bound)
         gradient = jax.grad(loss)(given, jnp.asarray(values), jnp.asarray(scale))
         assert gradient.dtype == given.dtype
         np.testing.assert_allclose(
@@ -78,7 +77,7 @@ def test_scanned_and_sharded_models_hold_the_same_numbers(kind, tiny):
         np.testing.assert_array_equal(one.get_value(), other.get_value(), str(path))
     graphdef, state = nnx.split(sharded)
     up = state["layers"]["mlp"]["up"]
-    assert up["kernel"].get_value().sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert up["kernel"].get_value().sharding.spec == PartitionSpec(None, "tensor", "fsdp")
     assert up["kernel_scale"].get_value().sharding.spec == PartitionSpec(None, "tensor")
     actual = jax.jit(lambda state: tiny.logits(nnx.merge(graphdef, state), TOKENS))(state)
     np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -22,7 +22,7 @@ def expected_params(hf, num_layers):
         ("final_norm", "scale"): hf["model.norm.weight"],
     }
     if "lm_head.weight" in hf:
-        params["unembed", "kernel"] = hf["lm_head.weight"].T
+        params["unembed", "kernel"] = hf["lm_head.weight"]
     for i in range(num_layers):
         pre = f"model.layers.{i}."
         block = {
@@ -31,14 +31,14 @@ def expected_params(hf, num_layers):
         }
         for ours in "qkvo":
             projection = f"{pre}self_attn.{ours}_proj."
-            block["attention", ours, "kernel"] = hf[projection + "weight"].T
+            block["attention", ours, "kernel"] = hf[projection + "weight"]
             if projection + "bias" in hf:
                 block["attention", ours, "bias"] = hf[projection + "bias"]
         for ours in ("q_norm", "k_norm"):
             if f"{pre}self_attn.{ours}.weight" in hf:
                 block["attention", ours, "scale"] = hf[f"{pre}self_attn.{ours}.weight"]
         for ours in ("gate", "up", "down"):
-            block["mlp", ours, "kernel"] = hf[f"{pre}mlp.{ours}_proj.weight"].T
+            block["mlp", ours, "kernel"] = hf[f"{pre}mlp.{ours}_proj.weight"]
         params |= {("layers", i, *path): value for path, value in block.items()}
     return params
 
@@ -97,8 +97,7 @@ def test_matrices_are_quantised_in_pieces(tmp_path, kind, hf_model, load, scan, 
         if path not in matrices:
             np.testing.assert_array_equal(loaded[path], value, err_msg=str(path))
             continue
-        axis = -2 if path[-1] == "kernel" else -1
-        values, scale = quantize(value, axis)
+        values, scale = quantize(value)
         np.testing.assert_array_equal(loaded[path], values, err_msg=str(path))
         name = (*path[:-1], f"{path[-1]}_scale")
         np.testing.assert_array_equal(loaded[name], scale, err_msg=str(name))
@@ -134,7 +133,7 @@ def test_bfloat16_file_keeps_its_bits(tmp_path, hf_model, load):
     model.save_pretrained(tmp_path)
     state, _ = load(open_checkpoint(str(tmp_path)), dtype=jnp.bfloat16)
     loaded = flat(state)["layers", 2, "mlp", "down", "kernel"]
-    stored = model.state_dict()["model.layers.2.mlp.down_proj.weight"].view(torch.int16).numpy().T
+    stored = model.state_dict()["model.layers.2.mlp.down_proj.weight"].view(torch.int16).numpy()
     assert loaded.dtype == jnp.bfloat16
     np.testing.assert_array_equal(loaded.view(np.int16), stored)
 
@@ -239,12 +238,3 @@ def test_folder_without_tokenizer(tmp_path, hf_model):
     hf_model("qwen2").save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         open_checkpoint(str(tmp_path)).tokenizer()
-
-
-def test_transpose_covers_every_tile():
-    from trustee_jax.weights.transpose import transpose_into
-
-    source = np.random.default_rng(0).normal(size=(300, 513)).astype(np.float32)
-    out = np.full((513, 300), np.nan, np.float64)
-    transpose_into(out, source)
-    np.testing.assert_array_equal(out, source.T)

@@ -82,7 +82,7 @@ def test_random_reads_a_config_file(tmp_path, load):
     path.write_text(json.dumps(config | {"vocab_size": 640}))
     state, _ = load(open_checkpoint(f"random:{path}"), scan=True)
     flat = dict(nnx.to_flat_state(state))
-    assert flat["layers", "mlp", "up", "kernel"].get_value().shape == (5, 64, 128)
+    assert flat["layers", "mlp", "up", "kernel"].get_value().shape == (5, 128, 64)
     assert flat["embed", "embedding"].get_value().shape == (640, 64)
     path.write_text(json.dumps(config | {"vocab_size": 100}))
     with pytest.raises(CheckpointError, match="vocab_size=100"):

@@ -307,7 +307,7 @@ class Embed(nnx.Module):
         """Creates embedding [vocab_size, embed_dim]; int8 has `embedding_scale` [vocab_size]."""
         init = jax.nn.initializers.normal(0.02)
         self.embedding, self.embedding_scale = spec.matrix(
-            init, (vocab_size, embed_dim), ("vocab", "embed"), summed=1
+            init, (vocab_size, embed_dim), ("vocab", "embed")
         )
 
     def __call__(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
@@ -321,4 +321,4 @@ class Embed(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Projects [..., D] to float32 [..., V] by the embedding, transposed."""
         scale = None if self.embedding_scale is None else self.embedding_scale[...]
-        return matmul(hidden, self.embedding[...], scale, axis=1, dtype=jnp.float32)
+        return matmul(hidden, self.embedding[...], scale, dtype=jnp.float32)

@@ -20,7 +20,6 @@ from trustee_jax.paths import user_path
 from trustee_jax.weights.checkpoint import CheckpointError
 from trustee_jax.weights.names import placement
 from trustee_jax.weights.safetensors_folder import INDEX, SINGLE, read_json
-from trustee_jax.weights.transpose import transpose_into
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -41,7 +40,7 @@ def export_hf(
 ) -> pathlib.Path:
     """Writes config, weights, tokenizer and generation config as `transformers` reads them.
 
-    LoRA factors are merged in float32: kernel + lora_scale * lora_a @ lora_b. At most one file's
+    LoRA factors are merged in float32: kernel + lora_scale * (lora_a @ lora_b).T. One file's
     tensors are in host memory at a time. The folder appears under its name only when it is
     complete. In a multi-host run every process calls this and the first one writes.
 
@@ -94,10 +93,9 @@ class _Tensor:
 
     Attributes:
       name: Hugging Face name.
-      shape: In Hugging Face orientation.
+      shape: Of the tensor.
       arrays: The parameter, and lora_a and lora_b where it has an adapter.
       layer: Index into the arrays' leading axis, or None.
-      transposed: Whether the parameter is the transpose.
       lora_scale: Factor of the adapter's product.
     """
 
@@ -105,7 +103,6 @@ class _Tensor:
     shape: tuple[int, ...]
     arrays: tuple[jax.Array, ...]
     layer: int | None
-    transposed: bool
     lora_scale: float
 
     def read(self, dtype: np.dtype) -> np.ndarray:
@@ -116,17 +113,12 @@ class _Tensor:
         value = parts[0].astype(jnp.float32)
         if len(parts) == 3:
             product = jnp.matmul(
-                parts[1].astype(jnp.float32),
-                parts[2].astype(jnp.float32),
+                parts[2].astype(jnp.float32).T,
+                parts[1].astype(jnp.float32).T,
                 precision=jax.lax.Precision.HIGHEST,
             )
             value = value + self.lora_scale * product
-        host = _to_host(value.astype(dtype))
-        if not self.transposed:
-            return np.ascontiguousarray(host)
-        out = np.empty(self.shape, dtype)
-        transpose_into(out, host)
-        return out
+        return np.ascontiguousarray(_to_host(value.astype(dtype)))
 
 
 def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) -> Iterator[_Tensor]:
@@ -152,7 +144,6 @@ def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) ->
                 place.hf_shape(array.shape),
                 (array, *adapter),
                 layer if place.stacked else None,
-                place.transposed,
                 lora_scale or 0.0,
             )
 

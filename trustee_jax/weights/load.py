@@ -12,7 +12,6 @@ from flax import nnx
 from trustee_jax.models.layers import LoRAParam, quantize
 from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, redundant
 from trustee_jax.weights.names import Placement, placement
-from trustee_jax.weights.transpose import transpose_into
 
 _SHOWN_PROBLEMS = 20
 # What is quantised at a time, in float32 numbers.
@@ -143,34 +142,33 @@ def _read_quantized(
     sharding: jax.sharding.Sharding,
     scale_sharding: jax.sharding.Sharding,
 ) -> tuple[jax.Array, jax.Array]:
-    # A row of the file has one scale: it is read as a whole, and shards are cut out of it.
-    summed = len(shape) - (2 if place.transposed else 1)
-    scale_shape = shape[:summed] + shape[summed + 1 :]
+    # A row has one scale: it is read as a whole, and shards are cut out of it.
+    *scale_shape, width = shape
     parts: dict[Bounds, tuple[np.ndarray, np.ndarray]] = {}
 
     def part(index: Any) -> tuple[np.ndarray, np.ndarray]:
-        bounds = _bounds(index, scale_shape)
+        bounds = _bounds(index, tuple(scale_shape))
         if bounds not in parts:
-            parts[bounds] = _quantize_rows(checkpoint, place, bounds, shape[summed])
+            parts[bounds] = _quantize_rows(checkpoint, place, bounds, width)
         return parts[bounds]
 
     def values(index: Any) -> np.ndarray:
-        whole, _ = part(index[:summed] + index[summed + 1 :])
-        return whole[(slice(None),) * summed + (index[summed],)]
+        whole, _ = part(index[:-1])
+        return whole[..., index[-1]]
 
     def scales(index: Any) -> np.ndarray:
         return part(index)[1]
 
     return (
         jax.make_array_from_callback(shape, sharding, values),
-        jax.make_array_from_callback(scale_shape, scale_sharding, scales),
+        jax.make_array_from_callback(tuple(scale_shape), scale_sharding, scales),
     )
 
 
 def _quantize_rows(
     checkpoint: Checkpoint, place: Placement, bounds: Bounds, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the file's matrices: int8 values in our orientation, and float32 scales.
+    """Rows of the file's matrices: int8 values and float32 scales.
 
     Args:
       checkpoint: Where they are.
@@ -182,19 +180,14 @@ def _quantize_rows(
     layers = bounds[0] if place.stacked else (0, 1)
     names = place.tensors[slice(*layers)]
     scales = np.empty((len(names), last - first), np.float32)
-    matrix = (width, last - first) if place.transposed else (last - first, width)
-    values = np.empty((len(names), *matrix), np.int8)
+    values = np.empty((len(names), last - first, width), np.int8)
     step = max(1, _QUANTIZED_AT_ONCE // width)
     for layer, name in enumerate(names):
         for start in range(first, last, step):
             rows = slice(start, min(start + step, last))
             read = checkpoint.read(name, (rows, slice(None))).astype(np.float32)
             target = slice(rows.start - first, rows.stop - first)
-            quantized, scales[layer, target] = quantize(read)
-            if place.transposed:
-                transpose_into(values[layer, :, target], quantized)
-            else:
-                values[layer, target] = quantized
+            values[layer, target], scales[layer, target] = quantize(read)
     return (values, scales) if place.stacked else (values[0], scales[0])
 
 
@@ -206,14 +199,8 @@ def _read_shard(
         return out
     inner = bounds[1:] if place.stacked else bounds
     index = tuple(slice(start, stop) for start, stop in inner)
-    if place.transposed:
-        index = index[::-1]
     names = place.tensors[slice(*bounds[0])] if place.stacked else place.tensors
     for layer, name in enumerate(names):
-        part = checkpoint.read(name, index)
         target = out[layer] if place.stacked else out
-        if place.transposed:
-            transpose_into(target, part)
-        else:
-            target[...] = part
+        target[...] = checkpoint.read(name, index)
     return out

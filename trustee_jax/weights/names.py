@@ -16,7 +16,6 @@ class Name:
       ours: Parameter path, dotted, below the block where there is one.
       hf: Hugging Face name, below `model.layers.N.` where there is one.
       gguf: Name in llama.cpp, below `blk.N.` where there is one.
-      transposed: A kernel: [in, out] here, [out, in] in files.
       rotary: Rows are grouped in heads that rotary embeddings turn; llama.cpp reorders them for the
         llama architecture.
     """
@@ -24,30 +23,29 @@ class Name:
     ours: str
     hf: str
     gguf: str
-    transposed: bool = False
     rotary: bool = False
 
 
 TOP = (
     Name("embed.embedding", "model.embed_tokens.weight", "token_embd.weight"),
     Name("final_norm.scale", "model.norm.weight", "output_norm.weight"),
-    Name("unembed.kernel", "lm_head.weight", "output.weight", transposed=True),
+    Name("unembed.kernel", "lm_head.weight", "output.weight"),
 )
 BLOCK = (
     Name("attention_norm.scale", "input_layernorm.weight", "attn_norm.weight"),
-    Name("attention.q.kernel", "self_attn.q_proj.weight", "attn_q.weight", True, rotary=True),
-    Name("attention.k.kernel", "self_attn.k_proj.weight", "attn_k.weight", True, rotary=True),
-    Name("attention.v.kernel", "self_attn.v_proj.weight", "attn_v.weight", True),
-    Name("attention.o.kernel", "self_attn.o_proj.weight", "attn_output.weight", True),
+    Name("attention.q.kernel", "self_attn.q_proj.weight", "attn_q.weight", rotary=True),
+    Name("attention.k.kernel", "self_attn.k_proj.weight", "attn_k.weight", rotary=True),
+    Name("attention.v.kernel", "self_attn.v_proj.weight", "attn_v.weight"),
+    Name("attention.o.kernel", "self_attn.o_proj.weight", "attn_output.weight"),
     Name("attention.q.bias", "self_attn.q_proj.bias", "attn_q.bias", rotary=True),
     Name("attention.k.bias", "self_attn.k_proj.bias", "attn_k.bias", rotary=True),
     Name("attention.v.bias", "self_attn.v_proj.bias", "attn_v.bias"),
     Name("attention.q_norm.scale", "self_attn.q_norm.weight", "attn_q_norm.weight"),
     Name("attention.k_norm.scale", "self_attn.k_norm.weight", "attn_k_norm.weight"),
     Name("mlp_norm.scale", "post_attention_layernorm.weight", "ffn_norm.weight"),
-    Name("mlp.gate.kernel", "mlp.gate_proj.weight", "ffn_gate.weight", True),
-    Name("mlp.up.kernel", "mlp.up_proj.weight", "ffn_up.weight", True),
-    Name("mlp.down.kernel", "mlp.down_proj.weight", "ffn_down.weight", True),
+    Name("mlp.gate.kernel", "mlp.gate_proj.weight", "ffn_gate.weight"),
+    Name("mlp.up.kernel", "mlp.up_proj.weight", "ffn_up.weight"),
+    Name("mlp.down.kernel", "mlp.down_proj.weight", "ffn_down.weight"),
 )
 
 _TOP_OURS = {name.ours: name for name in TOP}
@@ -62,18 +60,15 @@ class Placement:
 
     Attributes:
       tensors: Hugging Face names: one, or one per layer if `stacked`.
-      transposed: See `Name`.
       stacked: Whether the parameter has a leading layer axis (scanned layers).
     """
 
     tensors: tuple[str, ...]
-    transposed: bool
     stacked: bool
 
     def hf_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of one tensor, given the shape of the parameter."""
-        inner = tuple(shape[1:] if self.stacked else shape)
-        return inner[::-1] if self.transposed else inner
+        return tuple(shape[1:] if self.stacked else shape)
 
 
 def placement(path: Sequence[Any], num_layers: int) -> Placement:
@@ -89,13 +84,13 @@ def placement(path: Sequence[Any], num_layers: int) -> Placement:
     """
     if path[0] != "layers":
         name = _TOP_OURS[".".join(map(str, path))]
-        return Placement((name.hf,), name.transposed, stacked=False)
+        return Placement((name.hf,), stacked=False)
     stacked = isinstance(path[1], str)
     below = path[1:] if stacked else path[2:]
     name = _BLOCK_OURS[".".join(map(str, below))]
     layers = range(num_layers) if stacked else (int(path[1]),)
     tensors = tuple(f"model.layers.{layer}.{name.hf}" for layer in layers)
-    return Placement(tensors, name.transposed, stacked)
+    return Placement(tensors, stacked)
 
 
 def from_gguf(gguf: str) -> tuple[str, bool]:
