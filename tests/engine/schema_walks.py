@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trustee_jax.engine import Request, RequestError
-from trustee_jax.engine.constraints import ConstraintCompiler
+from trustee_jax.engine.constraints import ConstraintCompiler, fill_masks
 
 _BRACKETS, _ENDS, _DIGITS = b"[{", b'}]"', b"0123456789"
 
@@ -65,13 +65,13 @@ def walk(compiler, schema, limit, taste, rng, forced=False) -> bytes | None:
             check_run(compiler, constraint._matcher.deep_copy(), run)
             run = run[: rng.integers(1, len(run) + 1)]
         else:
-            constraint.fill(bits)
+            fill_masks([constraint], bits[None])
             allowed = set_bits(bits)
             liked = taste[allowed] + rng.gumbel(size=len(allowed), scale=3)
             run = [int(allowed[np.argmax(liked)])]
         text += b"".join(compiler.token_bytes[token] for token in run)
         count += len(run)
-        if constraint.accept_run(run):
+        if constraint.accept(run):
             return text if count <= limit else None
     return None
 

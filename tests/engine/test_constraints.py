@@ -138,10 +138,10 @@ def test_any_choice_of_tokens_ends_in_valid_json(name, room, checkpoint, compile
         tokens, complete = [], False
         while not complete:
             assert len(tokens) < limit, tokenizer.decode(tokens)
-            constraint.fill(bits)
+            fill_masks([constraint], bits[None])
             allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[:size] * taste
             tokens.append(int(rng.choice(size, p=allowed / allowed.sum())))
-            complete = constraint.accept(tokens[-1])
+            complete = constraint.accept([tokens[-1]])
         assert schemas.matches(json.loads(tokenizer.decode(tokens)), schema)
 
 
@@ -167,22 +167,22 @@ def test_what_can_only_come_is_forced(compiler):
         constraint = _begun(compiler, schemas.verdict_schema(2, 64), 200)
         opening = constraint.forced()[0]
         assert b'{"reasoning":"'.startswith(_bytes(compiler, opening)) and len(opening) > 3
-        assert not constraint.accept_run(opening)
+        assert not constraint.accept(opening)
         rest = b'{"reasoning":"'[len(_bytes(compiler, opening)) :]
-        assert not constraint.accept_run(_spelled(compiler, rest + b'fine"'))
+        assert not constraint.accept(_spelled(compiler, rest + b'fine"'))
         first, second = schemas.CRITERIA[:2]
         run = constraint.forced()[0]
         assert _bytes(compiler, run) == f',"{first}":'.encode()
-        assert not constraint.accept_run(run)
+        assert not constraint.accept(run)
         assert not constraint.forced()[0]
-        assert not constraint.accept(_spelled(compiler, b"t")[0])
+        assert not constraint.accept([_spelled(compiler, b"t")[0]])
         run = constraint.forced()[0]
         assert _bytes(compiler, run) == f'rue,"{second}":'.encode()
-        assert not constraint.accept_run(run)
-        assert not constraint.accept(_spelled(compiler, b"f")[0])
+        assert not constraint.accept(run)
+        assert not constraint.accept([_spelled(compiler, b"f")[0]])
         run = constraint.forced()[0]
         assert _bytes(compiler, run) == b"alse}"
-        assert constraint.accept_run(run)
+        assert constraint.accept(run)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_last_token_before_a_choice(must, may, forced, compiler):
 def test_a_run_that_is_not_allowed_is_an_error(compiler):
     constraint = _begun(compiler, SCHEMAS["user"], 60)
     with pytest.raises(RuntimeError, match="break the schema"):
-        constraint.accept_run(_spelled(compiler, b'{"x'))
+        constraint.accept(_spelled(compiler, b'{"x'))
 
 
 def test_little_room_forces_nothing_but_the_end(compiler):
@@ -221,7 +221,7 @@ def test_little_room_forces_nothing_but_the_end(compiler):
     assert _begun(compiler, schema, shortest + 2).forced()[0] == opening[:2]
     for left, completed in ((5, True), (4, False)):
         constraint = _begun(compiler, schema, shortest)
-        constraint.accept_run(_spelled(compiler, text + b"f"))
+        constraint.accept(_spelled(compiler, text + b"f"))
         constraint.begin(left)
         assert _bytes(compiler, constraint.forced()[0]) == (b"alse}" if completed else b"")
 
@@ -242,10 +242,10 @@ def test_masks_of_several_answers_are_those_of_each(rows, compiler):
         fill_masks(together, bits)
         for constraint, other, row in zip(together, alone, bits, strict=True):
             expected = np.zeros_like(row)
-            other.fill(expected)
+            fill_masks([other], expected[None])
             np.testing.assert_array_equal(row, expected)
             token = int(rng.choice(set_bits(row)))
-            complete |= constraint.accept(token) | other.accept(token)
+            complete |= constraint.accept([token]) | other.accept([token])
 
 
 def test_the_choices_of_a_constrained_answer(engine, checkpoint):

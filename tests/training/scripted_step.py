@@ -10,7 +10,7 @@ import numpy as np
 
 from trustee_jax.config import default, override, parse
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.engine.engine import EngineStats
+from trustee_jax.engine import EngineStats
 from trustee_jax.environment import Environment, Episode, Task, Verdict
 from trustee_jax.environment.verdict import CriterionVerdict
 from trustee_jax.progress import Progress

@@ -278,7 +278,7 @@ class Constraint:
         given than leave room for an end, unless they are one.
 
         Returns:
-          The run, for `accept_run`, empty where there is a choice or little room; and whether it
+          The run, for `accept`, empty where there is a choice or little room; and whether it
           completes the answer.
         """
         if self._text:
@@ -290,24 +290,11 @@ class Constraint:
         room = self._left - (0 if ends else self._reserve(opened))
         return tokens[: max(0, room)], ends
 
-    def fill(self, bits: np.ndarray) -> None:
-        """Writes the mask of the next token.
+    def accept(self, tokens: list[int]) -> bool:
+        """Takes tokens that were drawn or forced; returns whether the answer is complete.
 
         Args:
-          bits: int32[ceil(V / 32)], overwritten.
-        """
-        fill_masks([self], bits[None])
-
-    def accept(self, token: int) -> bool:
-        """Takes the token that was drawn; returns whether the answer is complete.
-
-        Raises:
-          RuntimeError: The token was not allowed, which is a bug of the engine.
-        """
-        return self.accept_run([token])
-
-    def accept_run(self, tokens: list[int]) -> bool:
-        """The same for several tokens: all of a forced run, or some of its first ones.
+          tokens: One that was drawn, or the first ones of a forced run.
 
         Raises:
           RuntimeError: A token was not allowed, which is a bug of the engine.

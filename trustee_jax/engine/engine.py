@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import threading
 from collections.abc import Sequence
@@ -21,35 +20,13 @@ from trustee_jax.engine.constraints import Constraint, ConstraintCompiler, fill_
 from trustee_jax.engine.jobs import Job, OnTokens
 from trustee_jax.engine.programs import MAX_REPORTED, MAX_STOP_IDS, DecodeOutput, Programs, Rows
 from trustee_jax.engine.scheduler import Scheduler
-from trustee_jax.engine.types import Completion, Request, RequestError
+from trustee_jax.engine.types import Completion, EngineStats, Request, RequestError
 from trustee_jax.errors import NonFiniteError
 from trustee_jax.models import LoRAParam
 from trustee_jax.models.transformer import Transformer
 
 if TYPE_CHECKING:
     import transformers
-
-
-@dataclasses.dataclass
-class EngineStats:
-    """Counts since the last `reset`.
-
-    Attributes:
-      prompt_tokens: Tokens of all contexts, whatever became of the request.
-      prefilled_tokens: Tokens whose keys and values were computed without drawing: those of
-        contexts that were not found in the cache, and forced ones.
-      sampled_tokens: Tokens drawn, but for those lost.
-      forced_tokens: Tokens of answers that were added without drawing.
-      restarts: Requests that began again because the cache was full.
-      lost_tokens: Tokens that these had drawn.
-    """
-
-    prompt_tokens: int = 0
-    prefilled_tokens: int = 0
-    sampled_tokens: int = 0
-    forced_tokens: int = 0
-    restarts: int = 0
-    lost_tokens: int = 0
 
 
 class Engine:
@@ -98,14 +75,14 @@ class Engine:
         spec, slots = self._programs.cache, self._programs.slots
         self._submitted: list[Job] = []
         self._cancelled: set[int] = set()
+        self.stats = EngineStats()
         self._scheduler = Scheduler(
-            slots, spec.parts, spec.pages, spec.page_size, self.config.pages_per_row
+            slots, spec.parts, spec.pages, spec.page_size, self.config.pages_per_row, self.stats
         )
         # Dispatched, but not read: what was drawn, and the logits that are drawn from next.
         self._drawn: collections.deque[tuple[DecodeOutput, dict[int, Job]]] = collections.deque()
         self._logits: tuple[jax.Array, dict[int, Job]] | None = None
         self._done: list[Job] = []
-        self.stats = EngineStats()
         self._rows = jax.device_put(Rows.zeros(slots), self._programs.rules.replicated)
 
     def reset(self) -> None:
@@ -288,9 +265,6 @@ class Engine:
         for job in done:
             job.tell()
             self.stats.forced_tokens += job.num_forced
-        self.stats.restarts = self._scheduler.restarts
-        self.stats.sampled_tokens -= self._scheduler.lost - self.stats.lost_tokens
-        self.stats.lost_tokens = self._scheduler.lost
         return [(job.ticket, job.completion()) for job in done]
 
     # Prompts.

@@ -125,7 +125,7 @@ class Job:
                 self._end_thinking()
             return
         if self.constraint is not None:
-            stopped = self.constraint.accept_run(tokens)
+            stopped = self.constraint.accept(tokens)
             if not stopped:
                 self._follow_forced(_SHORTEST_RUN)
         if stopped:
@@ -150,7 +150,7 @@ class Job:
         assert self.constraint is not None
         run, complete = self.constraint.forced()
         if run and (complete or len(run) >= least):
-            self.constraint.accept_run(run)
+            self.constraint.accept(run)
             self._add_forced(run)
             self.finish = "stop" if complete else None
 

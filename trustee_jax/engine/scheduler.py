@@ -6,6 +6,7 @@ import numpy as np
 
 from trustee_jax.engine.jobs import Job
 from trustee_jax.engine.pages import Match, PagePool
+from trustee_jax.engine.types import EngineStats
 
 # Fewer tokens of a page are computed again rather than copied.
 _FEWEST_COPIED = 16
@@ -25,11 +26,17 @@ class Scheduler:
       running: Of these, those that decode.
       tables: int32[slots, pages_per_row], pages of each row, 0 where there are none yet.
       copies: (source, target) pages to be copied, by part.
-      restarts: Requests that had to begin again.
-      lost: Tokens that these had drawn.
     """
 
-    def __init__(self, slots: int, parts: int, pages: int, page_size: int, pages_per_row: int):
+    def __init__(
+        self,
+        slots: int,
+        parts: int,
+        pages: int,
+        page_size: int,
+        pages_per_row: int,
+        stats: EngineStats,
+    ):
         """Everything is empty.
 
         Args:
@@ -38,6 +45,7 @@ class Scheduler:
           pages: Pages of each part.
           page_size: Tokens in a page.
           pages_per_row: Pages of the longest context.
+          stats: Where restarts are counted.
         """
         self.waiting: list[Job] = []
         self.filling: list[Job] = []
@@ -45,7 +53,7 @@ class Scheduler:
         self.running: dict[int, Job] = {}
         self.tables = np.zeros((slots, pages_per_row), np.int32)
         self.copies: list[list[tuple[int, int]]] = [[] for _ in range(parts)]
-        self.restarts = self.lost = 0
+        self._stats = stats
         self._pools = [PagePool(pages, page_size) for _ in range(parts)]
         self._rows_per_part = slots // parts
         self._page_size = page_size
@@ -163,8 +171,10 @@ class Scheduler:
         rows = (job for job in self.rows.values() if self.part(job) == part)
         job = max(rows, key=lambda job: job.ticket)
         self.drop(job)
-        self.restarts += 1
-        self.lost += job.num_generated - job.num_forced
+        drawn = job.num_generated - job.num_forced
+        self._stats.restarts += 1
+        self._stats.lost_tokens += drawn
+        self._stats.sampled_tokens -= drawn
         self.waiting.insert(0, job.again())
 
     def mark_computed(self, job: Job) -> None:

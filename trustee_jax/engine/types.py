@@ -104,3 +104,25 @@ class Completion:
     reported_logits: np.ndarray = dataclasses.field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
     )
+
+
+@dataclasses.dataclass
+class EngineStats:
+    """Counts since the last `Engine.reset`.
+
+    Attributes:
+      prompt_tokens: Tokens of all contexts, whatever became of the request.
+      prefilled_tokens: Tokens whose keys and values were computed without drawing: those of
+        contexts that were not found in the cache, and forced ones.
+      sampled_tokens: Tokens drawn, but for those lost.
+      forced_tokens: Tokens of answers that were added without drawing.
+      restarts: Requests that began again because the cache was full.
+      lost_tokens: Tokens that these had drawn.
+    """
+
+    prompt_tokens: int = 0
+    prefilled_tokens: int = 0
+    sampled_tokens: int = 0
+    forced_tokens: int = 0
+    restarts: int = 0
+    lost_tokens: int = 0
