@@ -16,8 +16,8 @@ Ours are the engine and the learner of a run, put together as `build` does, and 
 and is left out where no Python is named that has it. They take turns: a step of each, then the next
 of each, while the others wait, after one that compiles.
 
-`update_seconds` are a step's without sampling; `peak_memory_bytes` the most that the process held,
-loading and compiling included.
+`update_seconds` are a step's without sampling, `cpu_seconds` what all threads together computed in
+it; `peak_memory_bytes` are the most that the process held, loading and compiling included.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from side_by_side import (
 TASKS, GROUP, PROMPT, NEW_TOKENS = 4, 4, 128, 64
 RANK, ALPHA, LEARNING_RATE = 16, 32.0, 1e-5
 MODES = ("lora", "full")
-FIGURES = ("seconds", "sampling_seconds", "update_seconds", "peak_memory_bytes")
+FIGURES = ("seconds", "sampling_seconds", "update_seconds", "cpu_seconds", "peak_memory_bytes")
 
 
 def reward(ids: Sequence[int]) -> float:
@@ -277,9 +277,7 @@ class Tunix:
             ),
         )
         tokenizer = ids_tokenizer(model.config.vocab_size)
-        self.cluster = rl_cluster.RLCluster(
-            actor=model, tokenizer=tokenizer, cluster_config=config
-        )
+        self.cluster = rl_cluster.RLCluster(actor=model, tokenizer=tokenizer, cluster_config=config)
         self.generate = self.cluster.generate = Timed(self.cluster.generate)
         self.cluster.close = lambda: None  # after one step: there will be more
         self.learner = grpo_learner.GRPOLearner(

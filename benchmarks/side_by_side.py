@@ -14,6 +14,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -73,16 +74,21 @@ def tunix_llama(folder: str) -> tuple[Any, Any]:
 
 
 def serve(side: type[Any], *arguments: Any) -> None:
-    """A worker: a line of JSON in, a line of JSON out."""
+    """A worker: a line of JSON in, a line of JSON out, with the processor's seconds and the memory.
+
+    A figure's seconds grow with what else the machine does, `cpu_seconds` (of all threads) far less.
+    """
     answers = sys.stdout
     sys.stdout = sys.stderr  # what libraries print
     backend: Side = side(*arguments)
     versions = {name: importlib.metadata.version(name) for name in backend.packages}
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
+        before = time.process_time()
         figures = dict(backend.run(**json.loads(line)))
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(json.dumps(figures | {"peak_memory_bytes": peak}), file=answers, flush=True)
+        figures["cpu_seconds"] = time.process_time() - before
+        figures["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps(figures), file=answers, flush=True)
 
 
 class Worker:
@@ -140,6 +146,7 @@ def alternate(
     for run in range(runs + 1):
         for name, worker in sides.items():
             result = worker(**call, seed=run)
+            print(f"run {run} {name}", json.dumps(result), file=sys.stderr, flush=True)
             if run:
                 found[name].append(result)
     return found
