@@ -76,7 +76,7 @@ def tunix_llama(folder: str) -> tuple[Any, Any]:
 def serve(side: type[Any], *arguments: Any) -> None:
     """A worker: a line of JSON in, a line of JSON out, with the processor's seconds and the memory.
 
-    A figure's seconds grow with what else the machine does, `cpu_seconds` (of all threads) far less.
+    Seconds grow with what else the machine does, `cpu_seconds` (of all threads) far less.
     """
     answers = sys.stdout
     sys.stdout = sys.stderr  # what libraries print
