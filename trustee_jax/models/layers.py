@@ -129,6 +129,28 @@ def _scaled_product_backward(
 _scaled_product.defvjp(_scaled_product_forward, _scaled_product_backward)
 
 
+# The rules of differentiation would transpose the wide gradient for that of B, which XLA copies
+# slowly on CPU, instead of the narrow input.
+@jax.custom_vjp
+def _expand(low: jax.Array, b: jax.Array) -> jax.Array:
+    """[B, T, r] times B, [r, out]."""
+    return low @ b
+
+
+def _expand_forward(low: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return low @ b, (low, b)
+
+
+def _expand_backward(
+    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    low, b = kept
+    return gradient @ b.T, jax.lax.dot_general(low, gradient, (((0, 1), (0, 1)), ((), ())))
+
+
+_expand.defvjp(_expand_forward, _expand_backward)
+
+
 @dataclasses.dataclass(frozen=True)
 class ParamSpec:
     """How a module creates its parameters.
@@ -225,7 +247,7 @@ class Linear(nnx.Module):
             low = x @ self.lora_a[...].astype(x.dtype)
             if use_lora is not True:
                 low = jnp.where(jnp.asarray(use_lora)[:, None, None], low, 0)
-            y += self.lora_scale * (low @ self.lora_b[...].astype(x.dtype))
+            y += _expand(self.lora_scale * low, self.lora_b[...].astype(x.dtype))
         return y
 
     def project(self, x: jax.Array, dtype: jax.typing.DTypeLike | None = None) -> jax.Array:
