@@ -13,6 +13,9 @@ from trustee_jax.models.sharding import MeshRules
 
 Kernel = Literal["xla", "ragged", "paged"]
 
+# Bytes of scalar memory that page tables may take of 1 MiB, and of a page in vector memory.
+_TABLES = 1_000_000
+_PAGE = 2**21
 _PAGED = "jax.experimental.pallas.ops.gpu.paged_attention"
 
 
@@ -48,11 +51,36 @@ def choose(config: ModelConfig, dtype: jnp.dtype, engine: EngineConfig, rules: M
 def _ragged_misfit(
     config: ModelConfig, dtype: jnp.dtype, engine: EngineConfig, rules: MeshRules
 ) -> str | None:
-    if config.head_dim % 128:
-        return f"it takes heads of a multiple of 128: the model's have {config.head_dim}"
+    if config.head_dim != 128:
+        return f"it takes heads of 128: the model's have {config.head_dim}"
     if dtype not in (jnp.bfloat16, jnp.float32):
         return f"it takes bfloat16 or float32: model.dtype is {dtype.name}"
+    shape = (config.num_kv_heads, config.head_dim)
+    kv_heads = rules.sharding(("act_kv_heads", None), shape).shard_shape(shape)[0]
+    heads = config.num_heads // config.num_kv_heads * kv_heads
+    if not _tiled(heads, kv_heads, dtype):
+        return f"it cannot divide {heads} query and {kv_heads} key/value heads a device"
+    if engine.page_size * 2 * kv_heads * config.head_dim * dtype.itemsize > _PAGE:
+        return f"its pages are of at most 2 MiB: lower engine.page_size = {engine.page_size}"
+    parts = rules.mesh.shape["data"] * rules.mesh.shape["fsdp"]
+    rows = -(-max(engine.slots, engine.prefill_rows) // parts)
+    if rows * -(-engine.pages_per_row // 128) * 128 * 4 > _TABLES:
+        return (
+            f"its tables of {rows} rows of {engine.pages_per_row} pages do not fit a device's "
+            "scalar memory: raise engine.page_size, or lower engine.slots or engine.max_length"
+        )
     return None
+
+
+def _tiled(heads: int, kv_heads: int, dtype: jnp.dtype) -> bool:
+    """Whether tiles divide a device's heads as the kernel needs it."""
+    packing = 4 // dtype.itemsize
+    rows, rest = divmod(2 * kv_heads, packing)
+    if rest or (rows not in (1, 2, 4) and rows % 8):
+        return False
+    # Of many heads it takes a tile at a time, whose queries must be a tile, too.
+    at_once = heads // kv_heads * 4 * packing
+    return rows <= 8 or at_once % 8 == 0
 
 
 def _paged_misfit(

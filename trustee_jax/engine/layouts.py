@@ -105,7 +105,7 @@ class Pages(abc.ABC):
           offsets: int32[B], position of the first query.
           counts: int32[B], queries of each row; those behind are padding.
           base: int32[], what is added to the tables' pages.
-          platform: Chooses the sizes of blocks; kernels are interpreted on a CPU.
+          platform: Chooses the sizes of blocks.
 
         Returns:
           [B, T, KV, G, D] of q's dtype; finite, but without meaning, for padding.
@@ -264,12 +264,19 @@ class RaggedPages(Pages):
             jnp.arange(batch + 1) * length,
             jnp.full(1, batch),
             sm_scale=dim**-0.5,
-            # In VMEM there are two blocks of keys and values (8 MiB for 8 heads of 128 in
-            # bfloat16), and scores of a block of queries, which all compute what one row needs.
-            num_kv_pages_per_block=min(tables.shape[1], max(1, 1024 // self.size("cache_length"))),
+            num_kv_pages_per_block=min(tables.shape[1], self._pages_per_block),
+            # A block's queries all compute what one row needs.
             num_queries_per_block=min(batch * length, 8 if length == 1 else 32),
         )
         return out.reshape(q.shape)
+
+    @property
+    def _pages_per_block(self) -> int:
+        """1,024 tokens, as far as two blocks take 4 MiB of VMEM and 128 pages."""
+        vectors = self.both.values
+        bytes_per_token = math.prod(vectors.shape[2:]) * vectors.dtype.itemsize
+        tokens = min(1024, 2**21 // bytes_per_token)
+        return max(1, min(128, tokens // self.size("cache_length")))
 
 
 LAYOUTS: Mapping[str, type[Pages]] = {"xla": XlaPages, "paged": PagedPages, "ragged": RaggedPages}
