@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     # 8.4 GiB of cache a chip, shared by requests of any length.
     config.engine.slots = 128
     config.engine.cache_tokens = 40 * 24576
+    config.engine.page_size = 256  # a copy of 128 KiB a chip; smaller ones cost more than they move
     config.engine.prefill_rows = 16
     config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048

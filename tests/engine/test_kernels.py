@@ -56,14 +56,14 @@ def _random(spec):
     return jax.device_put(dataclasses.replace(cache, layers=layers), spec.sharding)
 
 
-@pytest.mark.parametrize("kernel", ["ragged", "paged"])
-@pytest.mark.parametrize("mesh", MESHES)
-@pytest.mark.parametrize("heads", [(32, 8), (4, 1)], ids=["32-8", "4-1"])
-def test_a_kernel_computes_what_xla_does(kernel, mesh, heads, interpreted, tiny):
-    """Prompts in pieces with padding, rows of mixed lengths, idle ones; in the second layer."""
+# It takes seconds to compile the interpreter's program.
+KERNELS = [pytest.param("ragged", marks=pytest.mark.slow), "paged"]
+
+
+def _compute(kernel, mesh, heads, wrap=jax.jit):
+    """Outputs, and what is stored: pieces of prompts with padding, then decoding; second layer."""
     rng = np.random.default_rng(0)
-    mesh = tiny.make_mesh(*MESHES[mesh])
-    tables = np.array([[4, 2, 0], [4, 2, 0], [3, 1, 5], [5, 0, 0]], np.int32)
+    tables = jnp.array([[4, 2, 0], [4, 2, 0], [3, 1, 5], [5, 0, 0]])
 
     def new(length):
         return [
@@ -74,28 +74,51 @@ def test_a_kernel_computes_what_xla_does(kernel, mesh, heads, interpreted, tiny)
     calls = [
         # Two pieces of one prompt, a shorter one, and nothing.
         (new(16), np.array([0, 16, 0, 0]), np.array([16, 10, 5, 0])),
-        # Decoding: nothing, a page's middle, its end before, and a first token.
-        (new(1), np.array([40, 26, 5, 0]), np.array([0, 1, 1, 1])),
+        # Decoding: nothing, in a page's middle, at its end, and a first token.
+        (new(1), np.array([40, 26, 15, 0]), np.array([0, 1, 1, 1])),
     ]
-    results = []
-    for name in ("xla", kernel):
-        spec = _spec(name, mesh, heads)
+    spec = _spec(kernel, mesh, heads)
 
-        @jax.jit
-        def run(cache, inputs, offsets, counts, spec=spec):
-            return spec.attention(tables, offsets, counts)(*inputs, cache, jnp.int32(1))
+    @wrap
+    def run(cache, inputs, offsets, counts):
+        return spec.attention(tables, offsets, counts)(*inputs, cache, jnp.int32(1))
 
-        cache, outputs = _random(spec), []
-        for inputs, offsets, counts in calls:
-            out, cache = run(cache, inputs, *map(np.int32, (offsets, counts)))
-            valid = np.arange(out.shape[1]) < counts[:, None]
-            assert np.isfinite(out).all()
-            outputs.append(np.asarray(out)[valid])
-        results.append((outputs, _everything(spec, cache)))
-    for a, b in zip(*(outputs for outputs, _ in results), strict=True):
+    cache, outputs = _random(spec), []
+    for inputs, offsets, counts in calls:
+        inputs = [jnp.asarray(x) for x in inputs]
+        out, cache = run(cache, inputs, *map(jnp.int32, (offsets, counts)))
+        assert np.isfinite(out).all()
+        outputs.append(np.asarray(out)[np.arange(out.shape[1]) < counts[:, None]])
+    return outputs, _everything(spec, cache)
+
+
+def _assert_same(computed, expected):
+    for a, b in zip(computed[0], expected[0], strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
-    for a, b in zip(*(stored for _, stored in results), strict=True):
+    for a, b in zip(computed[1], expected[1], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("heads", [(32, 8), (4, 1)], ids=["32-8", "4-1"])
+def test_a_kernel_computes_what_xla_does(kernel, mesh, heads, interpreted, tiny):
+    mesh = tiny.make_mesh(*MESHES[mesh])
+    _assert_same(_compute(kernel, mesh, heads), _compute("xla", mesh, heads))
+
+
+@pytest.mark.parametrize("heads", [(32, 8), (4, 1)], ids=["32-8", "4-1"])
+def test_the_tpu_kernel_is_asked_for_what_xla_computes(heads, monkeypatch, tiny):
+    """By the reference that is beside it, which wants no compiling."""
+    from jax.experimental.pallas.ops.tpu import ragged_paged_attention as ragged
+    from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel
+
+    def reference(*arguments, num_kv_pages_per_block, num_queries_per_block, **options):
+        return kernel.ref_ragged_paged_attention(*arguments, **options)
+
+    monkeypatch.setattr(ragged, "ragged_paged_attention", reference)
+    computed = _compute("ragged", tiny.mesh, heads, wrap=lambda run: run)
+    _assert_same(computed, _compute("xla", tiny.mesh, heads))
 
 
 @pytest.mark.parametrize("kernel", ["xla", "ragged", "paged"])
@@ -108,7 +131,9 @@ def test_pages_are_copied_in_every_layout(kernel, mesh, stacked, tiny):
     # The third pair is none.
     sources = np.array([[0, 5, 1], [2, 1, 1]], np.int32)[: spec.parts]
     targets = np.array([[3, 0, -1], [4, 5, -1]], np.int32)[: spec.parts]
-    copied = _everything(spec, jax.jit(functools.partial(copy_pages, spec))(cache, sources, targets))
+    copied = _everything(
+        spec, jax.jit(functools.partial(copy_pages, spec))(cache, sources, targets)
+    )
     for a, b in zip(before, copied, strict=True):
         shape = (2, spec.parts, -1, spec.pages, 16, 128)  # heads, parts, layers, pages
         expected, found = (x[0].reshape(shape) for x in (a, b))
@@ -119,6 +144,7 @@ def test_pages_are_copied_in_every_layout(kernel, mesh, stacked, tiny):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["ragged", "paged"])
 def test_an_engine_answers_by_a_kernel_as_by_xla(kernel, interpreted, monkeypatch, tiny):
     monkeypatch.setattr(kernels, "misfit", lambda *_: None)
@@ -154,21 +180,24 @@ def test_an_engine_answers_by_a_kernel_as_by_xla(kernel, interpreted, monkeypatc
         ("ragged", "tpu", {"dtype": jnp.dtype("float16")}, "model.dtype is float16"),
         ("ragged", "tpu", {"num_heads": 9, "num_kv_heads": 3}, "9 query and 3 key/value heads"),
         ("ragged", "tpu", {"slots": 1024, "max_length": 24576}, "raise engine.page_size"),
-        ("ragged", "tpu", {"page_size": 2048}, "lower engine.page_size = 2048"),
+        ("ragged", "tpu", {"page_size": 4096}, "lower engine.page_size = 4096"),
         ("paged", "gpu", {"page_size": 48}, "engine.page_size is 48"),
         ("paged", "gpu", {"head_dim": 96}, "head_dim is 96"),
     ],
 )
 def test_a_kernel_that_does_not_fit_says_why(kernel, platform, changes, words, monkeypatch, tiny):
     monkeypatch.setattr(MeshRules, "platform", platform)
-    dtype = changes.pop("dtype", BFLOAT16)
+    dtype = changes.get("dtype", BFLOAT16)
     names = {field.name for field in dataclasses.fields(EngineConfig)}
     engine = dataclasses.replace(ENGINE, **{k: v for k, v in changes.items() if k in names})
-    config = dataclasses.replace(MODEL, **{k: v for k, v in changes.items() if k not in names})
+    config = dataclasses.replace(
+        MODEL, **{k: v for k, v in changes.items() if k not in names and k != "dtype"}
+    )
     arguments = (config, dtype, engine, MeshRules.create(tiny.mesh, ENGINE_RULES))
     reason = kernels.misfit(kernel, *arguments)
     assert reason is None if words is None else words in reason
-    assert kernels.choose(*arguments) == (kernel if words is None else "xla")
+    own = None if changes else {"tpu": "ragged", "gpu": "paged"}.get(platform)
+    assert kernels.choose(*arguments) == (own or "xla")
     model = Transformer(config, rngs=None, dtype=dtype)
     if words is not None:
         wanted = dataclasses.replace(engine, attention=kernel)

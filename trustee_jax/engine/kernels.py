@@ -78,9 +78,8 @@ def _tiled(heads: int, kv_heads: int, dtype: jnp.dtype) -> bool:
     rows, rest = divmod(2 * kv_heads, packing)
     if rest or (rows not in (1, 2, 4) and rows % 8):
         return False
-    # Of many heads it takes a tile at a time, whose queries must be a tile, too.
-    at_once = heads // kv_heads * 4 * packing
-    return rows <= 8 or at_once % 8 == 0
+    # Of many float32 heads it takes four at a time, whose queries must fill a tile.
+    return rows <= 8 or packing > 1 or heads > kv_heads
 
 
 def _paged_misfit(
