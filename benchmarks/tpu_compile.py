@@ -417,7 +417,8 @@ def main(argv: list[str]) -> int:
     with console.status("compiling") as status:
         for report in measure(config, topology, choose, flags.FLAGS.dump):
             status.update(f"compiling; {report['programs'][-1]['name']} is done")
-    report = {"config": flags.FLAGS["config"].config_filename, **report}
+    command = " ".join(sys.argv)
+    report = {"config": flags.FLAGS["config"].config_filename, "command": command, **report}
     show(report, console)
     if flags.FLAGS.output:
         path = pathlib.Path(flags.FLAGS.output)

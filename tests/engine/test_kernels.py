@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import pytest
 from flax import nnx
 from jax.experimental import pallas
 
+from trustee_jax import build
+from trustee_jax.commands import main as cli
 from trustee_jax.engine import Engine, EngineConfig, Request, Sampling, kernels
 from trustee_jax.engine.cache import CacheSpec, copy_pages
 from trustee_jax.engine.programs import Programs
@@ -243,3 +246,15 @@ def test_the_gpu_kernel_lowers_for_a_gpu(mesh, monkeypatch, tiny):
 
     lowered = run.trace(spec.abstract(), arguments).lower(lowering_platforms=("cuda",))
     assert "triton" in lowered.as_text().lower()
+
+
+def test_it_is_refused_before_a_weight_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(build, "load", None)
+    debug = pathlib.Path(__file__).parents[2] / "configs" / "debug.py"
+    arguments = ["train", f"--workdir={tmp_path / 'run'}", f"--config={debug}"]
+    for name, words in (("paged", "it needs a GPU, not a CPU"), ("flash", "'ragged', 'paged'")):
+        assert cli.main([*arguments, f"--config.engine.attention={name}"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"engine.attention = '{name}'" in error
+        assert words in error

@@ -178,7 +178,7 @@ def copy_pages(
     sources: np.ndarray | jax.Array,
     targets: np.ndarray | jax.Array,
 ) -> KVCache:
-    """Copies whole pages within each part.
+    """Copies whole pages within each part, one after the other.
 
     Args:
       spec: Of the cache.
