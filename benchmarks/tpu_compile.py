@@ -139,6 +139,7 @@ class Plan:
 
     Attributes:
       programs: To be compiled.
+      caches: What attends to a cache, its tokens and rows, by the cache's name.
       resident: Bytes per chip by name.
       rows: Packed rows of a micro-batch of the learner.
     """
@@ -152,6 +153,7 @@ class Plan:
         self._rules = MeshRules.create(mesh, LEARNER_RULES)
         self.programs: list[Program] = []
         self.resident: dict[str, int] = {}
+        self.caches: dict[str, dict[str, Any]] = {}
         options = config.model
         policy = abstract_policy(architecture(options.source), options)
         _, trained, base = self._layout(policy)
@@ -224,8 +226,16 @@ class Plan:
         rows = abstract(rows, jax.tree.map(lambda _: small, rows))
         name = f"KV cache of the {role}".removesuffix(" of the ")
         prefix = f"{role} " if role else ""
-        cache = programs.cache.abstract()
+        spec, cache = programs.cache, programs.cache.abstract()
         self.resident[name] = chip_bytes(cache)
+        self.caches[name] = {
+            "attention": spec.kernel,
+            "dtype": str(spec.dtype),
+            "tokens": spec.pages * spec.parts * spec.page_size,
+            "page_size": spec.page_size,
+            "rows": programs.slots,
+            "max_length": config.max_length,
+        }
         uses = (*uses, name)
         width, piece = programs.prefill_rows, config.prefill_tokens
         which = np.zeros(width, np.int32)
@@ -268,12 +278,16 @@ def _result_bytes(text: str) -> int:
     return max(sizes)
 
 
-def compile_program(program: Program, resident: dict[str, int], dump: str | None) -> Compiled:
+def compile_program(
+    program: Program, resident: dict[str, int], mesh: Mesh, dump: str | None
+) -> Compiled:
     """Compiles for the chips that the arguments are laid out on."""
     start = time.perf_counter()
     try:
-        traced = program.function.trace(*program.arguments)
-        compiled = traced.lower(lowering_platforms=("tpu",)).compile()
+        # Kernels ask the mesh what kind of chip they are for.
+        with jax.set_mesh(mesh):
+            traced = program.function.trace(*program.arguments)
+            compiled = traced.lower(lowering_platforms=("tpu",)).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -333,6 +347,8 @@ def show(report: dict[str, Any], console: Console) -> None:
     table.add_row("together", f"{together / GIB:.2f}")
     table.add_row("usable", f"{limit / GIB:.2f}")
     console.print(table)
+    for name, cache in report["caches"].items():
+        console.print(f"{name}: {', '.join(f'{key} {value}' for key, value in cache.items())}")
 
 
 def measure(
@@ -363,7 +379,7 @@ def measure(
         "chips": len(devices),
         "usable_bytes": limit,
         "mesh": dict(mesh.shape),
-        "slots": config.engine.slots,
+        "caches": plan.caches,
         "row_length": config.learner.row_length,
         "rows_per_micro_batch": plan.rows,
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu")},
@@ -372,7 +388,7 @@ def measure(
     }
     for program in plan.programs:
         if choose(program.name):
-            result = compile_program(program, plan.resident, dump)
+            result = compile_program(program, plan.resident, mesh, dump)
             report["programs"].append(dataclasses.asdict(result))
             peaks = [sum(plan.resident.values())]
             peaks += [row["peak"] for row in report["programs"]]
@@ -401,7 +417,8 @@ def main(argv: list[str]) -> int:
     with console.status("compiling") as status:
         for report in measure(config, topology, choose, flags.FLAGS.dump):
             status.update(f"compiling; {report['programs'][-1]['name']} is done")
-    report = {"config": flags.FLAGS["config"].config_filename, **report}
+    command = " ".join(sys.argv)
+    report = {"config": flags.FLAGS["config"].config_filename, "command": command, **report}
     show(report, console)
     if flags.FLAGS.output:
         path = pathlib.Path(flags.FLAGS.output)

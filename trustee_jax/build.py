@@ -17,6 +17,7 @@ from trustee_jax import streams
 from trustee_jax.chat import ChatFormat
 from trustee_jax.config import Config, ModelOptions
 from trustee_jax.engine import Engine, Role
+from trustee_jax.engine.programs import Programs as EnginePrograms
 from trustee_jax.environment import Environment, load_judges
 from trustee_jax.environment.tools.backend import ToolBackend
 from trustee_jax.errors import ConfigError
@@ -136,6 +137,10 @@ def build(
     # Options, prompts and a user's functions are checked before the first weight is read.
     abstract = abstract_policy(checkpoint.config, options)
     LearnerPrograms(abstract, mesh, config.learner)
+    EnginePrograms.create(abstract, mesh, config.engine)
+    if not shared:
+        simulator_model = abstract_frozen(simulator_checkpoint.config, options)
+        EnginePrograms.create(simulator_model, mesh, config.engine)
     if simulator_checkpoint is checkpoint:
         simulator_tokenizer, simulator_format = tokenizer, policy_format
     else:
@@ -146,8 +151,7 @@ def build(
     policy = load(checkpoint, abstract, mesh, config.seed)
     frozen = None
     if not shared:
-        abstract = abstract_frozen(simulator_checkpoint.config, options)
-        frozen = load(simulator_checkpoint, abstract, mesh, config.seed)
+        frozen = load(simulator_checkpoint, simulator_model, mesh, config.seed)
     reference = None
     if not options.lora_rank and config.learner.kl_coef:
         initial = frozen
@@ -201,7 +205,9 @@ def build_simulator(config: Config, roles: Sequence[SimulatorRole]) -> tuple[Sim
     _check_max_length(config, checkpoint.config, field)
     tokenizer = checkpoint.tokenizer()
     simulator = _simulator(config, ChatFormat(tokenizer), roles)
-    frozen = load(checkpoint, abstract_frozen(checkpoint.config, options), mesh, config.seed)
+    abstract = abstract_frozen(checkpoint.config, options)
+    EnginePrograms.create(abstract, mesh, config.engine)
+    frozen = load(checkpoint, abstract, mesh, config.seed)
     return simulator, Engine(frozen, mesh, config.engine, tokenizer, config.seed)
 
 

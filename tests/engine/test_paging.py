@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from trustee_jax.engine import Engine, EngineConfig, Request, Sampling
-from trustee_jax.engine.cache import Pages
+from trustee_jax.engine.layouts import Vectors, XlaPages
 from trustee_jax.engine.pages import PagePool
 from trustee_jax.errors import NonFiniteError
 from trustee_jax.models import LoRAParam, Transformer
@@ -270,11 +270,13 @@ def test_an_int8_cache_rounds_each_vector_by_its_own_scale():
     rng = np.random.default_rng(0)
     new = rng.normal(size=(5, 3, 2, 8)) * 10.0 ** rng.integers(-3, 4, (5, 3, 2, 1))
     new[0, 0] = 0
-    pages = Pages(jax.numpy.zeros((4, 2, 16, 8), "int8"), jax.numpy.zeros((4, 2, 16, 1)))
+    empty = Vectors(jax.numpy.zeros((4, 2, 16, 8), "int8"), jax.numpy.zeros((4, 2, 16, 1)))
     which = np.array([[0, 0, 1], [1, 3, 3], [0, 1, 3], [4, 4, 4], [3, 1, 0]])
     slots = np.arange(15).reshape(5, 3)
-    pages = pages.store(which, slots, jax.numpy.asarray(new, "float32"))
-    found = np.asarray(pages.load(np.arange(4)[None], np.float32))[0]
+    new32 = jax.numpy.asarray(new, "float32")
+    pages = XlaPages(empty, empty).store(which, slots, new32, -new32)
+    found, values = (np.asarray(x)[0] for x in pages.load(np.arange(4)[None], np.float32))
+    np.testing.assert_array_equal(values, -found)
     scale = np.abs(new).max(-1, keepdims=True) / 127
     for row, column in np.ndindex(which.shape):
         if which[row, column] < 4:

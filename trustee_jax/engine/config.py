@@ -27,6 +27,9 @@ class EngineConfig:
         more is faster as a whole, less is steadier.
       decode_steps: Decoding steps per dispatch while no request is held to a schema (a schema is
         checked on the host after each token).
+      attention: What computes attention over the cache: "xla" anywhere, "ragged" on a TPU, "paged"
+        on a GPU; "auto" is the platform's own where it fits the model and these options, else
+        "xla".
     """
 
     slots: int = 64
@@ -38,6 +41,7 @@ class EngineConfig:
     prefill_tokens: int = 64
     prefill_budget: int = 4096
     decode_steps: int = 8
+    attention: Literal["auto", "xla", "ragged", "paged"] = "auto"
 
     @property
     def pages_per_row(self) -> int:
@@ -79,6 +83,9 @@ class EngineConfig:
             raise ConfigError(
                 "engine.cache_dtype", self.cache_dtype, 'write "int8", or leave it out'
             )
+        if self.attention not in ("auto", "xla", "ragged", "paged"):
+            fix = 'write "auto", "xla", "ragged" or "paged"'
+            raise ConfigError("engine.attention", self.attention, fix)
         if self.cache_tokens is not None and self.cache_tokens < self.max_length:
             fix = f"one request needs up to engine.max_length = {self.max_length}; use more"
             raise ConfigError("engine.cache_tokens", self.cache_tokens, fix)

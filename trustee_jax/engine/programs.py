@@ -18,9 +18,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from trustee_jax.engine import kernels
 from trustee_jax.engine.cache import CacheSpec, KVCache, copy_pages
 from trustee_jax.engine.config import EngineConfig
 from trustee_jax.engine.sampling import sample, unpack_bitmask
+from trustee_jax.errors import ConfigError
 from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
 
@@ -254,6 +256,16 @@ def _abstract_logits(graphdef: nnx.GraphDef, params: nnx.State, rows: Rows) -> j
     return jax.ShapeDtypeStruct((rows.token.shape[0], model.config.vocab_size), jnp.float32)
 
 
+def _choose_kernel(model: Transformer, config: EngineConfig, rules: MeshRules) -> kernels.Kernel:
+    arguments = (model.config, model.dtype, config, rules)
+    if config.attention == "auto":
+        return kernels.choose(*arguments)
+    if reason := kernels.misfit(config.attention, *arguments):
+        fix = f'write "auto" or "xla": {reason}'
+        raise ConfigError("engine.attention", config.attention, fix)
+    return config.attention
+
+
 @dataclasses.dataclass(frozen=True)
 class Programs:
     """The jitted programs of one model on one mesh, and its cache's layout; caches are donated.
@@ -290,6 +302,9 @@ class Programs:
           model: Its parameters may be shapes (jax.ShapeDtypeStruct).
           mesh: Where they run.
           config: Shapes.
+
+        Raises:
+          ConfigError: `attention` does not fit the platform, the model or other options.
         """
         graphdef, _ = nnx.split(model)
         rules = MeshRules.create(mesh, ENGINE_RULES)
@@ -298,7 +313,15 @@ class Programs:
         # What the longest request needs must be there in every part.
         pages = max(-(-config.pages // parts), config.pages_per_row)
         dtype = jnp.dtype(config.cache_dtype or model.dtype)
-        cache = CacheSpec(model.config, pages, config.page_size, dtype, model.scan_layers, rules)
+        cache = CacheSpec(
+            model.config,
+            pages,
+            config.page_size,
+            dtype,
+            model.scan_layers,
+            rules,
+            _choose_kernel(model, config, rules),
+        )
         small = rules.replicated
         return cls(
             rules=rules,
