@@ -7,8 +7,9 @@ A step samples 4 completions of 64 tokens for each of 4 prompts of 128, at tempe
 completion with the share of its ids that are even, and makes one update with AdamW: of adapters of
 rank 16 on all linear layers ("lora"), or of all weights ("full"). All sides load the same weights
 and get the same prompts, which nobody has seen before. None has a KL term or computes anything
-again in the backward pass, each computes gradients of one prompt's completions at a time, and
-none needs log-probabilities of before the update, since there is one update to a step.
+again in the backward pass, each computes gradients of four completions at a time, and none needs
+log-probabilities of before the update, since there is one update to a step. Ours computes a prompt
+once for its four completions, in sampling and in the update: 384 tokens where others have 768.
 
 Ours are the engine and the learner of a run, put together as `build` does, and fed by
 `update_policy`. TRL (`pip install trl peft`) is GRPOTrainer with transformers' generate, Tunix
@@ -16,8 +17,9 @@ Ours are the engine and the learner of a run, put together as `build` does, and 
 and is left out where no Python is named that has it. They take turns: a step of each, then the next
 of each, while the others wait, after one that compiles.
 
-`update_seconds` are a step's without sampling, `cpu_seconds` what all threads together computed in
-it; `peak_memory_bytes` are the most that the process held, loading and compiling included.
+`update_seconds` are a step's without sampling, `cpu_seconds` what all threads together computed
+from a call to its answer; `peak_memory_bytes` are the most that the process held, loading and
+compiling included.
 """
 
 from __future__ import annotations
@@ -55,6 +57,13 @@ FIGURES = ("seconds", "sampling_seconds", "update_seconds", "cpu_seconds", "peak
 def reward(ids: Sequence[int]) -> float:
     """The share of even ids."""
     return float(np.mean(np.asarray(ids) % 2 == 0))
+
+
+def rewards(completions: Sequence[Sequence[int]]) -> list[float]:
+    """Of completions, all of which must be of full length."""
+    lengths = set(map(len, completions))
+    assert lengths == {NEW_TOKENS}, lengths
+    return [reward(ids) for ids in completions]
 
 
 class Ours:
@@ -174,7 +183,7 @@ def texts(seed: int) -> list[str]:
 
 
 class Trl:
-    packages = ("trl", "transformers", "torch")
+    packages = ("trl", "peft", "transformers", "torch")
 
     def __init__(self, folder: str, mode: str):
         import datasets
@@ -211,7 +220,7 @@ class Trl:
         )
         self.trainer = trl.GRPOTrainer(
             model,
-            lambda completion_ids, **_: list(map(reward, completion_ids)),
+            lambda completion_ids, **_: rewards(completion_ids),
             config,
             train_dataset=self.new_dataset({"prompt": texts(0)}),
             processing_class=ids_tokenizer(model.config.vocab_size),
@@ -283,9 +292,9 @@ class Tunix:
         self.learner = grpo_learner.GRPOLearner(
             rl_cluster=self.cluster,
             algo_config=grpo_learner.GRPOConfig(num_generations=GROUP, beta=0.0),
-            reward_fns=lambda prompts, completions, **_: [
-                reward(tokenizer.convert_tokens_to_ids(text.split())) for text in completions
-            ],
+            reward_fns=lambda prompts, completions, **_: rewards(
+                [tokenizer.convert_tokens_to_ids(text.split()) for text in completions]
+            ),
         )
 
     def run(self, seed: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.learner.learning_rate = 2e-5  # adapters want more than the 1e-6 of full fine-tuning
 
     # One key/value head a chip: the cache is then read and written in one layout. What is left of
-    # the slice (all else: tensor 8 on larger ones too) splits the weights' rows.
+    # the slice (all else: tensor 8 on larger ones too) splits the weights along the model's width.
     config.mesh.tensor = 8
     config.mesh.fsdp = -1
 
@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     # 10.5 GiB of cache a chip, shared by requests of any length.
     config.engine.slots = 128
     config.engine.cache_tokens = 150 * 8192
-    config.engine.page_size = 256  # a copy of 128 KiB a chip; smaller ones cost more than they move
+    config.engine.page_size = 256  # the TPU's kernel fetches page by page: 128 KiB a chip
     config.engine.prefill_rows = 16
     config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     # Policy and simulator have an engine, and a cache of so many tokens, each.
     config.engine.slots = 64
     config.engine.cache_tokens = 16 * 24576
-    config.engine.page_size = 256  # a copy of 128 KiB a chip; smaller ones cost more than they move
+    config.engine.page_size = 256  # the TPU's kernel fetches page by page: 128 KiB a chip
     config.engine.prefill_rows = 16
     config.engine.prefill_tokens = 256
     config.learner.logprob_chunk = 2048

@@ -186,6 +186,8 @@ def test_an_engine_answers_by_a_kernel_as_by_xla(kernel, interpreted, monkeypatc
         ("ragged", "tpu", {"page_size": 4096}, "lower engine.page_size = 4096"),
         ("paged", "gpu", {"page_size": 48}, "engine.page_size is 48"),
         ("paged", "gpu", {"head_dim": 96}, "head_dim is 96"),
+        ("paged", "gpu", {"page_size": 256}, "engine.page_size = 256 and bfloat16 they are 64"),
+        ("paged", "gpu", {"dtype": jnp.dtype("float32")}, "float32 they are 64"),
     ],
 )
 def test_a_kernel_that_does_not_fit_says_why(kernel, platform, changes, words, monkeypatch, tiny):
@@ -209,11 +211,13 @@ def test_a_kernel_that_does_not_fit_says_why(kernel, platform, changes, words, m
         assert words in str(e.value)
 
 
-def test_a_kernel_that_jax_has_no_more_is_not_chosen(monkeypatch, tiny):
-    monkeypatch.setattr(MeshRules, "platform", "gpu")
-    monkeypatch.setattr(kernels, "_PAGED", "jax.experimental.pallas.ops.gpu.gone")
+@pytest.mark.parametrize(("kernel", "platform"), [("ragged", "tpu"), ("paged", "gpu")])
+@pytest.mark.parametrize("module", ["jax.experimental.pallas.gone", "jax.experimental.gone.ops"])
+def test_a_kernel_that_jax_has_no_more_is_not_chosen(kernel, platform, module, monkeypatch, tiny):
+    monkeypatch.setattr(MeshRules, "platform", platform)
+    monkeypatch.setitem(kernels._MODULES, kernel, module)
     arguments = (MODEL, BFLOAT16, ENGINE, MeshRules.create(tiny.mesh, ENGINE_RULES))
-    assert "has it no more" in kernels.misfit("paged", *arguments)
+    assert "has it no more" in kernels.misfit(kernel, *arguments)
     assert kernels.choose(*arguments) == "xla"
 
 

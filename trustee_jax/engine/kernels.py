@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from typing import Literal
 
 import jax.numpy as jnp
@@ -13,10 +13,18 @@ from trustee_jax.models.sharding import MeshRules
 
 Kernel = Literal["xla", "ragged", "paged"]
 
-# Bytes of scalar memory that page tables may take of 1 MiB, and of a page in vector memory.
+_MODULES = {
+    "ragged": "jax.experimental.pallas.ops.tpu.ragged_paged_attention",
+    "paged": "jax.experimental.pallas.ops.gpu.paged_attention",
+}
+# Bytes that page tables may take of a TPU's scalar memory, 1 MiB, and a page of its vector memory.
 _TABLES = 1_000_000
 _PAGE = 2**21
-_PAGED = "jax.experimental.pallas.ops.gpu.paged_attention"
+# Bytes of keys that a program of a GPU takes at a time; two stages of keys and of values lie in its
+# shared memory, of 100 KiB or more.
+_BLOCK = 2**15
+PAGED_TOKENS = 128
+"""Keys that the kernel for GPUs takes at a time; more if a page has more."""
 
 
 def misfit(
@@ -36,6 +44,10 @@ def misfit(
     needed = {"ragged": "tpu", "paged": "gpu"}[kernel]
     if (platform := rules.platform) != needed:
         return f"it needs a {needed.upper()}, not a {platform.upper()}"
+    try:
+        importlib.import_module(_MODULES[kernel])
+    except ImportError:
+        return "this version of jax has it no more"
     if engine.cache_dtype is not None:
         return f"it takes no scales: engine.cache_dtype is {engine.cache_dtype}"
     reason = _ragged_misfit if kernel == "ragged" else _paged_misfit
@@ -85,9 +97,13 @@ def _tiled(heads: int, kv_heads: int, dtype: jnp.dtype) -> bool:
 def _paged_misfit(
     config: ModelConfig, dtype: jnp.dtype, engine: EngineConfig, rules: MeshRules
 ) -> str | None:
-    if importlib.util.find_spec(_PAGED) is None:
-        return "this version of jax has it no more"
     for name, size in (("head_dim", config.head_dim), ("engine.page_size", engine.page_size)):
         if size < 16 or size & (size - 1):
             return f"it takes powers of two, 16 and more: {name} is {size}"
+    block = max(PAGED_TOKENS, engine.page_size) * config.head_dim * dtype.itemsize
+    if block > _BLOCK:
+        return (
+            f"it takes {PAGED_TOKENS} keys of a head or a page of them at a time, at most 32 KiB: "
+            f"with engine.page_size = {engine.page_size} and {dtype.name} they are {block // 1024}"
+        )
     return None

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trustee_jax.engine.kernels import PAGED_TOKENS
 from trustee_jax.models.sharding import Axes
 
 _MASKED = -1e30
@@ -98,14 +99,15 @@ class Pages(abc.ABC):
         """Softmax attention of new tokens, which are stored, to all up to each of them.
 
         A query's result does not depend, in any bit, on the other rows, nor on how long they are.
+        By the ragged kernel it may depend on where its piece of the prompt begins.
 
         Args:
           q: [B, T, KV, G, D].
           tables: int32[B, pages_per_row].
           offsets: int32[B], position of the first query.
           counts: int32[B], queries of each row; those behind are padding.
-          base: int32[], what is added to the tables' pages.
-          platform: Chooses the sizes of blocks.
+          base: int32[], the layer's first page, which tables count from.
+          platform: Chooses the sizes of blocks; on a CPU the GPU's kernel is interpreted.
 
         Returns:
           [B, T, KV, G, D] of q's dtype; finite, but without meaning, for padding.
@@ -198,8 +200,8 @@ class PagedPages(Pages):
             return _attend_by_xla(self, q, tables, offsets, counts, base, platform)
         from jax.experimental.pallas.ops.gpu.paged_attention import paged_attention
 
-        # A program looks at 128 tokens at a time, and at most at a sixteenth of the longest row.
-        at_once = max(1, 128 // self.size("cache_length"))
+        # Up to 16 programs share a row.
+        at_once = max(1, PAGED_TOKENS // self.size("cache_length"))
         splits = min(16, -(-tables.shape[1] // at_once))
         tables = jnp.pad(tables, ((0, 0), (0, -tables.shape[1] % (splits * at_once)))) + base
         out: jax.Array = paged_attention(
@@ -378,6 +380,6 @@ def attend_pages(
     )
     steps = (jnp.max(lengths) + span - 1) // span
     _, total, out = lax.fori_loop(0, steps, step, start)
-    out = out / jnp.maximum(total, 1e-30)[..., None]
+    out = out / jnp.maximum(total, _SMALLEST)[..., None]
     out = out.reshape(batch, kv_heads, groups, length, dim).transpose(0, 3, 1, 2, 4)
     return out.astype(q.dtype)

@@ -133,7 +133,7 @@ _scaled_product.defvjp(_scaled_product_forward, _scaled_product_backward)
 # slowly on CPU, instead of the narrow input.
 @jax.custom_vjp
 def _expand(low: jax.Array, b: jax.Array) -> jax.Array:
-    """[B, T, r] times B, [r, out]."""
+    """[..., r] times B, [r, out]."""
     return low @ b
 
 
@@ -145,7 +145,8 @@ def _expand_backward(
     kept: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     low, b = kept
-    return gradient @ b.T, jax.lax.dot_general(low, gradient, (((0, 1), (0, 1)), ((), ())))
+    rows = tuple(range(low.ndim - 1))
+    return gradient @ b.T, jax.lax.dot_general(low, gradient, ((rows, rows), ((), ())))
 
 
 _expand.defvjp(_expand_forward, _expand_backward)
@@ -205,7 +206,7 @@ class ParamSpec:
 
 
 class Linear(nnx.Module):
-    """y = x W + b, plus a low-rank term for the rows whose adapter is on."""
+    """y = W x + b, plus a low-rank term for the rows whose adapter is on."""
 
     def __init__(
         self,
@@ -219,7 +220,7 @@ class Linear(nnx.Module):
     ):
         """Creates kernel [out, in], bias [out], lora_a [in, r] and lora_b [r, out].
 
-        An int8 kernel has float32 `kernel_scale` [out].
+        An int8 kernel has float32 `kernel_scale` [out]. `axes` are those of inputs and outputs.
         """
         normal = jax.nn.initializers.normal(in_dim**-0.5)
         zeros = jax.nn.initializers.zeros

@@ -48,7 +48,7 @@ LEARNER_RULES: dict[str, MeshAxes] = _STORED | {
     "act_vocab": "tensor",
 }
 # Engine activations: a decode step has one token a row, so moving activations is cheaper than
-# gathering weights: the residual stream is split like the weights' rows ("embed" over fsdp) and
+# gathering weights: the residual stream is split like the weights ("embed" over fsdp) and
 # partial sums are reduced.
 ENGINE_RULES: dict[str, MeshAxes] = _STORED | {
     "batch": "data",
@@ -68,7 +68,7 @@ def make_mesh(
 
     Args:
       data: Replicas of the weights.
-      fsdp: Ways in which the weights' rows are split.
+      fsdp: Ways in which the weights are split along the model's width.
       tensor: Ways in which heads, MLP and vocabulary are split. At most one size may be -1: all
         that is left.
       devices: The devices to use, in the order that the mesh should have them.
