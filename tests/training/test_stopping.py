@@ -25,11 +25,16 @@ def test_a_signal_asks_to_stop_and_stays(
 
 
 def test_the_second_ctrl_c_interrupts() -> None:
-    with Stopper() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop()
-        with pytest.raises(KeyboardInterrupt):
+    # A shell's background jobs ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Stopper() as stop:
             signal.raise_signal(signal.SIGINT)
+            assert stop()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _WORKER = textwrap.dedent(
