@@ -86,7 +86,6 @@ class Pages(abc.ABC):
     def load(self, pages: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
         """Keys and values of whole pages, int32[B, N], as [B, KV, N * page_size, D]."""
 
-    @abc.abstractmethod
     def attend(
         self,
         q: jax.Array,
@@ -96,7 +95,7 @@ class Pages(abc.ABC):
         base: jax.Array,
         platform: str,
     ) -> jax.Array:
-        """Softmax attention of new tokens, which are stored, to all up to each of them.
+        """Softmax attention of new tokens, which are stored, to all up to each; here by XLA.
 
         A query's result does not depend, in any bit, on the other rows, nor on how long they are.
         By the ragged kernel it may depend on where its piece of the prompt begins.
@@ -112,6 +111,7 @@ class Pages(abc.ABC):
         Returns:
           [B, T, KV, G, D] of q's dtype; finite, but without meaning, for padding.
         """
+        return _attend_by_xla(self, q, tables, offsets, counts, base, platform)
 
 
 @jax.tree_util.register_dataclass
@@ -142,18 +142,6 @@ class XlaPages(Pages):
             return found.reshape(*found.shape[:2], -1, found.shape[-1])
 
         return flat(self.keys), flat(self.values)
-
-    def attend(
-        self,
-        q: jax.Array,
-        tables: jax.Array,
-        offsets: jax.Array,
-        counts: jax.Array,
-        base: jax.Array,
-        platform: str,
-    ) -> jax.Array:
-        """See `Pages`."""
-        return _attend_by_xla(self, q, tables, offsets, counts, base, platform)
 
 
 @jax.tree_util.register_dataclass
@@ -197,7 +185,7 @@ class PagedPages(Pages):
     ) -> jax.Array:
         """See `Pages`."""
         if q.shape[1] > 1:
-            return _attend_by_xla(self, q, tables, offsets, counts, base, platform)
+            return super().attend(q, tables, offsets, counts, base, platform)
         from jax.experimental.pallas.ops.gpu.paged_attention import paged_attention
 
         # Up to 16 programs share a row.
