@@ -4,8 +4,10 @@
 
 First requests of mixed lengths (512 to 8,192 tokens of context) in a cache of a quarter of the room
 that a slot of full length for each would take: how many were answered as in a cache without limit,
-and how many of the tokens that the pages in use have room for are there. Then a step's time and
-memory against the number of requests and the length of their contexts, as ratios to the smallest.
+and how many of the tokens that the pages in use have room for are there. Then time and memory
+against the number of requests and the length of their contexts, as ratios to the smallest: of all
+of it, in which prompts have attention that grows with the square of their length whatever serves
+them, and with so small a model is nearly all of the work; of decoding; and of the pages.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from flax import nnx
 from rich.progress import track
 
+from trustee_jax.bench import machine
 from trustee_jax.engine import Completion, Engine, EngineConfig, Request
 from trustee_jax.models import Transformer, make_mesh
 from trustee_jax.weights import open_checkpoint
@@ -82,26 +85,39 @@ def measure_capacity(count: int) -> dict[str, Any]:
 
 
 def measure_growth(runs: int) -> list[dict[str, Any]]:
-    """Seconds and cache bytes for more requests, and for longer ones."""
+    """Seconds and pages for more requests, and for longer ones."""
     cases = [(8, 512), (32, 512), (128, 512), (8, 1024), (8, 2048), (8, 4096), (8, 8192)]
     rows: list[dict[str, Any]] = []
     for count, length in track(cases, "growth", transient=True):
         engine = make_engine(count, length)
-        seconds = []
-        for run in range(runs + 1):
-            engine.reset()
-            start = time.perf_counter()
-            for _ in serve(engine, make_requests(np.full(count, length), run)):
-                pass
-            seconds.append(time.perf_counter() - start)
-        rows.append(
-            {"requests": count, "context": length, "seconds": statistics.median(seconds[1:])}
-        )
+        found = [measure_once(engine, count, length, run) for run in range(runs + 1)][1:]
+        row = {name: statistics.median(one[name] for one in found) for name in found[0]}
+        rows.append({"requests": count, "context": length, **row})
+    first = dict(rows[0])
     for row in rows:
         tokens = row["requests"] * row["context"]
-        row["tokens_ratio"] = tokens / (rows[0]["requests"] * rows[0]["context"])
-        row["seconds_ratio"] = row["seconds"] / rows[0]["seconds"]
+        row["tokens_ratio"] = tokens / (first["requests"] * first["context"])
+        for name in ("seconds", "decode_seconds", "allocated_tokens"):
+            row[f"{name}_ratio"] = row[name] / first[name]
     return rows
+
+
+def measure_once(engine: Engine, count: int, length: int, seed: int) -> dict[str, float]:
+    """Requests of one length: seconds, those of them without a prompt, and tokens of all pages."""
+    engine.reset()
+    start = last = time.perf_counter()
+    prefilled, allocated, prompts = 0, 0, 0.0
+    for _ in serve(engine, make_requests(np.full(count, length), seed)):
+        now = time.perf_counter()
+        if engine.stats.prefilled_tokens > prefilled:
+            prompts += now - last
+        prefilled, last = engine.stats.prefilled_tokens, now
+        allocated = max(allocated, engine.cache_use[1])
+    return {
+        "seconds": last - start,
+        "decode_seconds": last - start - prompts,
+        "allocated_tokens": allocated,
+    }
 
 
 def main() -> None:
@@ -112,6 +128,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path)
     arguments = parser.parse_args()
     report = {
+        **machine.describe(),
         "capacity": measure_capacity(arguments.requests),
         "growth": measure_growth(arguments.runs),
     }
