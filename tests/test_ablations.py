@@ -30,6 +30,7 @@ HARDEST = {
 ABLATIONS = [
     ("no_expected_calls", "", {"environment.show_expected_calls": False}),
     ("no_intent", "", {"environment.show_intent": False}),
+    ("shuffled_rewards", "", {"training.shuffle_rewards": True}),
     ("no_persona", "", {"environment.show_persona": False}),
     ("no_soft_curriculum", "", {"curriculum.epsilon": 0.0}),
     (

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from trustee_jax import streams
-from trustee_jax.chat import ChatFormat
+from trustee_jax.chat import CallSyntax, ChatFormat
 from trustee_jax.config import Config, ModelOptions
 from trustee_jax.engine import Engine, Role
 from trustee_jax.engine.programs import Programs as EnginePrograms
@@ -37,7 +37,7 @@ from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.prompts import SimulatorRole
 from trustee_jax.streams import Purpose
 from trustee_jax.training.system import System
-from trustee_jax.weights import Checkpoint, load_params, open_checkpoint
+from trustee_jax.weights import Checkpoint, load_params, open_checkpoint, untrained_tokens
 
 
 def lora_config(options: ModelOptions) -> LoRAConfig | None:
@@ -79,6 +79,37 @@ def _execution(options: ModelOptions) -> dict[str, Any]:
     """How the layers run, as arguments of a Transformer."""
     options = options.resolved(jax.default_backend())
     return {"scan_layers": options.scan_layers, "remat": options.remat}
+
+
+def open_format(checkpoint: Checkpoint, options: ModelOptions) -> tuple[ChatFormat, str]:
+    """The chat format of a policy, with calls in a form that it can write.
+
+    Args:
+      checkpoint: The policy's.
+      options: `call_syntax` is read.
+
+    Returns:
+      The format, and for a reader why it is not the one that the template asks for, or "".
+
+    Raises:
+      CheckpointError: The checkpoint has no tokenizer.
+      ChatFormatError: Its chat template cannot be used.
+    """
+    tokenizer = checkpoint.tokenizer()
+    if options.call_syntax != "auto":
+        return ChatFormat(tokenizer, CallSyntax(options.call_syntax)), ""
+    format = ChatFormat(tokenizer)
+    vocabulary = tokenizer.get_vocab()
+    ids = [vocabulary[tag] for tag in format.call_syntax.tags if tag in vocabulary]
+    untrained = untrained_tokens(checkpoint, ids, len(tokenizer))
+    if not untrained:
+        return format, ""
+    tags = " and ".join(tokenizer.convert_ids_to_tokens(untrained))
+    note = (
+        f"call syntax json instead of {format.call_syntax.value}: {tags} were never trained in "
+        f"{checkpoint.source}, so no adapter can make it write them"
+    )
+    return ChatFormat(tokenizer, CallSyntax.JSON), note
 
 
 def load(checkpoint: Checkpoint, abstract: Transformer, mesh: Mesh, seed: int) -> Transformer:
@@ -132,8 +163,8 @@ def build(
     if options.simulator not in (None, options.source):
         simulator_checkpoint = open_checkpoint(options.simulator)
         _check_max_length(config, simulator_checkpoint.config, "model.simulator")
-    tokenizer = checkpoint.tokenizer()
-    policy_format = ChatFormat(tokenizer)
+    policy_format, note = open_format(checkpoint, options)
+    tokenizer = policy_format.tokenizer
     # Options, prompts and a user's functions are checked before the first weight is read.
     abstract = abstract_policy(checkpoint.config, options)
     LearnerPrograms(abstract, mesh, config.learner)
@@ -184,7 +215,7 @@ def build(
         make_judge(simulator),
         backends,
     )
-    return System(learner, engines, environment, engine_dtype)
+    return System(learner, engines, environment, engine_dtype, (note,) if note else ())
 
 
 def build_simulator(config: Config, roles: Sequence[SimulatorRole]) -> tuple[Simulator, Engine]:

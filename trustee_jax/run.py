@@ -65,6 +65,8 @@ def train(config: Config, workdir: pathlib.Path) -> None:
                 progress.message(note)
             progress.message(f"loading {config.model.source}")
             system, curriculum = build(config, tools.backends), Curriculum(config.curriculum)
+            for note in system.notes:
+                progress.message(note)
             trainer = Trainer(
                 options, system, curriculum, tools.repository, progress, stopper, config.seed
             )

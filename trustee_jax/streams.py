@@ -46,6 +46,10 @@ class Purpose(enum.IntEnum):
     """Weights of a random model; place: the parameter's name."""
     BENCHMARK = 14
     """What is measured with; place: the prompt's length and row, or none."""
+    SHUFFLE = 19
+    """Who gets whose reward in a control run; place: step."""
+    PROBE = 15
+    """Tools of a probe's questions; place: question, attempt. Tokens of the policy; place: question."""
 
 
 def request_key(seed: int, key: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trustee_jax.chat import ChatFormat, Conversation
+from trustee_jax.chat import CallSyntax, ChatFormat, Conversation
 
 TOOLS = [
     {
@@ -117,10 +117,11 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("syntax", [None, CallSyntax.JSON])
 @pytest.mark.parametrize(("name", "thinking", "history"), CASES)
-def test_tokens_equal_the_finished_rendering(make_tokenizer, name, thinking, history):
+def test_tokens_equal_the_finished_rendering(make_tokenizer, name, thinking, history, syntax):
     tokenizer = make_tokenizer(name)
-    format = ChatFormat(tokenizer)
+    format = ChatFormat(tokenizer, syntax)
     check_exactness(tokenizer, format, thinking, history, seeds=range(60))
 
 

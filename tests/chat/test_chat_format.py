@@ -77,6 +77,56 @@ def test_a_template_without_tools_is_replaced_and_the_tokenizer_left_alone(make_
     assert ChatFormat(tokenizer).template == format.template
 
 
+@pytest.mark.parametrize("name", ["qwen2_like", "qwen3_like", "llama3_like", "no_tools"])
+def test_calls_as_json_in_any_template(make_tokenizer, name):
+    tokenizer = make_tokenizer(name)
+    own = tokenizer.chat_template
+    format = ChatFormat(tokenizer, CallSyntax.JSON)
+    assert format.call_syntax is CallSyntax.JSON
+    assert format.template.endswith(own)
+    assert format.stop_ids == ChatFormat(tokenizer).stop_ids
+    # Without tools and calls it is the model's own.
+    dialogue = [{"role": "system", "content": "Be brief."}, USER, SAID, USER]
+    plain = tokenizer.apply_chat_template(
+        dialogue, add_generation_prompt=True, tokenize=False, date_string="26 Jul 2024"
+    )
+    assert tokenizer.decode(format.prompt(dialogue, thinking=True)) == plain
+
+    two = call({"x": 'é"'})
+    two["tool_calls"] *= 2
+    results = [{"role": "tool", "content": "12"}, {"role": "tool", "content": "13"}]
+    text = tokenizer.decode(format.prompt([*dialogue[:2], two, *results], [TOOL]))
+    line = '{"name": "look", "arguments": {"x": "é\\""}}'
+    blocks = "<tool_response>\n12\n</tool_response>\n<tool_response>\n13\n</tool_response>"
+    for part in ("Be brief.\n\n# Tools\n", '"description": "Looks."', f"{line}\n{line}", blocks):
+        assert text.count(part) == 1
+    assert "<tool_call>" not in text
+    spoken = tokenizer.decode(format.prompt([USER, {**two, "content": "So:"}], [TOOL]))
+    assert f"So:\n```json\n{line}\n{line}\n```" in spoken
+
+    # What is exported says it by itself.
+    tokenizer.chat_template = format.template
+    for again in (ChatFormat(tokenizer), ChatFormat(tokenizer, CallSyntax.JSON)):
+        assert (again.template, again.call_syntax) == (format.template, CallSyntax.JSON)
+
+
+def test_a_form_that_the_template_does_not_write(make_tokenizer):
+    tokenizer = make_tokenizer("qwen2_like")
+    with pytest.raises(ChatFormatError, match="as hermes, not as llama"):
+        ChatFormat(tokenizer, CallSyntax.LLAMA)
+    with pytest.raises(ChatFormatError, match=r"writes calls as llama.*<\|im_start\|>"):
+        ChatFormat(make_tokenizer("llama3_like"), CallSyntax.HERMES)
+    tokenizer.chat_template = ChatFormat(tokenizer, CallSyntax.JSON).template
+    default = ChatFormat(make_tokenizer("no_tools")).template
+    assert ChatFormat(tokenizer, CallSyntax.HERMES).template == default
+    tokenizer.chat_template = None
+    assert ChatFormat(tokenizer, CallSyntax.JSON).template.endswith(default)
+    # A form of its own need not be known where calls are put as JSON.
+    tokenizer = make_tokenizer("qwen2_like")
+    tokenizer.chat_template = tokenizer.chat_template.replace("<tool_call>", "<call>")
+    assert ChatFormat(tokenizer, CallSyntax.JSON).call_syntax is CallSyntax.JSON
+
+
 def test_increment_of_grouped_results_and_of_a_cut_turn(formats):
     results = [{"role": "tool", "content": "12"}, {"role": "tool", "content": "13"}]
     blocks = "\n<tool_response>\n12\n</tool_response>\n<tool_response>\n13\n</tool_response>"

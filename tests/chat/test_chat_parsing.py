@@ -9,7 +9,7 @@ import pytest
 from trustee_jax.chat import AssistantTurn, ChatFormat, MalformedCall, ToolCall, attempts
 from trustee_jax.chat.parsing import CallSyntax, parse_turn
 
-HERMES, LLAMA = CallSyntax.HERMES, CallSyntax.LLAMA
+HERMES, LLAMA, JSON = CallSyntax.HERMES, CallSyntax.LLAMA, CallSyntax.JSON
 A, B = ToolCall("a", {"x": 1}), ToolCall("b", {})
 CALL_A, CALL_B = '{"name": "a", "arguments": {"x": 1}}', '{"name": "b", "arguments": {}}'
 TAGGED_A, TAGGED_B = f"<tool_call>\n{CALL_A}\n</tool_call>", f"<tool_call>{CALL_B}</tool_call>"
@@ -124,6 +124,66 @@ def test_llama_malformed(text, problem):
     assert problem in turn.malformed[0].problem
 
 
+FENCED_A = f"```json\n{CALL_A}\n```"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (CALL_A, AssistantTurn(attempts=(A,))),
+        (PARAMETERS_A, AssistantTurn(attempts=(A,))),
+        (f"{CALL_A}\n{CALL_B}", AssistantTurn(attempts=(A, B))),
+        (f"{CALL_A}, {CALL_B};", AssistantTurn(attempts=(A, B))),
+        (f"[{CALL_A}, {CALL_B}]", AssistantTurn(attempts=(A, B))),
+        (f"<think>why</think>\n\n{CALL_A}", AssistantTurn("why", "", (A,))),
+        (FENCED_A, AssistantTurn(attempts=(A,))),
+        (f"```\n[{CALL_A}]\n``` ", AssistantTurn(attempts=(A,))),
+        (f"```json\n{CALL_A}", AssistantTurn(attempts=(A,))),
+        (f"First.\n{FENCED_A}\nThen:\n{FENCED_A}\nOK?", AssistantTurn("", "First.\nThen:\nOK?", (A, A))),
+        (f"```json\n{CALL_A}\n{CALL_B}\n```", AssistantTurn(attempts=(A, B))),
+        *(
+            (answer, AssistantTurn(content=answer))
+            for answer in (
+                f"I call it: {CALL_A}",
+                f"{CALL_A}\nThat finds it.",
+                f'{CALL_A} {{"x": 1}}',
+                f'[{CALL_A}, {{"x": 1}}]',
+                '{"name": "Ruth", "age": 41}',
+                '{"name": "a", "parameters": {"type": "object", "properties": {}}}',
+                "[]",
+                "42",
+                '"a"',
+                "{x}",
+                "```python\nprint(1)\n```",
+                '```json\n{"x": 1}\n```',
+                TAGGED_A,
+            )
+        ),
+    ],
+)
+def test_json(text, expected):
+    assert parse_turn(text, JSON) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "problem"),
+    [
+        ('{"name": "a", "arguments": {"x": 1}', (), "invalid JSON"),
+        ("{\"name\": \"a\", \"arguments\": {'x': 1}}", (), "invalid JSON"),
+        ('{"name": "a", "arguments": "{}"}', (), 'no "arguments"'),
+        ('{"name": 3, "arguments": {}}', (), 'no "name"'),
+        (CALL_B + '\n{"name": "a", "arguments": {"x', (B,), "Unterminated"),
+        (f'[{CALL_B}, {{"name": "a", "arguments": []}}]', (B,), 'no "arguments"'),
+        (f"[{CALL_B}", (), "invalid JSON"),
+    ],
+)
+def test_json_malformed(text, calls, problem):
+    for turn in (parse_turn(text, JSON), parse_turn(f"```json\n{text}\n```", JSON)):
+        assert (turn.content, turn.calls) == ("", calls)
+        (malformed,) = turn.malformed
+        assert problem in malformed.problem
+
+
 def test_a_thought_that_the_prompt_opened():
     assert parse_turn("why", HERMES, in_thought=True) == AssistantTurn("why")
     assert parse_turn("why</think> So.", HERMES, in_thought=True) == AssistantTurn("why", "So.")
@@ -175,12 +235,15 @@ FRAGMENTS += [
     "a",
     "\ufffd",
 ]
+FRAGMENTS += ["```json\n", "```", '"name": "a", "arguments": {}']
 FRAGMENTS += ["\\ud800", "<|im_end|>", "\x00", "1e999", "NaN", ', "arguments": ']
 
 
-@pytest.mark.parametrize("name", ["qwen3_like", "llama3_like"])
-def test_any_ids_parse_and_can_be_rendered_again(make_tokenizer, name):
-    format = ChatFormat(make_tokenizer(name))
+@pytest.mark.parametrize(
+    ("name", "syntax"), [("qwen3_like", None), ("llama3_like", None), ("qwen3_like", JSON)]
+)
+def test_any_ids_parse_and_can_be_rendered_again(make_tokenizer, name, syntax):
+    format = ChatFormat(make_tokenizer(name), syntax)
     size = len(format.tokenizer)
     rng = random.Random(0)
     found = 0

@@ -19,7 +19,12 @@ from trustee_jax.simulator import Failure
 from trustee_jax.toolsets import ToolRepository, load_repository
 from trustee_jax.training import collect, loop
 
-OPTIONS = {"training.tasks_per_step": 3, "training.group_size": 4, "learner.updates_per_step": 1}
+OPTIONS = {
+    "training.tasks_per_step": 3,
+    "training.group_size": 4,
+    "training.probe_turns": 0,
+    "learner.updates_per_step": 1,
+}
 
 
 def different(key: tuple) -> str:

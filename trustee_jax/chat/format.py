@@ -1,5 +1,6 @@
 """The checkpoint's tokenizer and chat template as one object: messages to ids, ids to turns."""
 
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from trustee_jax.chat.parsing import (
     THINK_START,
     AssistantTurn,
     CallSyntax,
+    ToolCall,
     parse_turn,
 )
 from trustee_jax.chat.plain_text import PlainText
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _STOP_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>")
 _DEFAULT_TEMPLATE = pathlib.Path(__file__).with_name("hermes_chatml.jinja")
+_JSON_CALLS = pathlib.Path(__file__).with_name("json_calls.jinja")
 _DEFAULT_NEEDS = ("<|im_start|>", "<|im_end|>")
 # What tells parts of a prompt apart without being marked as special: in some vocabularies tokens,
 # in others only spelled by the template.
@@ -59,6 +62,7 @@ _CALLING = {
         }
     ],
 }
+_CALLED = (ToolCall("qzcalled", {"qzkey": "qzVALUEzq"}),)
 _TOOL_WORDS = ("qzDESCRIPTIONzq", "qzcalled", "qzVALUEzq", "qzRESULTzq")
 
 
@@ -72,13 +76,16 @@ class ChatFormat:
     Everything about the model's format is found out by rendering small dialogues with its template:
     the end of a turn, the form of calls, whether it thinks, what it adds after a turn. A template
     that shows no tools (or no template) is replaced by the Hermes ChatML default beside this file.
+    Calls as bare JSON, for a model that cannot write its template's tags, are put into any template
+    by `json_calls.jinja`.
 
     Messages are OpenAI dicts, tools OpenAI function dicts. Control tokens spelled out in any
     field of them, and tags of the template or the vocabulary, are broken up: see `PlainText`.
 
     Attributes:
       tokenizer: The tokenizer that was given, unchanged.
-      template: The Jinja chat template in use; an exported tokenizer should carry it.
+      template: The Jinja chat template in use; an exported tokenizer should carry it. Another
+        `ChatFormat` of that tokenizer is then the same without being told the syntax.
       stop_ids: Every id that ends a turn, the template's own first.
       thinks: Whether the template knows private thoughts.
       think_start_id: The id of `<think>`, None if the model does not think.
@@ -86,20 +93,26 @@ class ChatFormat:
       call_syntax: The form in which the model writes calls.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerFast", call_syntax: CallSyntax | None = None
+    ) -> None:
         """Probes the tokenizer's template.
+
+        Args:
+          tokenizer: With the template, if there is one.
+          call_syntax: The form of calls; None is the template's.
 
         Raises:
           ChatFormatError: The template ends turns without a token of the vocabulary, writes calls
             in an unknown form or rewrites earlier turns, or there is none and the default's tokens
-            are missing.
+            are missing. Or the form of calls needs another template.
         """
         self.tokenizer = tokenizer
         self._backend: Any = tokenizer.backend_tokenizer
         added = tokenizer.added_tokens_decoder
         special = {token.content: id for id, token in added.items() if token.special}
         self._dropped_ids = frozenset(id for text, id in special.items() if text not in MARKERS)
-        self.template = self._choose_template()
+        self.template, self.call_syntax = self._choose_template(call_syntax)
         tags = {token.content for token in added.values() if _TAG_TOKEN.fullmatch(token.content)}
         self._data = PlainText({*special, *tags, *_TAG.findall(self.template)})
 
@@ -113,7 +126,6 @@ class ChatFormat:
         self.thinks = start is not None and end is not None and self._template_thinks()
         self.think_start_id = start if self.thinks else None
         self.think_end_id = end if self.thinks else None
-        self.call_syntax = self._find_call_syntax()
         self._check_stable()
 
     def prompt(
@@ -273,17 +285,48 @@ class ChatFormat:
                 f"the chat template refuses a dialogue of roles [{roles}]: {error}"
             ) from error
 
-    def _choose_template(self) -> str:
-        problem = "shows no tools"
+    def _choose_template(self, wanted: CallSyntax | None) -> tuple[str, CallSyntax]:
+        """The template for the form of calls that is wanted, and that form."""
+        template, problem = self._own_template()
+        found = self._call_syntax_of(template) if template is not None else None
+        if wanted is CallSyntax.JSON and found is not wanted:
+            template = _JSON_CALLS.read_text() + self._plain_template()
+            found = self._call_syntax_of(template)
+        elif wanted is CallSyntax.HERMES and found not in (None, wanted):
+            template, problem = None, f"writes calls as {found.value}"
+        if template is None:
+            template = self._default_template(problem)
+            found = self._call_syntax_of(template)
+        if found is None:
+            call = self._show_call(template)
+            raise ChatFormatError(f"the chat template writes tool calls in an unknown form: {call!r}")
+        if wanted not in (None, found):
+            raise ChatFormatError(
+                f"the chat template writes tool calls as {found.value}, not as {wanted.value}: "
+                'set call_syntax to "auto"'
+            )
+        return template, found
+
+    def _own_template(self) -> tuple[str | None, str]:
+        """The tokenizer's template, or None and why it cannot be used with tools."""
         try:
             own = self.tokenizer.get_chat_template(tools=[_TOOL])
             text = self._apply(own, [_USER, _CALLING, _RESULT], [_TOOL])
-            if all(word in text for word in _TOOL_WORDS):
-                return own
         except ChatFormatError as error:
-            problem = str(error)
+            return None, str(error)
         except ValueError:
-            problem = "is missing"
+            return None, "is missing"
+        shown = all(word in text for word in _TOOL_WORDS)
+        return (own, "") if shown else (None, "shows no tools")
+
+    def _plain_template(self) -> str:
+        """The tokenizer's template for dialogues without tools."""
+        try:
+            return str(self.tokenizer.get_chat_template())
+        except ValueError:
+            return self._default_template("is missing")
+
+    def _default_template(self, problem: str) -> str:
         missing = [text for text in _DEFAULT_NEEDS if self._id(text) is None]
         if missing:
             raise ChatFormatError(
@@ -310,14 +353,18 @@ class ChatFormat:
         opened = (self._generation_text(True), self._generation_text(False))
         return _THOUGHT in shown or any(THINK_START in text for text in opened)
 
-    def _find_call_syntax(self) -> CallSyntax:
-        text = self._render([_USER, _CALLING], [_TOOL], generate=False)
-        call = text[text.rfind("qzcalled") - 40 :]
-        if "<tool_call>" in call:
-            return CallSyntax.HERMES
-        if '"parameters"' in call:
-            return CallSyntax.LLAMA
-        raise ChatFormatError(f"the chat template writes tool calls in an unknown form: {call!r}")
+    def _call_syntax_of(self, template: str) -> CallSyntax | None:
+        """The form in which a call is read again from its rendering; None if there is none."""
+        call = self._show_call(template)
+        forms = (syntax for syntax in CallSyntax if parse_turn(call, syntax).attempts == _CALLED)
+        return next(forms, None)
+
+    def _show_call(self, template: str) -> str:
+        """What stands for a call where, without one, the assistant's words are."""
+        said = self._apply(template, [_USER, _ASSISTANT], [_TOOL], generate=False)
+        made = self._apply(template, [_USER, _CALLING], [_TOOL], generate=False)
+        start = len(os.path.commonprefix([said, made]))
+        return made[start : len(made) - len(os.path.commonprefix([said[::-1], made[::-1]]))]
 
     def _check_stable(self) -> None:
         """New messages must leave earlier text as it was and render alike after any history."""

@@ -27,6 +27,15 @@ class CallSyntax(enum.Enum):
     LLAMA = "llama"
     """`{"name": ..., "parameters": {...}}` as the whole turn or after `<|python_tag|>`, `;` between
     calls."""
+    JSON = "json"
+    """`{"name": ..., "arguments": {...}}` without any tag, for models that cannot write one: one or
+    several objects, or a list of them, as the whole turn, or in fences with or without text around
+    them."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The texts without which no call can be written."""
+        return (CALL_START, CALL_END) if self is CallSyntax.HERMES else ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,8 @@ def parse_turn(text: str, syntax: CallSyntax, *, in_thought: bool = False) -> As
     said = "".join(content).strip()
     if syntax is CallSyntax.LLAMA:
         said, found = _llama_calls(said)
+    elif syntax is CallSyntax.JSON:
+        said, found = _json_calls(said)
     return AssistantTurn(
         reasoning="\n".join(filter(None, (part.strip() for part in thoughts))),
         content=said,
@@ -161,7 +172,11 @@ _HERMES_TAGS = re.compile("|".join((THINK_START, THINK_END, CALL_START, CALL_END
 _CALL_TAGS = re.compile("|".join((CALL_START, CALL_END)))
 _SPACE = re.compile(r"\s*")
 _QUOTED_WORD = re.compile(r'"(\w+)"')
+_JSON_KEYS = ("arguments", "parameters")
 _LLAMA_KEYS = ("parameters", "arguments")
+# A fence that is still open at the end has the rest of the turn.
+_FENCE = re.compile(r"```\w*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_JSON_SEPARATOR = re.compile(r"[\s,;]*")
 _LLAMA_SEPARATOR = re.compile(rf"(?:[\s;]|{re.escape(PYTHON_TAG)})*")
 
 
@@ -173,7 +188,7 @@ def _hermes_call(text: str, start: int) -> tuple[ToolCall | MalformedCall, int]:
     except _NoJson as error:
         problem = str(error)
     else:
-        end = _end_of_space(text, end)
+        end = _end_of(_SPACE, text, end)
         if text.startswith(CALL_END, end):
             return _as_call(value, text[start:end], ("arguments",)), end + len(CALL_END)
     tag = _CALL_TAGS.search(text, start)
@@ -195,7 +210,7 @@ def _llama_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
             return text, []
         content, body = "", text
     found: list[ToolCall | MalformedCall] = []
-    position = _end_of_separator(body, 0)
+    position = _end_of(_LLAMA_SEPARATOR, body, 0)
     while position < len(body):
         try:
             value, end = _decode_json(body, position)
@@ -207,23 +222,70 @@ def _llama_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
         if not (tag or found or _has_call_fields(value)):
             return text, []
         found.append(_as_call(value, body[position:end], _LLAMA_KEYS))
-        position = _end_of_separator(body, end)
+        position = _end_of(_LLAMA_SEPARATOR, body, end)
     if tag and not found:
         found.append(MalformedCall(tag, f"nothing after {PYTHON_TAG}"))
     return content.strip(), found
+
+
+def _json_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
+    """Splits a turn in the JSON form into its text and its calls."""
+    if found := _bare_calls(text):
+        return "", found
+    content: list[str] = []
+    position = 0
+    for fence in _FENCE.finditer(text):
+        if calls := _bare_calls(fence[1].strip()):
+            found += calls
+            content.append(text[position : fence.start()])
+            position = fence.end()
+    content.append(text[position:])
+    return "\n".join(filter(None, (part.strip() for part in content))), found
+
+
+def _bare_calls(text: str) -> list[ToolCall | MalformedCall]:
+    """The calls that a text consists of; none if there is anything else in it.
+
+    What begins like a call and is no JSON is a malformed one.
+    """
+    values: list[tuple[Any, str]] = []
+    position = 0
+    while position < len(text):
+        try:
+            value, end = _decode_json(text, position)
+        except _NoJson as error:
+            rest = text[position:]
+            if rest[0] in "[{" and _has_call_fields(_QUOTED_WORD.findall(rest)):
+                values.append((MalformedCall(rest, str(error)), rest))
+                break
+            return []
+        if isinstance(value, list):
+            values += [(part, json.dumps(part, ensure_ascii=False)) for part in value]
+        else:
+            values.append((value, text[position:end]))
+        position = _end_of(_JSON_SEPARATOR, text, end)
+    found = [
+        value if isinstance(value, MalformedCall) else _as_call(value, part, _JSON_KEYS)
+        for value, part in values
+        if isinstance(value, MalformedCall) or _is_meant_as_call(value)
+    ]
+    return found if len(found) == len(values) else []
+
+
+def _is_meant_as_call(value: Any) -> bool:
+    # Some repeat the description of a tool, which has the name and the schema of its parameters.
+    if not (isinstance(value, dict) and _has_call_fields(value)):
+        return False
+    arguments = next(value[key] for key in _JSON_KEYS if key in value)
+    return not (isinstance(arguments, dict) and "properties" in arguments and "type" in arguments)
 
 
 def _has_call_fields(names: Container[str]) -> bool:
     return "name" in names and any(key in names for key in _LLAMA_KEYS)
 
 
-def _end_of_space(text: str, start: int) -> int:
-    match = _SPACE.match(text, start)
-    return match.end() if match else start
-
-
-def _end_of_separator(text: str, start: int) -> int:
-    match = _LLAMA_SEPARATOR.match(text, start)
+def _end_of(separator: re.Pattern[str], text: str, start: int) -> int:
+    match = separator.match(text, start)
     return match.end() if match else start
 
 
@@ -247,7 +309,7 @@ class _NoJson(ValueError):
 
 def _decode_json(text: str, start: int) -> tuple[Any, int]:
     """The JSON value that begins at `start` (after white space), and its end."""
-    start = _end_of_space(text, start)
+    start = _end_of(_SPACE, text, start)
     try:
         value, end = _DECODER.raw_decode(text, start)
         return _clean(value, _MAX_DEPTH), end

@@ -14,6 +14,7 @@ from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.judge import JUDGES, Judge, load_judges
 from trustee_jax.environment.judges.model import ModelJudge
 from trustee_jax.environment.novelty import RecentTasks
+from trustee_jax.environment.probe import Probe
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.task_generator import REJECTIONS, generate_task
@@ -38,6 +39,7 @@ __all__ = [
     "JudgeVerdict",
     "ModelJudge",
     "PolicyConfig",
+    "Probe",
     "RecentTasks",
     "RuleViolation",
     "Stopped",

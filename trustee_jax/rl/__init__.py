@@ -3,7 +3,12 @@
 from trustee_jax.rl.advantages import GroupStatus, group_status
 from trustee_jax.rl.config import LearnerConfig
 from trustee_jax.rl.learner import Learner
-from trustee_jax.rl.learning import Trajectory, trajectories_status, update_policy
+from trustee_jax.rl.learning import (
+    Trajectory,
+    shuffled_rewards,
+    trajectories_status,
+    update_policy,
+)
 from trustee_jax.rl.loss import target_logprobs
 from trustee_jax.rl.objective import Objective
 from trustee_jax.rl.packing import PackedBatch, Sample, pack
@@ -29,6 +34,7 @@ __all__ = [
     "group_status",
     "make_optimizer",
     "pack",
+    "shuffled_rewards",
     "split_trainable",
     "target_logprobs",
     "trajectories_status",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
+import numpy as np
 
 from trustee_jax import chat
 from trustee_jax.errors import NonFiniteError
@@ -44,6 +45,37 @@ def trajectories_status(
     """What a group is good for under the learner's options; see `group_status`."""
     trained = [not (config.mask_truncated and one.truncated) for one in group]
     return group_status([one.reward for one in group], min_valid, trained)
+
+
+def shuffled_rewards(
+    groups: Sequence[Sequence[Trajectory]],
+    rng: np.random.Generator,
+    config: LearnerConfig,
+    min_valid: int = 2,
+) -> list[list[Trajectory]]:
+    """A control: the rewards of what would be learnt from, dealt out anew among all of it.
+
+    Groups that nothing would be learnt from stay as they are, so that as much is learnt as without.
+
+    Args:
+      groups: A step's trajectories by task.
+      rng: Decides who gets which.
+      config: Says what is learnt from.
+      min_valid: Valid episodes that a group needs, at least 2.
+    """
+    dealt = [list(group) for group in groups]
+    places = [
+        (group, index)
+        for group, trajectories in enumerate(groups)
+        if trajectories_status(trajectories, config, min_valid) == "trainable"
+        for index, one in enumerate(trajectories)
+        if one.reward is not None
+    ]
+    for (group, index), other in zip(places, rng.permutation(len(places)), strict=True):
+        from_group, from_index = places[other]
+        reward = groups[from_group][from_index].reward
+        dealt[group][index] = dataclasses.replace(groups[group][index], reward=reward)
+    return dealt
 
 
 def make_samples(

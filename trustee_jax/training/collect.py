@@ -15,6 +15,7 @@ from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
 from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
 from trustee_jax.environment import run as drive
+from trustee_jax.environment.probe import Probe, answer, draw_questions
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.errors import ConfigError
 from trustee_jax.progress import Progress
@@ -140,6 +141,25 @@ class RolloutCollector:
         self._repository = repository
         self._progress = progress
         self._should_stop = should_stop
+
+    def probe(self) -> Probe:
+        """Asks the policy for calls, as it stands.
+
+        Raises:
+          Stopped: The run was asked to stop.
+        """
+        self._system.refresh_policy()
+        count = self._config.probe_turns
+        questions = enumerate(draw_questions(self._repository, count, self._seed))
+        asked = [answer(self._system.environment, question, i) for i, question in questions]
+        with self._progress.phase(1, "probe", len(asked)) as advance:
+            kinds = drive(
+                asked,
+                self._system.engines,
+                on_progress=lambda ended, _: advance(ended),
+                should_stop=self._should_stop,
+            )
+        return Probe.of(kinds)
 
     def write_tasks(self, step: int, curriculum: Curriculum, recent: RecentTasks) -> StepRollouts:
         """Writes the tasks of a step; the curriculum and `recent` are only read.

@@ -34,6 +34,11 @@ class TrainingConfig:
       attempts_in_flight: Of these, how many of one task are under way together; of several that
         give a task the first draw counts. More than 1 spares time where the simulator is weak and
         the engine has idle slots, and wastes work elsewhere.
+      probe_turns: Turns in which the policy is asked for a call before the first step: what it then
+        writes says whether it can learn here. 0 leaves them out.
+      shuffle_rewards: A control: the policy learns from the step's rewards in random order, while
+        refills and the curriculum go by the true ones. What such a run gains, the verdicts did not
+        teach.
       checkpoint_every: Steps between two checkpoints. The last step is always saved.
       keep_last: Newest checkpoints that stay on disk.
       keep_best: Checkpoints with the highest mean reward that stay besides those.
@@ -49,6 +54,8 @@ class TrainingConfig:
     max_staleness: int = 0
     max_task_attempts: int = 3
     attempts_in_flight: int = 1
+    probe_turns: int = 24
+    shuffle_rewards: bool = False
     checkpoint_every: int = 5
     keep_last: int = 2
     keep_best: int = 1
@@ -77,6 +84,6 @@ class TrainingConfig:
         if self.max_staleness and self.release_cache:
             fix = "episodes are played during updates; turn training.release_cache off, or use 0"
             raise ConfigError("max_staleness", self.max_staleness, fix)
-        for name in ("keep_best", "refill_groups"):
+        for name in ("keep_best", "refill_groups", "probe_turns"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "it must be 0 (off) or more")

@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from trustee_jax import streams
+from trustee_jax.chat import CallSyntax
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.environment import Episode, RecentTasks, Stopped
+from trustee_jax.environment import Episode, Probe, RecentTasks, Stopped
 from trustee_jax.progress import Progress
-from trustee_jax.rl import update_policy
+from trustee_jax.rl import Trajectory, shuffled_rewards, update_policy
+from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training import summary
 from trustee_jax.training.checkpoint import Checkpointer
@@ -26,6 +29,9 @@ from trustee_jax.training.system import System
 from trustee_jax.training.workdir import Workdir
 
 Scalars = dict[str, float]
+
+# Below it, most groups of episodes have no call in them, and nothing to tell them apart.
+_FEW_VALID = 0.1
 
 
 def run(
@@ -71,6 +77,18 @@ def run(
         trainer.progress.message(f"stopped after step {trainer.step}; {then}")
     else:
         trainer.progress.message(f"finished step {trainer.step}")
+
+
+def _remedy(probe: Probe, syntax: CallSyntax) -> str:
+    """What to do about a policy that hardly ever calls a tool."""
+    if probe.share("unmarked_call") >= _FEW_VALID and syntax is not CallSyntax.JSON:
+        fix = (
+            f"{probe.share('unmarked_call'):.0%} of turns have one as mere text: "
+            "try --config.model.call_syntax=json"
+        )
+    else:
+        fix = "try another model, or prompts with examples (simulator.prompts)"
+    return f"warning: next to no turn has a valid call, so episodes can hardly differ; {fix}"
 
 
 class StepResult:
@@ -122,6 +140,7 @@ class Trainer:
           seed: What is random follows from it.
         """
         self.config = config
+        self._seed = seed
         self.step = 0
         self.curriculum = curriculum
         self.progress = progress
@@ -148,6 +167,7 @@ class Trainer:
             finite.
         """
         number, start = self.step + 1, time.monotonic()
+        probed = self._probe() if number == 1 and self.config.probe_turns else {}
         curriculum_before = self.curriculum.metrics()
 
         # 1. Tasks at the present difficulty.
@@ -171,7 +191,7 @@ class Trainer:
             self._system.release_caches()
         scalars, self._skipped = update_policy(
             self._system.learner,
-            [group.trajectories for group in rollouts.groups],
+            self._trajectories(rollouts),
             functools.partial(self.progress.phase, number, "learning"),
             min_valid=self.config.min_valid,
             skipped=self._skipped,
@@ -182,6 +202,7 @@ class Trainer:
         self.step = number
         seconds = time.monotonic() - start
         statuses = collections.Counter(map(self._collector.status, rollouts.groups))
+        scalars |= probed
         scalars |= summary.curriculum_scalars(curriculum_before, episodes)
         scalars |= summary.rollout_scalars(rollouts, statuses)
         scalars["seconds/step"] = seconds
@@ -203,6 +224,23 @@ class Trainer:
             + (f", {skipped:.0f} skipped (not finite)" if skipped else ""),
         )
         return result
+
+    def _probe(self) -> Scalars:
+        """What the policy writes when it is asked for a call, before it has learnt anything."""
+        found = self._collector.probe()
+        self.progress.message(str(found))
+        if found.turns and found.share("valid_call") < _FEW_VALID:
+            self.progress.message(_remedy(found, self._system.environment.policy_format.call_syntax))
+        return found.scalars()
+
+    def _trajectories(self, rollouts: StepRollouts) -> list[list[Trajectory]]:
+        """What is learnt from, by group."""
+        groups = [group.trajectories for group in rollouts.groups]
+        if not self.config.shuffle_rewards:
+            return groups
+        rng = streams.generator(Purpose.SHUFFLE, self._seed, rollouts.step)
+        config = self._system.learner.config
+        return shuffled_rewards(groups, rng, config, self.config.min_valid)
 
     def _write_tasks(self, number: int) -> StepRollouts:
         return self._collector.write_tasks(number, self.curriculum, self._recent)

