@@ -14,11 +14,11 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "trustee_jax"
 # A room is a subpackage or a module of the package. It imports only rooms of the layers above its
 # own line; rooms of one layer know nothing of each other.
 LAYERS = (
-    ("errors", "models", "paths", "progress", "streams", "text"),
+    ("errors", "models", "paths", "progress", "rates", "streams", "text"),
     ("chat", "curriculum", "engine", "options", "plugins", "storage", "weights"),
     ("jsonl", "simulator", "toolsets"),
     ("environment", "rl"),
-    ("synthesis", "training"),
+    ("evaluation", "synthesis", "training"),
     ("audit", "bench", "config", "report"),
     ("ablations", "build"),
     ("run",),

@@ -20,6 +20,7 @@ from trustee_jax.engine.config import EngineConfig
 from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.judges.judge import JUDGES
 from trustee_jax.errors import ConfigError
+from trustee_jax.evaluation.config import EvaluationConfig
 from trustee_jax.models.layers import PROJECTIONS, Quantization
 from trustee_jax.rl.config import LearnerConfig
 from trustee_jax.rl.objective import PARTS
@@ -136,6 +137,7 @@ class Config:
       environment: The game: tasks, episodes, their grading.
       learner: The objective and its optimizer.
       training: Length of the run and its checkpoints.
+      evaluation: How the run is measured as it goes.
     """
 
     seed: int = 0
@@ -148,6 +150,7 @@ class Config:
     environment: EnvironmentConfig = dataclasses.field(default_factory=EnvironmentConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         """Checks what no section can check alone."""

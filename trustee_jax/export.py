@@ -10,12 +10,9 @@ import jax
 from flax import nnx
 
 from trustee_jax.build import abstract_policy, load, lora_config, open_format
-from trustee_jax.models import MeshRules, make_mesh, param_shardings
-from trustee_jax.models.sharding import LEARNER_RULES
+from trustee_jax.models import make_mesh
 from trustee_jax.rl import split_trainable
-from trustee_jax.run import read_config
-from trustee_jax.training.checkpoint import Checkpointer
-from trustee_jax.training.workdir import Layout
+from trustee_jax.run import read_config, restore_trained
 from trustee_jax.weights import export_hf, open_checkpoint
 
 
@@ -45,16 +42,7 @@ def export(
     abstract = abstract_policy(checkpoint.config, full_precision)
     mesh = make_mesh()
     graphdef, trained, frozen = split_trainable(abstract)
-    shardings = param_shardings(trained, MeshRules.create(mesh, LEARNER_RULES))
-    wanted = jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        trained,
-        shardings,
-    )
-    checkpoints = Layout(pathlib.Path(workdir)).checkpoints
-    # The run may be saving right now.
-    with Checkpointer(checkpoints, read_only=True) as checkpointer:
-        trained = checkpointer.restore({"params": wanted}, step=step).arrays["params"]
+    _, trained = restore_trained(workdir, trained, mesh, step=step)
     if jax.tree.leaves(frozen):
         _, _, frozen = split_trainable(load(checkpoint, abstract, mesh, config.seed))
     _, state = nnx.split(nnx.merge(graphdef, trained, frozen))

@@ -11,6 +11,7 @@ import rich.progress
 from rich.console import Console
 
 _PLAIN_INTERVAL = 30.0  # seconds between two lines in a log
+_TABLE_WIDTH = 116  # in a log
 _COLUMNS = (
     rich.progress.TextColumn("{task.description}"),
     rich.progress.BarColumn(bar_width=24),
@@ -18,6 +19,12 @@ _COLUMNS = (
     rich.progress.TextColumn("{task.fields[note]}"),
     rich.progress.TimeElapsedColumn(),
 )
+
+
+def standard_output() -> Console:
+    """The console that is the standard output, wide enough for tables where it is a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_TABLE_WIDTH)
 
 
 class Advance(Protocol):

@@ -46,10 +46,17 @@ class Purpose(enum.IntEnum):
     """Weights of a random model; place: the parameter's name."""
     BENCHMARK = 14
     """What is measured with; place: the prompt's length and row, or none."""
-    SHUFFLE = 19
-    """Who gets whose reward in a control run; place: step."""
     PROBE = 15
     """Tools of a probe's questions; place: question, attempt. Tokens of the policy; place: question."""
+    EVALUATION = 16
+    """Tokens of an evaluated policy; place: category, case, turn, step. Within the place of another
+    purpose, an episode that is evaluated: training step, task, episode."""
+    COMPARISON = 17
+    """Resampled cases of evaluations; place: the category's name, or those of tasks."""
+    EVALUATION_TASKS = 18
+    """Tools, aspects and tokens of the tasks of a set; place: difficulty, task, draw."""
+    SHUFFLE = 19
+    """Who gets whose reward in a control run; place: step."""
 
 
 def request_key(seed: int, key: tuple[int, ...]) -> np.ndarray:

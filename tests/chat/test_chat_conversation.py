@@ -118,3 +118,35 @@ def test_misuse(qwen3):
     chat.add_sampled([1], [0.0])
     with pytest.raises(ValueError, match="call add_messages"):
         chat.add_sampled([1], [0.0])
+
+
+def tool(name):
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    function = {"name": name, "description": f"Tool {name}.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+@pytest.mark.parametrize("template", ["qwen2_like", "qwen3_like", "llama3_like", "no_tools"])
+@pytest.mark.parametrize("history", ["append", "strip"])
+def test_replaced_tools_are_those_of_a_dialogue_rendered_anew(make_tokenizer, template, history):
+    format = ChatFormat(make_tokenizer(template))
+    chat = Conversation(format, [USER], [tool("find")], history=history)
+    before = chat.context
+    sample(chat, format, "Hello.")
+    chat.add_messages([USER])
+    sample(chat, format, "Yes?")
+    both = [tool("find"), tool("book")]
+    chat.replace_tools(both)
+    chat.add_messages([{"role": "user", "content": "Book it."}])
+    said = [USER, {"role": "assistant", "content": "Hello."}, USER]
+    said += [{"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Book it."}]
+    if not format.thinks or history == "strip":
+        assert chat.context.tolist() == format.prompt(said, both).tolist()
+    assert "book" in format.decode(chat.context) and "book" not in format.decode(before)
+    sample(chat, format, "Done.")
+    first, second = chat.sequences()
+    assert format.decode(first.tokens[first.sampled]) == "Hello.Yes?"
+    assert format.decode(second.tokens[second.sampled]) == "Done."
+    # And back again.
+    chat.replace_tools([tool("find")])
+    assert chat.context[: len(before)].tolist() == before.tolist() or format.thinks

@@ -23,12 +23,12 @@ from trustee_jax.audit.judging import (
     second_look,
 )
 from trustee_jax.audit.recorded import AuditError, Recorded
-from trustee_jax.audit.show import show, standard_output
+from trustee_jax.audit.show import show
 from trustee_jax.audit.summary import ModeSummary, summarize
 from trustee_jax.environment import EnvironmentConfig, ModelJudge
 from trustee_jax.environment.driver import SupportsRequests
 from trustee_jax.paths import user_path
-from trustee_jax.progress import counted
+from trustee_jax.progress import counted, standard_output
 from trustee_jax.simulator import CRITERIA, Simulator, prompts
 from trustee_jax.storage import replacing
 from trustee_jax.streams import Purpose

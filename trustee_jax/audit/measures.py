@@ -1,42 +1,10 @@
 """The figures of an audit, as pure functions of counts and probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share with its uncertainty.
-
-    Attributes:
-      count: How many.
-      of: Out of how many.
-    """
-
-    count: int
-    of: int
-
-    @property
-    def share(self) -> float | None:
-        """The share itself; None of nothing."""
-        return self.count / self.of if self.of else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95% score interval (E. B. Wilson 1927, JASA 22, 209-212); (0, 1) of nothing."""
-        if not self.of:
-            return 0.0, 1.0
-        ends = stats.binomtest(self.count, self.of).proportion_ci(method="wilson")
-        return float(ends.low), float(ends.high)
-
-    def to_json(self) -> dict[str, Any]:
-        """Count, total, share and the ends of the interval."""
-        low, high = self.interval
-        return {**asdict(self), "share": self.share, "low": low, "high": high}
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,15 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from trustee_jax.audit.measures import Calibration, Rate
+from trustee_jax.audit.measures import Calibration
 from trustee_jax.audit.summary import Group, ModeSummary
 
-_LOG_WIDTH = 116  # what the tables need
 _LEGEND = (
     "Caught: the verdict finds a criterion not met that the fault has broken; with Wilson's 95% "
     "interval.\nLess sure: the probability of met is lower than for the episode without the fault."
     "\nClean: of a run's own episodes, only those that no veto objects to can be taken for clean; "
     "whether\nvetoes fail clean ones, --gold and --clean tell."
 )
-
-
-def standard_output() -> Console:
-    """The console that is the standard output, wide enough for the tables where it is a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def show(
@@ -68,9 +61,9 @@ def _add(table: Table, name: str, group: Group) -> None:
     what = "any of these" if several else group.criteria[0]
     ranked = "" if several else _ranked(group, what)
     none = str(sum(group.unavailable.values()))
-    table.add_row(name, what, _text(group.model), _text(group.vetoed), ranked, none)
+    table.add_row(name, what, str(group.model), str(group.vetoed), ranked, none)
     for criterion in group.criteria if several else ():
-        rates = _text(group.by_model[criterion]), _text(group.by_veto[criterion])
+        rates = str(group.by_model[criterion]), str(group.by_veto[criterion])
         table.add_row("", criterion, *rates, _ranked(group, criterion), "")
 
 
@@ -79,20 +72,13 @@ def _ranked(group: Group, criterion: str) -> str:
     return f"{rate.count}/{rate.of}" if rate is not None and rate.of else ""
 
 
-def _text(rate: Rate) -> str:
-    if rate.share is None:
-        return "-"
-    low, high = rate.interval
-    return f"{rate.count}/{rate.of} = {rate.share:.0%} ({100 * low:.0f}-{100 * high:.0f})"
-
-
 def _agreement(mode: str, summary: ModeSummary) -> str:
     what = "a look at the same in another order" if mode == "logprobs" else "a second sample"
     if not summary.agreement.same.of:
         return f"No agreement measured (would be: with {what}).\n"
     kappa = summary.agreement.kappa
     beyond = "undefined: all answers are alike" if kappa is None else f"{kappa:.2f}"
-    return f"Agreement with {what}: {_text(summary.agreement.same)}; kappa {beyond}.\n"
+    return f"Agreement with {what}: {summary.agreement.same}; kappa {beyond}.\n"
 
 
 def _reliability(mode: str, calibration: Calibration) -> Table:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from trustee_jax.audit.faults import FAULTS
 from trustee_jax.audit.judging import CLEAN, Judgement
-from trustee_jax.audit.measures import Calibration, Rate, calibration, kappa
+from trustee_jax.audit.measures import Calibration, calibration, kappa
 from trustee_jax.environment import Verdict
+from trustee_jax.rates import Rate
 from trustee_jax.simulator import CRITERIA
 
 

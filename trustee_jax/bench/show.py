@@ -9,7 +9,6 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-_LOG_WIDTH = 116  # what the tables need
 
 
 def _number(value: float) -> str:
@@ -75,12 +74,6 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[str, Callable[[
         },
     ),
 }
-
-
-def standard_output() -> Console:
-    """The console that is the standard output, wide enough for the tables where it is a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:

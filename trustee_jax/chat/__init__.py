@@ -2,6 +2,7 @@
 
 from trustee_jax.chat.conversation import Conversation, TokenSequence
 from trustee_jax.chat.format import ChatFormat, ChatFormatError
+from trustee_jax.chat.lenient import lenient_calls
 from trustee_jax.chat.messages import attempts
 from trustee_jax.chat.parsing import AssistantTurn, CallSyntax, MalformedCall, ToolCall
 from trustee_jax.chat.unmarked import unmarked_calls
@@ -16,5 +17,6 @@ __all__ = [
     "TokenSequence",
     "ToolCall",
     "attempts",
+    "lenient_calls",
     "unmarked_calls",
 ]

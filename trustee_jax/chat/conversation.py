@@ -79,8 +79,9 @@ class Conversation:
         self._closed = False
         self._finished: list[TokenSequence] = []
         self._awaits_turn = True
-        tokens = format.prompt(messages, tools, thinking=thinking)
-        self._current = _unsampled(tokens)
+        self._opening = tuple(messages)
+        self._current = _unsampled(format.prompt(messages, tools, thinking=thinking))
+        self._opening_length = len(self.context) - self._header_length
 
     @property
     def context(self) -> np.ndarray:
@@ -135,6 +136,27 @@ class Conversation:
             self._cut_thoughts(messages)
         self._current = _join(self._current, _unsampled(increment))
         self._awaits_turn = True
+
+    def replace_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        """Renders the opening again, with other tools; what came after it stays.
+
+        A new TokenSequence begins, since the context is no longer what earlier turns were sampled
+        from.
+
+        Args:
+          tools: OpenAI tools that the assistant may call from now on.
+
+        Raises:
+          ChatFormatError: The template refuses them.
+        """
+        prompt = self._format.prompt(self._opening, tools, thinking=self._thinking)
+        opening = prompt[: len(prompt) - self._header_length]
+        moved = len(opening) - self._opening_length
+        self._finished.append(self._current)
+        rest = self.context[self._opening_length :]
+        self._current = _unsampled(np.concatenate([opening, rest]))
+        self._opening_length = len(opening)
+        self._turns = [(start + moved, end + moved) for start, end in self._turns]
 
     def sequences(self) -> tuple[TokenSequence, ...]:
         """The training sequences so far: every sampled token once, nothing after the last one."""

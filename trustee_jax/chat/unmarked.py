@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 _NAME_KEYS = ("name", "function")
@@ -30,7 +30,20 @@ def unmarked_calls(content: str, tool_names: Container[str]) -> tuple[str, ...]:
     Returns:
       The tools' names, one per call.
     """
-    found: list[str] = []
+    found = json_objects(content, _DECODER)
+    return tuple(name for value in found for name, _ in calls_in(value, tool_names))
+
+
+def json_objects(content: str, decoder: json.JSONDecoder) -> Iterator[Any]:
+    """Finds the JSON objects in a text that stand in no other one; takes linear time.
+
+    Args:
+      content: The text.
+      decoder: Reads them.
+
+    Yields:
+      Their values, in order.
+    """
     position = 0
     while match := _OBJECT.search(content, position):
         if match.start() > _DONE:
@@ -38,7 +51,7 @@ def unmarked_calls(content: str, tool_names: Container[str]) -> tuple[str, ...]:
             continue
         position = match.end()
         try:
-            value, position = _DECODER.raw_decode(content, match.start())
+            value, position = decoder.raw_decode(content, match.start())
         except json.JSONDecodeError as error:
             # What was read up to there is not read again. Only a string without end is cut short
             # by its error, and no object begins within one.
@@ -46,11 +59,19 @@ def unmarked_calls(content: str, tool_names: Container[str]) -> tuple[str, ...]:
         except RecursionError:
             break
         else:
-            found += _calls(value, tool_names)
-    return tuple(found)
+            yield value
 
 
-def _calls(value: Any, tool_names: Container[str]) -> Iterator[str]:
+def calls_in(value: Any, tool_names: Container[str]) -> Iterator[tuple[str, Any]]:
+    """Finds the calls in a JSON value.
+
+    Args:
+      value: Any.
+      tool_names: The tools that the model was offered.
+
+    Yields:
+      The tool's name, and the arguments: an object, or the JSON text of one.
+    """
     pending = [value]  # no recursion: the decoder may nest deeper than the interpreter
     while pending:
         value = pending.pop()
@@ -60,7 +81,7 @@ def _calls(value: Any, tool_names: Container[str]) -> Iterator[str]:
             name = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), str)), "")
             arguments = next((value[key] for key in _ARGUMENT_KEYS if key in value), None)
             if name.strip() in tool_names and _are_arguments(arguments):
-                yield name.strip()
+                yield name.strip(), arguments
             else:
                 pending += reversed(value.values())
 
@@ -68,5 +89,9 @@ def _calls(value: Any, tool_names: Container[str]) -> Iterator[str]:
 def _are_arguments(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().startswith("{")
-    is_schema = isinstance(value, dict) and value.get("type") == "object" and "properties" in value
-    return isinstance(value, dict) and not is_schema
+    return isinstance(value, dict) and not is_schema(value)
+
+
+def is_schema(value: Mapping[str, Any]) -> bool:
+    """Whether an object in the place of arguments describes them instead."""
+    return value.get("type") == "object" and "properties" in value

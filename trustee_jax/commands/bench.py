@@ -20,10 +20,10 @@ def _bench(values: flags.FlagValues) -> None:
     from trustee_jax.bench import benchmark
     from trustee_jax.bench.costs import Costs, weight_bytes
     from trustee_jax.bench.machine import measure_roofline
-    from trustee_jax.bench.show import standard_output
     from trustee_jax.bench.subject import Subject
     from trustee_jax.environment.tools.sources import open_tools
     from trustee_jax.options import flatten
+    from trustee_jax.progress import standard_output
     from trustee_jax.weights import open_checkpoint
 
     only = _chosen(values, tuple(benchmark.MEASUREMENTS))

@@ -20,6 +20,7 @@ COMMANDS = Group(
         "export": "trustee_jax.commands.export:EXPORT",
         "tools": "trustee_jax.commands.tools:TOOLS",
         "audit": "trustee_jax.commands.audit:AUDIT",
+        "eval": "trustee_jax.commands.eval:EVAL",
         "bench": "trustee_jax.commands.bench:BENCH",
     },
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from trustee_jax import streams
-from trustee_jax.chat import AssistantTurn, Conversation, unmarked_calls
+from trustee_jax.chat import AssistantTurn, CallSyntax, Conversation, unmarked_calls
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.environment.calls import find_problem
 from trustee_jax.environment.environment import Environment
@@ -19,6 +19,8 @@ from trustee_jax.toolsets.tool import Tool
 
 Kind = Literal["valid_call", "unfit_call", "malformed_call", "unmarked_call", "text", "refused"]
 _ATTEMPTS = 10  # draws of a tool for one question
+# Below it, most groups of episodes have no call in them, and nothing to tell them apart.
+_FEW = 0.1
 _OTHERS = 2  # tools that are offered beside the one that is asked for
 
 
@@ -64,6 +66,20 @@ class Probe:
     def share(self, kind: Kind) -> float:
         """Share of turns of a kind; 0 of none."""
         return self.kinds.get(kind, 0) / max(1, self.turns)
+
+    def warning(self, syntax: CallSyntax) -> str:
+        """What to do about a policy that hardly ever calls a tool; empty if it does.
+
+        Args:
+          syntax: The form of calls that it is read in.
+        """
+        if not self.turns or self.share("valid_call") >= _FEW:
+            return ""
+        fix = "try another model, or prompts with examples (simulator.prompts)"
+        if self.share("unmarked_call") >= _FEW and syntax is not CallSyntax.JSON:
+            share = f"{self.share('unmarked_call'):.0%}"
+            fix = f"{share} of turns have one as mere text: try --config.model.call_syntax=json"
+        return f"warning: next to no turn has a valid call, so episodes can hardly differ; {fix}"
 
     def scalars(self) -> dict[str, float]:
         """Share of each kind, as metrics name it."""

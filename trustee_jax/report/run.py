@@ -69,7 +69,10 @@ def open_run(folder: pathlib.Path) -> Run:
         names = ", ".join(file.name for file in files)
         what = "holds no run" if folder.is_dir() else "is no folder"
         raise ReportError(f"{folder} {what} (looked for {names}); name the --workdir of a training")
-    return Run(layout, _options(layout.config), _metrics(layout.metrics), _lines(layout.episodes))
+    metrics = _metrics(layout.metrics)
+    for step, found in _metrics(layout.evaluations).items():
+        metrics[step] = metrics.get(step, {}) | found
+    return Run(layout, _options(layout.config), dict(sorted(metrics.items())), _lines(layout.episodes))
 
 
 def _options(file: pathlib.Path) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def _metrics(file: pathlib.Path) -> dict[int, dict[str, float | None]]:
             }
     except ValueError as error:
         raise ReportError(str(error)) from None
-    return dict(sorted(steps.items()))
+    return steps
 
 
 def _lines(file: pathlib.Path) -> int:

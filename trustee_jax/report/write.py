@@ -69,7 +69,7 @@ def write_report(
     size = output.stat().st_size
     shown = run.episodes - left_out
     console.print(
-        f"wrote {output}: {len(run.metrics)} steps, {shown} episodes, {size / 1e6:.1f} MB",
+        f"wrote {output}: {max(run.metrics, default=0)} steps, {shown} episodes, {size / 1e6:.1f} MB",
         markup=False,
         soft_wrap=True,
     )

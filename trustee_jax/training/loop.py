@@ -7,14 +7,13 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
 from trustee_jax import streams
-from trustee_jax.chat import CallSyntax
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.environment import Episode, Probe, RecentTasks, Stopped
+from trustee_jax.environment import Episode, RecentTasks, Stopped
 from trustee_jax.progress import Progress
 from trustee_jax.rl import Trajectory, shuffled_rewards, update_policy
 from trustee_jax.streams import Purpose
@@ -23,6 +22,7 @@ from trustee_jax.training import summary
 from trustee_jax.training.checkpoint import Checkpointer
 from trustee_jax.training.collect import RolloutCollector, StepRollouts
 from trustee_jax.training.config import TrainingConfig
+from trustee_jax.training.evaluator import Evaluation, Evaluator
 from trustee_jax.training.metrics import MetricWriter
 from trustee_jax.training.records import EpisodeLog
 from trustee_jax.training.system import System
@@ -30,8 +30,6 @@ from trustee_jax.training.workdir import Workdir
 
 Scalars = dict[str, float]
 
-# Below it, most groups of episodes have no call in them, and nothing to tell them apart.
-_FEW_VALID = 0.1
 
 
 def run(
@@ -53,6 +51,13 @@ def run(
     options = trainer.config
     score: float | None = None
 
+    def evaluate() -> None:
+        nonlocal score
+        if trainer.evaluates(trainer.step) and not metrics.evaluated(trainer.step):
+            found = trainer.evaluate()
+            metrics.evaluation(trainer.step, found.scalars)
+            score = found.score
+
     def save() -> None:
         # A checkpoint counts on every line up to its step; the other way round, a line without a
         # checkpoint is only written again.
@@ -61,13 +66,16 @@ def run(
         trainer.save(checkpointer, score)
 
     try:
+        evaluate()
         while trainer.step < options.steps:
             result = trainer.train_step(lambda step, episode: log.append(step, episode.to_json()))
             workdir.record()
-            step, score = trainer.step, result.reward
+            # The highest mean reward is that of the easiest tasks; better to know it of the same.
+            step, score = trainer.step, None if trainer.evaluates() else result.reward
             metrics.scalars(step, result.scalars)
             for name, episode in result.shown.items():
                 metrics.text(step, name, summary.describe(episode))
+            evaluate()
             if step % options.checkpoint_every == 0 or step == options.steps:
                 save()
     except Stopped:
@@ -79,16 +87,6 @@ def run(
         trainer.progress.message(f"finished step {trainer.step}")
 
 
-def _remedy(probe: Probe, syntax: CallSyntax) -> str:
-    """What to do about a policy that hardly ever calls a tool."""
-    if probe.share("unmarked_call") >= _FEW_VALID and syntax is not CallSyntax.JSON:
-        fix = (
-            f"{probe.share('unmarked_call'):.0%} of turns have one as mere text: "
-            "try --config.model.call_syntax=json"
-        )
-    else:
-        fix = "try another model, or prompts with examples (simulator.prompts)"
-    return f"warning: next to no turn has a valid call, so episodes can hardly differ; {fix}"
 
 
 class StepResult:
@@ -127,6 +125,7 @@ class Trainer:
         progress: Progress,
         should_stop: Callable[[], bool],
         seed: int,
+        evaluator: Evaluator | None = None,
     ):
         """Starts before the first step.
 
@@ -138,9 +137,11 @@ class Trainer:
           progress: The terminal's display.
           should_stop: Whether the run was asked to stop.
           seed: What is random follows from it.
+          evaluator: Measures the policy now and then, if it is to be measured.
         """
         self.config = config
         self._seed = seed
+        self._evaluator = evaluator
         self.step = 0
         self.curriculum = curriculum
         self.progress = progress
@@ -229,8 +230,8 @@ class Trainer:
         """What the policy writes when it is asked for a call, before it has learnt anything."""
         found = self._collector.probe()
         self.progress.message(str(found))
-        if found.turns and found.share("valid_call") < _FEW_VALID:
-            self.progress.message(_remedy(found, self._system.environment.policy_format.call_syntax))
+        if warning := found.warning(self._system.environment.policy_format.call_syntax):
+            self.progress.message(warning)
         return found.scalars()
 
     def _trajectories(self, rollouts: StepRollouts) -> list[list[Trajectory]]:
@@ -241,6 +242,31 @@ class Trainer:
         rng = streams.generator(Purpose.SHUFFLE, self._seed, rollouts.step)
         config = self._system.learner.config
         return shuffled_rewards(groups, rng, config, self.config.min_valid)
+
+    def evaluates(self, step: int | None = None) -> bool:
+        """Whether the policy is evaluated after that many steps; without a number, whether ever."""
+        if self._evaluator is None:
+            return False
+        return step is None or step % self._evaluator.every == 0 or step == self.config.steps
+
+    def evaluate(self) -> Evaluation:
+        """Measures the policy as it stands; what a run draws and plays stays as it is without.
+
+        Raises:
+          Stopped: The run was asked to stop.
+        """
+        assert self._evaluator is not None
+        before = self._system.policy
+        self._system.refresh_policy()
+        self._system.forget()
+        try:
+            found = self._evaluator(self.step)
+        finally:
+            if before is not None:
+                # With `max_staleness` it plays the next step, too.
+                self._system.use_policy(before)
+        self.progress.message(f"evaluated after step {self.step}: {found.note}")
+        return found
 
     def _write_tasks(self, number: int) -> StepRollouts:
         return self._collector.write_tasks(number, self.curriculum, self._recent)
@@ -269,6 +295,8 @@ class Trainer:
         following = self.step + 2  # The present step is not complete yet.
         ahead = self.config.max_staleness > 0
         prepare = ahead or (self.config.prepare_tasks and not self.config.release_cache)
+        # An evaluation comes between, and whatever is written or played begins with empty caches.
+        prepare = prepare and not self.evaluates(self.step + 1)
         if not prepare or following > self.config.steps:
             return
         self._dispatch = dispatch

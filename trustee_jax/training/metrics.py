@@ -68,6 +68,7 @@ class MetricWriter(Closing):
         tensorboard: pathlib.Path,
         jsonl: pathlib.Path,
         *,
+        evaluations: pathlib.Path | None = None,
         causes: tuple[str, ...] = (),
         resume_step: int = 0,
         enabled: bool = True,
@@ -77,6 +78,7 @@ class MetricWriter(Closing):
         Args:
           tensorboard: Folder of the event files.
           jsonl: File with one line of scalars a step.
+          evaluations: File with one line of scalars for each evaluation, if there are any.
           causes: How names begin that are given only in steps in which they occur. They are written
             from the first such step on, as 0 where they are not given: a curve with holes would
             join two rare events by a line. What is known of earlier steps is read from `jsonl`, so
@@ -89,11 +91,16 @@ class MetricWriter(Closing):
         """
         self._events: _EventFile | None = None
         self._lines: JsonLines | None = None
+        self._evaluations: JsonLines | None = None
+        self._evaluated: set[int] = set()
         self._resume_step = resume_step
         self._causes = causes
         self._known: dict[str, float] = {}
         if enabled:
             self._lines = JsonLines(jsonl, resume_step=resume_step)
+            if evaluations is not None:
+                self._evaluations = JsonLines(evaluations, resume_step=resume_step)
+                self._evaluated = {line["step"] for line in read(evaluations)}
             for line in read(jsonl):
                 self._learn(line)
             self._events = _EventFile(tensorboard, resume_step)
@@ -114,6 +121,23 @@ class MetricWriter(Closing):
 
     def _learn(self, names: Iterable[str]) -> None:
         self._known |= {name: 0.0 for name in names if name.startswith(self._causes)}
+
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes what an evaluation found.
+
+        Args:
+          step: Training steps that the policy has behind it, from 0.
+          values: Names like "eval/simulated/success" and numbers.
+        """
+        self._evaluated.add(step)
+        if self._events is None or self._evaluations is None:
+            return
+        self._events.add(step, *(summary.scalar(name, value) for name, value in values.items()))
+        self._evaluations.append(step, values)
+
+    def evaluated(self, step: int) -> bool:
+        """Whether there is an evaluation of that step."""
+        return step in self._evaluated
 
     def text(self, step: int, name: str, text: str) -> None:
         """Shows a text, as it is, in TensorBoard's text tab."""
@@ -152,12 +176,14 @@ class MetricWriter(Closing):
 
     def sync(self) -> None:
         """Returns when all scalars are on the disk; see `JsonLines.sync`."""
-        if self._lines is not None:
-            self._lines.sync()
+        for lines in (self._lines, self._evaluations):
+            if lines is not None:
+                lines.sync()
 
     def close(self) -> None:
         """Closes both."""
         if self._events is not None:
             self._events.close()
-        if self._lines is not None:
-            self._lines.close()
+        for lines in (self._lines, self._evaluations):
+            if lines is not None:
+                lines.close()

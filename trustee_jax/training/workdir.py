@@ -26,6 +26,7 @@ CHANGEABLE = (
     "training.keep_best",
     "training.prepare_tasks",
     "training.release_cache",
+    "evaluation.",
     "learner.max_skipped_updates",
     "mesh.",
     "model.remat",
@@ -77,6 +78,11 @@ class Layout:
     def metrics(self) -> pathlib.Path:
         """The scalars, one line a step."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> pathlib.Path:
+        """What evaluations during the run found, one line each."""
+        return self.root / "evaluations.jsonl"
 
     @property
     def episodes(self) -> pathlib.Path:

@@ -1,0 +1,304 @@
+"""`trustee eval`: benchmarks of a policy, and two results compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from trustee_jax.commands.command_line import Command, Group, Positional, absolute, path
+
+if TYPE_CHECKING:
+    import jax
+    from flax import nnx
+
+    from trustee_jax.build import Policy
+    from trustee_jax.config import Config
+    from trustee_jax.evaluation.play import AnswerOptions, Reading
+
+
+def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
+    from trustee_jax.evaluation.board import choose_categories
+
+    categories = choose_categories(values["categories"].value)
+    workdir = None if run is None else absolute(run)
+    _check_flags(values, workdir)
+    config = _config(values, workdir)
+    from trustee_jax.evaluation import summary
+    from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
+    from trustee_jax.evaluation.installing import default_folder
+    from trustee_jax.evaluation.results import ResultsFolder
+    from trustee_jax.progress import standard_output
+    from trustee_jax.storage import storage_errors
+    from trustee_jax.weights.downloads import cache_folder
+
+    options = _answer_options(values, config)
+    environment = default_folder(cache_folder())
+    if values["bfcl_env"].value:
+        environment = path(values, "bfcl_env")
+    if not environment.exists():
+        print(f"installing bfcl-eval in {environment}", flush=True)
+    with open_checker(environment) as checker:
+        print(f"loading {config.model.source}", flush=True)
+        policy, step = _load(values, config, workdir)
+        if policy.note:
+            print(policy.note, flush=True)
+        identity = _identity(policy, step, config, options, checker.description["version"])
+        identity["seed"] = values["seed"].value
+        output = path(values, "output") if values["output"].value else None
+        if output is None:
+            assert workdir is not None
+            output = workdir / "eval" / f"bfcl-step{step:06d}"
+        console = standard_output()
+        with storage_errors(output), ResultsFolder(output, identity, _about(workdir)) as folder:
+            try:
+                evaluate(
+                    EvaluatedPolicy(policy.format, policy.engine, config.engine.slots),
+                    checker,
+                    folder,
+                    categories,
+                    options,
+                    limit=values["limit"].value,
+                    console=console,
+                )
+            finally:
+                # Of what there is, also after Ctrl-C.
+                if folder.results.records:
+                    summary.write(folder.results, output)
+            summary.show(folder.results, console)
+            if values["tensorboard"].value and workdir is not None:
+                summary.write_tensorboard(folder.results, workdir / "tensorboard", step or 0)
+    console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+
+
+def _define_bfcl(values: flags.FlagValues) -> None:
+    texts = {
+        "model": "Weights to measure in place of a run's, e.g. hub:Qwen/Qwen3-8B, file.gguf or an "
+        "exported folder.",
+        "output": "Folder of the results; what it has already is not done again. "
+        "RUN/eval/bfcl-stepN if not given; needed without a RUN.",
+        "bfcl_env": "Folder of the environment of the official checkers, made if it is not there; "
+        "in the user's cache if not given.",
+    }
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    flags.DEFINE_list(
+        "categories",
+        "all",
+        "Categories, or the groups all, single_turn, non_live, live, multi_turn.",
+        flag_values=values,
+    )
+    numbers = {
+        "step": (None, 0, "Which checkpoint of RUN; 0 is before training, the newest if not given."),
+        "limit": (None, 1, "Cases of each category, the same for every model; all if not given."),
+        "seed": (0, 0, "Decides what is drawn at a temperature."),
+        "max_tokens": (1024, 1, "Longest answer, in tokens, thoughts included."),
+        "max_length": (None, 1, "Longest context, in tokens; that of the config if not given."),
+    }
+    for name, (number, least, text) in numbers.items():
+        flags.DEFINE_integer(name, number, text, least, 2**32 - 1, flag_values=values)
+    flags.DEFINE_float("temperature", 0.0, "0 takes the likeliest tokens.", flag_values=values)
+    flags.DEFINE_bool(
+        "lenient",
+        False,
+        "Let conversations go on by calls in any form that a reader would accept. Single answers "
+        "are always read in both ways.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "tensorboard", False, "Add the shares to RUN's TensorBoard, too.", flag_values=values
+    )
+
+
+def _check_flags(values: flags.FlagValues, workdir: Path | None) -> None:
+    named = [name for name in ("model", "config") if values[name].value]
+    if workdir is None and not named:
+        raise flags.Error("name what to measure: a RUN, --model=SOURCE or --config=FILE.py")
+    if workdir is not None and named:
+        raise flags.Error(f"--{named[0]} is for a model without a RUN; give one of both")
+    if workdir is not None:
+        return
+    if not values["output"].value:
+        raise flags.Error("--output is needed without a RUN")
+    if values["step"].value is not None:
+        raise flags.Error("--step needs a RUN")
+    if values["tensorboard"].value:
+        raise flags.Error("--tensorboard needs a RUN")
+
+
+def _config(values: flags.FlagValues, workdir: Path | None) -> Config:
+    import dataclasses
+
+    from trustee_jax import config as run_config
+    from trustee_jax.build import plain_config
+    from trustee_jax.run import read_config
+
+    model = values["model"].value
+    if workdir is not None:
+        return read_config(workdir)
+    if values["config"].value is None:
+        return plain_config(str(model))
+    config = run_config.parse(values["config"].value)
+    if not model:
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, source=model))
+
+
+def _answer_options(values: flags.FlagValues, config: Config) -> AnswerOptions:
+    from trustee_jax.engine.types import Sampling
+    from trustee_jax.evaluation.play import AnswerOptions
+
+    return AnswerOptions(
+        max_tokens=values["max_tokens"].value,
+        max_length=values["max_length"].value or config.engine.max_length,
+        sampling=Sampling(values["temperature"].value),
+        thinking=config.environment.policy.thinking,
+        history=config.environment.policy.history,
+        lenient=values["lenient"].value,
+    )
+
+
+def _load(
+    values: flags.FlagValues, config: Config, workdir: Path | None
+) -> tuple[Policy, int | None]:
+    """The policy, and its training step: None of a model that belongs to no run."""
+    from trustee_jax.build import build_policy
+    from trustee_jax.run import restore_trained
+
+    common: dict[str, Any] = {
+        "seed": values["seed"].value,
+        "max_length": values["max_length"].value,
+    }
+    if workdir is None:
+        return build_policy(config, **common), None
+    if values["step"].value == 0:
+        return build_policy(config, **common), 0
+    step = 0
+
+    def restore(trained: nnx.State, mesh: jax.sharding.Mesh) -> nnx.State:
+        nonlocal step
+        step, params = restore_trained(workdir, trained, mesh, step=values["step"].value)
+        return params
+
+    return build_policy(config, **common, restore=restore), step
+
+
+def _identity(
+    policy: Policy, step: int | None, config: Config, options: AnswerOptions, version: str
+) -> dict[str, Any]:
+    """What every verdict depends on."""
+    import dataclasses
+    import hashlib
+
+    template = hashlib.sha256(policy.format.template.encode()).hexdigest()[:16]
+    return {
+        "bfcl_eval": version,
+        "model": config.model.source,
+        "step": step,
+        "weights": policy.weights,
+        "dtype": config.model.dtype,
+        "quantization": config.model.quantization,
+        "template": template,
+        "call_syntax": policy.format.call_syntax.value,
+        **dataclasses.asdict(options),
+    }
+
+
+def _about(workdir: Path | None) -> dict[str, Any]:
+    """What else a reader wants to know."""
+    import datetime
+
+    from trustee_jax.bench.machine import describe
+
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"run": workdir and str(workdir), "started": started, **describe()}
+
+
+def _compare(values: flags.FlagValues, a: str, b: str) -> None:
+    import json
+
+    from trustee_jax.evaluation import summary
+    from trustee_jax.evaluation.pairs import compare
+    from trustee_jax.evaluation.results import read_results
+    from trustee_jax.progress import standard_output
+    from trustee_jax.storage import storage_errors, write_text
+
+    readings = _readings(values)
+    results = read_results(absolute(a)), read_results(absolute(b))
+    comparison = compare(*results, readings)
+    console = standard_output()
+    for name, folder, reading in zip("AB", (a, b), readings, strict=True):
+        console.print(f"{name}: {folder}, read {reading}", highlight=False, soft_wrap=True)
+    identities = [one.meta["identity"] for one in results]
+    differing = [n for n in identities[0] if identities[0][n] != identities[1].get(n)]
+    console.print(f"They differ in: {', '.join(differing) or 'nothing'}.", highlight=False)
+    summary.show_comparison(comparison, console)
+    if values["output"].value:
+        output = path(values, "output")
+        found = {"a": a, "b": b, "readings": readings, "differ": differing, **comparison.to_json()}
+        with storage_errors(output.parent):
+            write_text(output, json.dumps(found, indent=1) + "\n")
+
+
+def _readings(values: flags.FlagValues) -> tuple[Reading, Reading]:
+    from trustee_jax.evaluation.play import READINGS
+
+    given = values["read"].value
+    if len(given) not in (1, 2) or not set(given) <= set(READINGS):
+        raise flags.Error(
+            f"--read={','.join(given)}: give one of {', '.join(READINGS)}, or one for each folder, "
+            "e.g. lenient,strict"
+        )
+    return given[0], given[-1]
+
+
+def _define_compare(values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "read",
+        "strict",
+        "How answers are read: strict or lenient, or one for A and one for B.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("output", None, "JSON file to write.", flag_values=values)
+
+
+BFCL = Command(
+    "eval bfcl",
+    "Measures a policy by the Berkeley Function-Calling Leaderboard: official data and checkers, "
+    "case by case, resumable.",
+    _bfcl,
+    positionals=(
+        Positional("RUN", "The run whose policy is measured, the --workdir of a training.", True),
+    ),
+    define=_define_bfcl,
+    config="Python file with get_config(): the options of a model that belongs to no RUN.",
+    examples=(
+        "eval bfcl runs/quickstart --categories=simple_python,irrelevance --limit=100",
+        "eval bfcl --model=hub:Qwen/Qwen3-8B --categories=non_live --output=results/qwen3",
+    ),
+)
+
+COMPARE = Command(
+    "eval compare",
+    "Compares two folders of results over the cases that both have: who got right what the other "
+    "did not, McNemar's exact test, and the difference with its interval.",
+    _compare,
+    positionals=(
+        Positional("A", "Folder of results, e.g. of the base model."),
+        Positional("B", "Folder of results, e.g. of the trained one."),
+    ),
+    define=_define_compare,
+    examples=("eval compare results/base results/trained --read=lenient,strict",),
+)
+
+EVAL = Group(
+    "eval",
+    "Measures of a policy.",
+    {
+        "bfcl": BFCL,
+        "compare": COMPARE,
+        "tasks": "trustee_jax.commands.eval_simulated:TASKS",
+        "simulated": "trustee_jax.commands.eval_simulated:SIMULATED",
+    },
+)

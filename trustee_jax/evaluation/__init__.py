@@ -1,0 +1,1 @@
+"""Benchmarks: official data and checkers, answered by an engine, compared in pairs."""
