@@ -20,14 +20,14 @@ LAYERS = (
     ("environment", "rl"),
     ("evaluation", "synthesis", "training"),
     ("audit", "bench", "config", "report"),
-    ("ablations", "build"),
-    ("run",),
+    ("ablations", "build", "run_evaluation"),
+    ("players", "run"),
     ("export",),
     ("commands",),
     ("__main__",),
 )
 # What knows all options of a run; every other room gets its section.
-KNOW_CONFIG = {"ablations", "build", "commands", "export", "run"}
+KNOW_CONFIG = {"ablations", "build", "commands", "export", "players", "run"}
 
 
 def rooms(package: pathlib.Path) -> dict[str, list[pathlib.Path]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
@@ -157,14 +156,14 @@ def build(
     """
     options = config.model
     make_judge = load_judges(config.environment)
-    mesh = _mesh(config)
+    mesh = mesh_of(config)
     checkpoint = open_checkpoint(options.source)
-    _check_max_length(config.engine, checkpoint.config, "model.source")
+    check_max_length(config.engine, checkpoint.config, "model.source")
     shared = options.simulator is None and options.lora_rank > 0
     simulator_checkpoint = checkpoint
     if options.simulator not in (None, options.source):
         simulator_checkpoint = open_checkpoint(options.simulator)
-        _check_max_length(config.engine, simulator_checkpoint.config, "model.simulator")
+        check_max_length(config.engine, simulator_checkpoint.config, "model.simulator")
     policy_format, note = open_format(checkpoint, options)
     tokenizer = policy_format.tokenizer
     # Options, prompts and a user's functions are checked before the first weight is read.
@@ -179,7 +178,7 @@ def build(
     else:
         simulator_tokenizer = simulator_checkpoint.tokenizer()
         simulator_format = ChatFormat(simulator_tokenizer)
-    simulator = _simulator(config, simulator_format, config.environment.roles)
+    simulator = make_simulator(config, simulator_format, config.environment.roles)
 
     policy = load(checkpoint, abstract, mesh, config.seed)
     frozen = None
@@ -232,137 +231,16 @@ def build_simulator(config: Config, roles: Sequence[SimulatorRole]) -> tuple[Sim
       CheckpointError: The checkpoint cannot be read.
     """
     options = config.model
-    mesh = _mesh(config)
+    mesh = mesh_of(config)
     checkpoint = open_checkpoint(options.simulator or options.source)
     field = "model.simulator" if options.simulator else "model.source"
-    _check_max_length(config.engine, checkpoint.config, field)
+    check_max_length(config.engine, checkpoint.config, field)
     tokenizer = checkpoint.tokenizer()
-    simulator = _simulator(config, ChatFormat(tokenizer), roles)
+    simulator = make_simulator(config, ChatFormat(tokenizer), roles)
     abstract = abstract_frozen(checkpoint.config, options)
     EnginePrograms.create(abstract, mesh, config.engine)
     frozen = load(checkpoint, abstract, mesh, config.seed)
     return simulator, Engine(frozen, mesh, config.engine, tokenizer, config.seed)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Policy:
-    """A policy that only generates.
-
-    Attributes:
-      format: Its chat format.
-      engine: Serves its requests, as role "policy".
-      weights: A digest of its parameters.
-      note: What a user should know of the format, or "".
-    """
-
-    format: ChatFormat
-    engine: Engine
-    weights: str
-    note: str
-
-
-def build_policy(
-    config: Config,
-    *,
-    seed: int,
-    max_length: int | None = None,
-    restore: Callable[[nnx.State, Mesh], nnx.State] | None = None,
-) -> Policy:
-    """Loads the policy alone, for what trains nothing.
-
-    Args:
-      config: Of a run.
-      seed: The engine's.
-      max_length: Longest context, in tokens; None for that of the run.
-      restore: Reads the trained parameters, as `run.restore_trained` does, from those of the
-        learner as shapes and the mesh; None takes the policy as it is before the first step.
-
-    Raises:
-      ConfigError: Options do not fit each other, the model or the devices.
-      CheckpointError: The checkpoint cannot be read.
-    """
-    options, engine_options = config.model, config.engine
-    if max_length is not None:
-        engine_options = dataclasses.replace(engine_options, max_length=max_length)
-    mesh = _mesh(config)
-    checkpoint = open_checkpoint(options.source)
-    _check_max_length(engine_options, checkpoint.config, "model.source")
-    format, note = open_format(checkpoint, options)
-    tokenizer = format.tokenizer
-    learnt = abstract_policy(checkpoint.config, options)
-    adapters = bool(options.lora_rank) and restore is not None
-    abstract = learnt if adapters else abstract_frozen(checkpoint.config, options)
-    EnginePrograms.create(abstract, mesh, engine_options)
-    trained = None
-    if restore is not None:
-        trained = restore(split_trainable(learnt)[1], mesh)
-    model = load(checkpoint, abstract, mesh, config.seed)
-    engine = Engine(model, mesh, engine_options, tokenizer, seed)
-    if trained is not None:
-        dtype = jnp.dtype(jnp.float32 if adapters else options.dtype)
-        engine.update(jax.tree.map(lambda x: x.astype(dtype), trained))
-    return Policy(format, engine, _digest(checkpoint, trained), note)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Players:
-    """What plays episodes that nobody learns from.
-
-    Attributes:
-      environment: The game.
-      engines: By role.
-      weights: A digest of the policy's parameters.
-    """
-
-    environment: Environment
-    engines: Mapping[Role, Engine]
-    weights: str
-
-
-def build_players(
-    config: Config, *, restore: Callable[[nnx.State, Mesh], nnx.State] | None = None
-) -> Players:
-    """Loads policy and simulator; the simulator plays all tools.
-
-    Args:
-      config: Of a run.
-      restore: See `build_policy`.
-
-    Raises:
-      ConfigError: Options do not fit each other, the models or the devices.
-      CheckpointError: A checkpoint cannot be read.
-    """
-    make_judge = load_judges(config.environment)
-    policy = build_policy(config, seed=config.seed, restore=restore)
-    # Rows of the simulator do without the adapter; a policy that was trained in full is another.
-    shared = config.model.simulator is None and (config.model.lora_rank > 0 or restore is None)
-    if shared:
-        engine = policy.engine
-        simulator = _simulator(config, policy.format, config.environment.roles)
-    else:
-        simulator, engine = build_simulator(config, config.environment.roles)
-    environment = Environment(
-        config.environment,
-        simulator,
-        policy.format,
-        config.engine.max_length,
-        make_judge(simulator),
-    )
-    return Players(environment, {"policy": policy.engine, "simulator": engine}, policy.weights)
-
-
-def _digest(checkpoint: Checkpoint, trained: nnx.State | None) -> str:
-    """Tells policies apart by a part of every tensor; training leaves none of them as it was."""
-    digest = hashlib.sha256(repr(checkpoint.config).encode())
-    for name in sorted(checkpoint.names()):
-        shape = checkpoint.shape(name)
-        first = (slice(0, 1), *(slice(None),) * (len(shape) - 1)) if len(shape) > 1 else None
-        values = checkpoint.read(name, first or (slice(None),) * len(shape))
-        digest.update(f"{name} {shape} {values.dtype} ".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    for leaf in jax.tree.leaves(trained):
-        digest.update(np.asarray(leaf if leaf.ndim < 2 else leaf[:1]).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def plain_config(source: str) -> Config:
@@ -404,7 +282,12 @@ def plain_config(source: str) -> Config:
     return dataclasses.replace(config, model=model, engine=engine, simulator=simulator)
 
 
-def _mesh(config: Config) -> Mesh:
+def mesh_of(config: Config) -> Mesh:
+    """The mesh of a run.
+
+    Raises:
+      ConfigError: Its sizes do not fit the devices.
+    """
     try:
         return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     except ValueError:
@@ -414,7 +297,14 @@ def _mesh(config: Config) -> Mesh:
         raise ConfigError("mesh", sizes, fix) from None
 
 
-def _simulator(config: Config, format: ChatFormat, roles: Sequence[SimulatorRole]) -> Simulator:
+def make_simulator(
+    config: Config, format: ChatFormat, roles: Sequence[SimulatorRole]
+) -> Simulator:
+    """The simulator of a run.
+
+    Raises:
+      ConfigError: A prompt or an option of a role cannot be used.
+    """
     try:
         return Simulator(format, config.simulator, config.engine.max_length, roles)
     except ConfigError as error:
@@ -422,7 +312,17 @@ def _simulator(config: Config, format: ChatFormat, roles: Sequence[SimulatorRole
         raise ConfigError(f"simulator.{error.field}", error.value, error.fix) from None
 
 
-def _check_max_length(engine: EngineConfig, model: ModelConfig, source: str) -> None:
+def check_max_length(engine: EngineConfig, model: ModelConfig, source: str) -> None:
+    """Refuses contexts longer than a model was trained for.
+
+    Args:
+      engine: Options.
+      model: The architecture.
+      source: The option that names the model.
+
+    Raises:
+      ConfigError: They are.
+    """
     if engine.max_length > model.max_position:
         fix = f"{source} was trained for at most {model.max_position} tokens; lower it to that"
         raise ConfigError("engine.max_length", engine.max_length, fix)

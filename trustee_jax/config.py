@@ -198,11 +198,15 @@ REFERENCE: Mapping[str, Any] = types.MappingProxyType(
         # A task counts as it is written, with whatever it lacks or repeats.
         "environment.check_tasks": False,
         "environment.recent_tasks": 0,
+        "environment.check_queries": False,
+        # So does what the user says, whoever would say it.
+        "environment.check_user": False,
         # Nothing but the conversation says what exists and what has been done.
         "environment.world.enabled": False,
         # One answer judges all criteria, and nothing checks it.
         "environment.judge.mode": "joint",
         "environment.judge.rules": False,
+        "environment.judge.require_answer": False,
         # Past thoughts stay in the context, although chat templates drop them.
         "environment.policy.history": "append",
     }

@@ -20,10 +20,18 @@ MEANINGS = {
 
 
 class ScriptedVerifier:
-    """Answers with `opinion(criterion, prompt)`: the probability of met; None: no usable answer."""
+    """Answers with `opinion(criterion, prompt)`: the probability of met; None: no usable answer.
 
-    def __init__(self, format: ChatFormat, opinion: Callable[[str, str], float | None]):
-        self.format, self.opinion = format, opinion
+    Its reasons are `reasons(criterion, prompt)`.
+    """
+
+    def __init__(
+        self,
+        format: ChatFormat,
+        opinion: Callable[[str, str], float | None],
+        reasons: Callable[[str, str], str] = lambda criterion, prompt: "So it is.",
+    ):
+        self.format, self.opinion, self.reasons = format, opinion, reasons
         self.asked: list[str] = []
         self.keys: set[tuple[int, ...]] = set()
         self.most_pending = 0
@@ -49,7 +57,7 @@ class ScriptedVerifier:
         self.asked.append(criterion)
         answer = {"line": 1, "met": probability >= 0.5}
         if "reasoning" in request.schema["properties"]:
-            answer = {"reasoning": "So it is.", **answer}
+            answer = {"reasoning": self.reasons(criterion, prompt), **answer}
         ids = self.format.encode(json.dumps(answer, separators=(",", ":")))
         first = [self.format.decode([token])[0] for token in request.report_logits_of]
         row = np.full(len(first), -1e9, np.float32)

@@ -8,7 +8,7 @@ from scripted_verifier import ScriptedVerifier
 
 from trustee_jax.audit.audit import AuditedModel, AuditOptions, audit, make_plan
 from trustee_jax.audit.faults import FAULTS
-from trustee_jax.audit.judging import Journal, ask_all, second_look
+from trustee_jax.audit.judging import Journal, Judgement, ask_all, second_look
 from trustee_jax.audit.recorded import AuditError
 from trustee_jax.audit.summary import summarize
 from trustee_jax.environment import EnvironmentConfig
@@ -255,3 +255,42 @@ def test_a_report_that_cannot_be_written_is_refused_at_once(gold, tmp_path):
         audit(
             None, EnvironmentConfig(), gold[:1], AuditOptions(), tmp_path / "missing" / "audit.json"
         )
+
+
+def test_reasons_that_recite_the_question_are_set_against_the_others(
+    gold, make_judge, chat_format
+):
+    # Two opinions on the clean episode, five criteria each, then on the faulty one, two each.
+    answers = [
+        *(0.9, 0.9, 0.9, 0.9, 0.9),
+        *(0.1, 0.9, 0.9, 0.9, 0.9),
+        *(0.9, 0.1),
+        *(0.9, 0.9),
+    ]
+
+    def reasons(criterion, prompt):
+        recited = "the user got everything they wanted, backed by tool results"
+        return recited if criterion in ("intent_met", "concise") else "Line 3 shows it."
+
+    engine = ScriptedVerifier(chat_format, lambda *_: answers.pop(0), reasons)
+    plan = make_plan(gold[:1], AuditOptions(("reasoned",), chosen("dropped_call")))
+    judgements = ask(plan, {"reasoned": make_judge("reasoned")}, engine, lanes=1)
+    assert answers == []
+    found = summarize(judgements)["reasoned"].recital
+    assert dataclasses.astuple(found.recited) == (3, 7)
+    # Clean: both met, of which one is not said again. Faulty: found met, which is wrong.
+    assert dataclasses.astuple(found.reciting) == ((3, 3), (2, 3), (2, 3))
+    # Clean: three met. Faulty: found not met, which is right, but not said again.
+    assert dataclasses.astuple(found.others) == ((3, 4), (4, 4), (3, 4))
+    again = [Judgement.from_json(json.loads(json.dumps(j.to_json()))) for j in judgements]
+    assert summarize(again)["reasoned"].recital == found
+
+
+def test_a_mode_without_reasons_has_none_that_recite(run_with, tmp_path):
+    _, shown = run_with(sure, faults=chosen("dropped_call"))
+    modes = json.loads((tmp_path / "audit.json").read_text())["modes"]
+    assert modes["logprobs"]["recital"] is None
+    assert modes["reasoned"]["recital"]["recited"]["count"] == 0
+    assert modes["reasoned"]["recital"]["others"]["right"]["of"] == 3 * 5 + 3 * 2
+    assert "This mode gives no reasons." in shown
+    assert "Reasons that only recite the question: 0/21 = 0%" in shown

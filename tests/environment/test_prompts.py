@@ -198,3 +198,20 @@ def test_prompts_of_the_quickstart():
         assert ("changes" in system["content"]) == (world is not None)
     _, request = prompts.messages("tool", call | {"world": None, "call": "other({})"})
     assert request["content"].endswith("other({}): Unknown.")
+
+
+def test_the_wording_of_a_template_is_what_no_field_fills_in(tmp_path):
+    wording = Prompts().wording("user")
+    assert {"Who you are:", "Your wish:", "Your next message?"} <= set(wording)
+    assert "You play a user who writes to an assistant. Write the user's next message" in wording[0]
+    # What it chooses from, and none of the comment at its head.
+    verifier = Prompts().wording("verifier")
+    assert "the user got everything they wanted, backed by tool results" in verifier
+    assert not any("Asks for" in line or "{" in line for line in (*wording, *verifier[:3]))
+    (tmp_path / "user.jinja").write_text(
+        "{% block instructions %}\n  - Be brief.\n\n{{ query }}: ask{% endblock %}"
+        '{% block request %}{{ "Go" if tools else "Stay" }} on{% endblock %}'
+    )
+    lines = Prompts(str(tmp_path)).wording("user")
+    assert sorted(lines) == ["- Be brief.", ": ask", "Go", "Stay", "on"]
+    assert Prompts(str(tmp_path)).wording("tool") == Prompts().wording("tool")

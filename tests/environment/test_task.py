@@ -152,7 +152,7 @@ def test_rejected_tasks_are_counted_by_reason(make_environment, tools, aspects, 
     result, engine = generate(
         make_environment(), tools, aspects, answer, recent=recent, rejections=rejections
     )
-    assert isinstance(result, Failure) and result.cause == "task_malformed"
+    assert isinstance(result, Failure) and result.cause == "task_rejected"
     assert rejections == {reason: len(engine.requests)} and reason in REJECTIONS
     assert len(engine.requests) == 2  # no world is written for a refused task
 

@@ -56,6 +56,33 @@ def test_lines_can_be_cited(make_environment, make_task):
     assert "\n6. assistant:" in text and "\n7. " not in text
 
 
+@pytest.mark.parametrize("mode", ["reasoned", "joint"])
+@pytest.mark.parametrize(
+    ("reasoning", "recites"),
+    [
+        ("The user got everything they wanted, backed by tool results.", True),
+        ("Is this true of the conversation: no call was redundant, wrong or merely a trial?", True),
+        ("The facts that decide, in one or two sentences; in doubt false.", True),
+        ("The expected tools were called with right arguments, and no call failed: book.", True),
+        ("Yes.", False),
+        ("", False),
+        ("The user wanted two nights in Lyon, and book returned the number 2.", False),
+        ("No tool returned the code that the last message gives.", False),
+        ("The hotel was booked with right arguments, but nothing backs the price.", False),
+    ],
+)
+def test_reasons_that_recite_the_question(make_environment, make_task, mode, reasoning, recites):
+    def answers(request):
+        return json.dumps(json.loads(verdict(request)) | {"reasoning": reasoning})
+
+    script = Script(CLEAN, overrides={"verifier": answers})
+    episode, _ = play(make_environment(mode=mode), make_task(), script)
+    assert [part.recites for part in episode.verdict.parts] == [recites] * 5
+    assert episode.to_json()["verdict"]["parts"][0]["recites"] == recites
+    # It is told, and changes nothing.
+    assert episode.reward == 1
+
+
 def judge(environment: Environment, task: Task, logits: float, answer: bool) -> CriterionVerdict:
     """The part of a verdict whose log-odds of true are `logits`, while the sample is `answer`."""
 
@@ -213,7 +240,7 @@ BOOKED = ("call", "book", {"hotel": "Ibis", "nights": 2}, '{"number":"BK20391"}'
         ),
         (
             [FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, None)],
-            {("calls_correct", "expected_call")},
+            {("calls_correct", "expected_call"), ("intent_met", "no_answer")},
         ),
         (  # A hotel that is full is nobody's waste.
             [FOUND, ("call", "book", {"hotel": "Ibis", "nights": 2}, '{"error":"full"}'), "Full."],

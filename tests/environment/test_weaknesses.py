@@ -369,4 +369,4 @@ def test_weakness_14_tasks_that_fail_are_typed_and_counted(make_environment, too
     )
     coroutine = generate_task(environment, tools, aspects, (1, 1, 1), rejections=rejections)
     (failure,) = run([coroutine], {"policy": engine, "simulator": engine})
-    assert failure.cause == "task_malformed" and rejections == {"missing_value": 2}
+    assert failure.cause == "task_rejected" and rejections == {"missing_value": 2}

@@ -175,7 +175,7 @@ def test_impossible_changes_are_asked_for_again(make_environment, make_task):
     script = Script([BOOK, "Booked."], overrides={"tool": Server(broken)})
     environment = make_environment(tool=RoleConfig(tries=2))
     episode, _ = play(environment, make_task(world=HOTELS), script)
-    assert episode.cause == "tool_malformed" and "already" in episode.detail
+    assert episode.cause == "tool_rejected" and "already" in episode.detail
     assert episode.world == HOTELS
 
 

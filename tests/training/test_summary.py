@@ -7,8 +7,17 @@ from typing import get_args
 import pytest
 from scripted_step import Script
 
-from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End
-from trustee_jax.simulator.simulator import Problem
+from trustee_jax.environment import (
+    INVALID_CAUSES,
+    REJECTIONS,
+    USER_FAULTS,
+    Counts,
+    CriterionVerdict,
+    End,
+    JudgeVerdict,
+    Verdict,
+)
+from trustee_jax.simulator.simulator import Problem, causes_of
 from trustee_jax.training import summary
 from trustee_jax.training.summary import CAUSES, LAYOUT, describe, episode_scalars
 
@@ -82,8 +91,9 @@ def test_the_curriculum_is_shown_as_the_step_was_played(monkeypatch, rule) -> No
 def test_every_cause_begins_as_said() -> None:
     for names, prefix in (
         (INVALID_CAUSES, "episodes/invalid_"),
-        ([f"{r}_{p}" for r in ("task", "world") for p in get_args(Problem)], "tasks/failed_"),
+        (causes_of("task", "world"), "tasks/failed_"),
         (REJECTIONS, "tasks/rejected_"),
+        (USER_FAULTS, "user/refused_"),
         (get_args(End), "ended/"),
     ):
         assert prefix in CAUSES
@@ -105,12 +115,49 @@ def test_each_chart_has_something_to_show(monkeypatch, rule) -> None:
         for chart, names in charts.items()
         if not any(re.fullmatch(name, metric) for name in names for metric in found)
     }
-    # The script's learner has no KL, and its tasks do not fail.
+    # The script's learner has no KL, its tasks and messages do not fail, its verdicts have no reasons.
     scripted = {
         "KL to the initial policy",
         "Failed task draws by cause",
         "Rejected tasks by reason",
+        "Refused messages of the user by fault",
+        "Reasons that recite the question",
     }
     frontier = {"Difficulty of each frontier", "Success rate at each frontier"}
     assert empty == scripted | (frontier if rule == "scalar" else set())
     assert [*LAYOUT] == ["Reward", "Validity", "Difficulty", "KL", "Speed"]
+
+
+def test_only_what_is_checked_can_be_rejected() -> None:
+    roles = ("task", "world", "user", "tool", "verifier")
+    rejected = [cause for cause in causes_of(*roles) if cause.endswith("_rejected")]
+    assert rejected == ["task_rejected", "user_rejected", "tool_rejected"]
+    assert len(causes_of(*roles)) == 5 * len(get_args(Problem)) - 2
+
+
+def test_reasons_that_recite_are_set_against_the_others(monkeypatch) -> None:
+    script = Script(monkeypatch, lambda key: float(key[2] % 2))
+    result = script.trainer().train_step(lambda *_: None)
+    assert not any(name.startswith("verdict/") for name in result.scalars)
+
+    def episode(*parts: tuple[bool, bool, str], nested: bool = False):
+        verdict = Verdict(
+            "reasoned",
+            tuple(
+                CriterionVerdict("intent_met", met, reasoning=reasons, recites=recites)
+                for met, recites, reasons in parts
+            ),
+        )
+        if nested:
+            verdict = Verdict("weighted", judges=(JudgeVerdict("model", 1.0, verdict),))
+        return dataclasses.replace(next(iter(result.shown.values())), verdict=verdict)
+
+    three = episode((True, True, "a"), (True, True, "b"), (False, False, "c"))
+    one = episode((False, True, "d"), (True, False, ""), nested=True)
+    found = episode_scalars([three, one])
+    assert found["verdict/reciting"] == 3 / 4
+    assert found["verdict/met_reciting"] == pytest.approx(2 / 3)
+    assert found["verdict/met_otherwise"] == 0
+    invalid = dataclasses.replace(three, reward=None, cause="user_length")
+    only = episode_scalars([one, invalid])
+    assert only["verdict/reciting"] == 1 and "verdict/met_otherwise" not in only

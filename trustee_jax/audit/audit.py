@@ -24,7 +24,7 @@ from trustee_jax.audit.judging import (
 )
 from trustee_jax.audit.recorded import AuditError, Recorded
 from trustee_jax.audit.show import show
-from trustee_jax.audit.summary import ModeSummary, summarize
+from trustee_jax.audit.summary import ModeSummary, Reasons, Recital, summarize
 from trustee_jax.environment import EnvironmentConfig, ModelJudge
 from trustee_jax.environment.driver import SupportsRequests
 from trustee_jax.paths import user_path
@@ -316,10 +316,22 @@ def _json(summary: ModeSummary) -> dict[str, Any]:
             "same": summary.agreement.same.to_json(),
             "kappa": summary.agreement.kappa,
         },
+        "recital": summary.recital and _recital_json(summary.recital),
         "calibration": summary.calibration and dataclasses.asdict(summary.calibration),
         "calibration_by_criterion": {
             name: dataclasses.asdict(found) for name, found in summary.by_criterion.items()
         },
+    }
+
+
+def _recital_json(recital: Recital) -> dict[str, Any]:
+    def reasons(one: Reasons) -> dict[str, Any]:
+        return {name: rate.to_json() for name, rate in vars(one).items()}
+
+    return {
+        "recited": recital.recited.to_json(),
+        "reciting": reasons(recital.reciting),
+        "others": reasons(recital.others),
     }
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trustee_jax.audit.measures import Calibration
-from trustee_jax.audit.summary import Group, ModeSummary
+from trustee_jax.audit.summary import Group, ModeSummary, Recital
 
 _LEGEND = (
     "Caught: the verdict finds a criterion not met that the fault has broken; with Wilson's 95% "
@@ -34,6 +34,7 @@ def show(
     for mode, summary in summaries.items():
         console.print(_faults(mode, summary))
         console.print(_agreement(mode, summary), highlight=False)
+        console.print(_recital(summary.recital), highlight=False)
         if summary.calibration is None:
             console.print("This mode gives no probabilities.\n")
         else:
@@ -79,6 +80,18 @@ def _agreement(mode: str, summary: ModeSummary) -> str:
     kappa = summary.agreement.kappa
     beyond = "undefined: all answers are alike" if kappa is None else f"{kappa:.2f}"
     return f"Agreement with {what}: {summary.agreement.same}; kappa {beyond}.\n"
+
+
+def _recital(recital: Recital | None) -> str:
+    if recital is None:
+        return "This mode gives no reasons.\n"
+    lines = [f"Reasons that only recite the question: {recital.recited}."]
+    for name, one in (("these answers", recital.reciting), ("the others", recital.others)):
+        lines.append(
+            f"Of {name}: met {one.met}; right {one.right}; "
+            f"same in a second opinion {one.same}."
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _reliability(mode: str, calibration: Calibration) -> Table:

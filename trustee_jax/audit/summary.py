@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trustee_jax.audit.faults import FAULTS
 from trustee_jax.audit.judging import CLEAN, Judgement
 from trustee_jax.audit.measures import Calibration, calibration, kappa
-from trustee_jax.environment import Verdict
+from trustee_jax.environment import CriterionVerdict, Verdict
 from trustee_jax.rates import Rate
 from trustee_jax.simulator import CRITERIA
 
@@ -55,6 +55,36 @@ class Agreement:
 
 
 @dataclass
+class Reasons:
+    """What answers are worth whose reasons are of one kind.
+
+    Attributes:
+      met: Answers that find their criterion met.
+      right: Answers that are the truth, where it is known.
+      same: Answers that a second opinion agrees with.
+    """
+
+    met: Rate
+    right: Rate
+    same: Rate
+
+
+@dataclass
+class Recital:
+    """How often reasons only recite the question, and what that does to the answers.
+
+    Attributes:
+      recited: Answers whose reasons do, of all that have reasons.
+      reciting: What these answers are worth.
+      others: What the other ones are worth.
+    """
+
+    recited: Rate
+    reciting: Reasons
+    others: Reasons
+
+
+@dataclass
 class ModeSummary:
     """What one mode of the verifier is worth.
 
@@ -62,6 +92,7 @@ class ModeSummary:
       faults: By name, in their order; only those that were planted.
       clean: The clean episodes.
       agreement: Of two opinions.
+      recital: Of reasons that recite the question; None where none were asked for.
       calibration: Of the probabilities, over criteria whose truth is known; None without any.
       by_criterion: The same for each criterion.
     """
@@ -69,6 +100,7 @@ class ModeSummary:
     faults: dict[str, Group]
     clean: Group
     agreement: Agreement
+    recital: Recital | None
     calibration: Calibration | None
     by_criterion: dict[str, Calibration]
 
@@ -101,6 +133,7 @@ def _summarize(judgements: Sequence[Judgement]) -> ModeSummary:
         },
         clean=_group(CRITERIA, clean, ()),
         agreement=_agreement(judgements),
+        recital=_recital(judgements, known),
         calibration=_calibration(list(itertools.chain(*pooled.values()))),
         by_criterion={
             name: found
@@ -167,3 +200,39 @@ def _agreement(judgements: Iterable[Judgement]) -> Agreement:
         for name in samples[0]
     ]
     return Agreement(Rate(sum(a == b for a, b in pairs), len(pairs)), kappa(pairs))
+
+
+def _recital(
+    judgements: Sequence[Judgement], known: Mapping[str, Sequence[str]]
+) -> Recital | None:
+    """Compares answers whose reasons recite the question with the others.
+
+    Args:
+      judgements: Of one mode, second opinions included.
+      known: Variant -> criteria whose truth is known: met in clean episodes, else not.
+    """
+    second = {
+        (j.episode, j.variant): _by_model(j.verdict)
+        for j in judgements
+        if j.sample == 1 and j.verdict is not None
+    }
+    kinds: dict[bool, list[tuple[Judgement, CriterionVerdict]]] = {True: [], False: []}
+    for j in judgements:
+        for part in j.verdict.parts if j.verdict is not None and j.sample == 0 else ():
+            if part.reasoning:
+                kinds[part.recites].append((j, part))
+
+    def worth(pairs: Sequence[tuple[Judgement, CriterionVerdict]]) -> Reasons:
+        right = [p.met == (j.variant == CLEAN) for j, p in pairs if p.criterion in known[j.variant]]
+        same = [
+            p.met == other[p.criterion]
+            for j, p in pairs
+            if (other := second.get((j.episode, j.variant))) is not None
+        ]
+        met = [p.met for _, p in pairs]
+        return Reasons(*(Rate(sum(listed), len(listed)) for listed in (met, right, same)))
+
+    answers = sum(map(len, kinds.values()))
+    if not answers:
+        return None
+    return Recital(Rate(len(kinds[True]), answers), worth(kinds[True]), worth(kinds[False]))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import jax
     from flax import nnx
 
-    from trustee_jax.build import Policy
+    from trustee_jax.players import Policy
     from trustee_jax.config import Config
     from trustee_jax.evaluation.play import AnswerOptions, Reading
 
@@ -163,7 +163,7 @@ def _load(
     values: flags.FlagValues, config: Config, workdir: Path | None
 ) -> tuple[Policy, int | None]:
     """The policy, and its training step: None of a model that belongs to no run."""
-    from trustee_jax.build import build_policy
+    from trustee_jax.players import build_policy
     from trustee_jax.run import restore_trained
 
     common: dict[str, Any] = {

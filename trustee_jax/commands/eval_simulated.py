@@ -22,7 +22,7 @@ def _tasks(values: flags.FlagValues) -> None:
 
     from trustee_jax import config as run_config
     from trustee_jax.bench.machine import describe
-    from trustee_jax.build import build_players
+    from trustee_jax.players import build_players
     from trustee_jax.environment.tools.sources import open_tools
     from trustee_jax.evaluation.task_set import TaskSet, write_tasks
     from trustee_jax.progress import counted, standard_output
@@ -96,7 +96,7 @@ def _define_tasks(values: flags.FlagValues) -> None:
 
 def _simulated(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax.bench.machine import describe
-    from trustee_jax.build import build_players
+    from trustee_jax.players import build_players
     from trustee_jax.evaluation import simulated, simulated_summary
     from trustee_jax.evaluation.results import RecordsFolder
     from trustee_jax.evaluation.task_set import read_task_set

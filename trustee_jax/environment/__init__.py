@@ -18,6 +18,7 @@ from trustee_jax.environment.probe import Probe
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.task_generator import REJECTIONS, generate_task
+from trustee_jax.environment.user_faults import USER_FAULTS
 from trustee_jax.environment.verdict import CriterionVerdict, JudgeVerdict, RuleViolation, Verdict
 from trustee_jax.environment.world import Change, World
 
@@ -25,6 +26,7 @@ __all__ = [
     "INVALID_CAUSES",
     "JUDGES",
     "REJECTIONS",
+    "USER_FAULTS",
     "CallRecord",
     "Change",
     "Counts",

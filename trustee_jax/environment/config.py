@@ -79,6 +79,8 @@ class JudgeConfig:
       threshold: Probability of "true" from which a criterion is met ("reasoned" and "logprobs").
       rules: Let code take away criteria from the model's verdict that it knows not to be met; see
         `find_violations`.
+      require_answer: Let the same code take away "intent_met" where the assistant says nothing to the
+        user after the last result.
     """
 
     use: tuple[str, ...] = ("model",)
@@ -86,6 +88,7 @@ class JudgeConfig:
     mode: Literal["reasoned", "logprobs", "joint"] = "reasoned"
     threshold: float = 0.5
     rules: bool = True
+    require_answer: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -118,6 +121,10 @@ class EnvironmentConfig:
       check_calls: Let code answer calls that do not fit their tool's schema, with the error that a
         real API would give; otherwise the tool simulator answers those of tools that it plays.
       check_tasks: Refuse a task whose intent lacks a value that its expected calls need.
+      check_queries: Refuse a task whose first query speaks as the assistant, or asks for something
+        else than its intent; see `find_query_fault`.
+      check_user: Refuse messages of the simulated user that no user would write; see
+        `find_user_fault`.
       recent_tasks: Tasks that a new one is compared with; 0 turns it off.
       near_copy: Similarity from which it is refused; see `RecentTasks`.
     """
@@ -134,6 +141,8 @@ class EnvironmentConfig:
     show_expected_calls: bool = True
     check_calls: bool = True
     check_tasks: bool = True
+    check_queries: bool = True
+    check_user: bool = True
     recent_tasks: int = 256
     near_copy: float = 0.6
 

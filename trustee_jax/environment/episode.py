@@ -30,6 +30,7 @@ from trustee_jax.environment.judges.judge import JudgeError
 from trustee_jax.environment.records import Counts, End, Episode
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.tools.backend import Answer, CallContext
+from trustee_jax.environment.user_faults import find_user_fault
 from trustee_jax.environment.verdict import Verdict
 from trustee_jax.environment.world import World
 from trustee_jax.simulator.schemas import user_schema
@@ -242,10 +243,28 @@ class _Play:
             user_schema(self.simulator.config.text_limit),
             (Purpose.USER, *self.key, self.counts.user_turns),
             messages=self.messages,
+            check=self._object_to_user,
             usage=self.usage,
         )
         text: str = answer["message"].strip()
         return text
+
+    def _object_to_user(self, answer: dict[str, Any]) -> str | None:
+        """What is wrong with a message of the user, which is counted; None if nothing."""
+        if not self.config.check_user:
+            return None
+        found = find_user_fault(
+            answer["message"],
+            self.messages,
+            persona=self.task.persona if self.config.show_persona else "",
+            wording=self.simulator.prompts.wording("user"),
+        )
+        if found is None:
+            return None
+        fault, objection = found
+        count = f"user_{fault}"
+        setattr(self.counts, count, getattr(self.counts, count) + 1)
+        return objection
 
     def _verify(self, ended: End) -> Generator[Request, Completion, Verdict]:
         evidence = Evidence(

@@ -2,14 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from trustee_jax.chat import TokenSequence
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import Verdict
 from trustee_jax.environment.world import Change, Records
-from trustee_jax.simulator.simulator import Problem
+from trustee_jax.simulator.simulator import causes_of
 from trustee_jax.simulator.transcript import events
 
 End = Literal["user", "user_turns", "assistant_turns", "tool_turns", "length", "context", "empty"]
@@ -25,11 +25,7 @@ INVALID_CAUSES = (
     "prompt_too_long",
     "policy_refused",
     "judge_error",
-    *(
-        f"{role}_{problem}"
-        for role in ("user", "tool", "verifier")
-        for problem in get_args(Problem)
-    ),
+    *causes_of("user", "tool", "verifier"),
 )
 """Why an episode says nothing about the policy: prompt_too_long, the opening alone fills the
 context; policy_refused, the engine refused a request of the policy;
@@ -55,6 +51,8 @@ class Counts:
       unanswered_calls: Well-formed or not, past the limit of parallel calls or of turns.
       policy_tokens: Tokens that the policy sampled.
       context_tokens: Length of the policy's context at the end.
+      user_echo, user_repeat, user_recital, user_label: Messages of the user that were refused, by
+        what is wrong with them; see `USER_FAULTS`.
       simulator_tokens: Tokens that the simulator sampled.
       simulator_requests: Requests to the simulator.
       simulator_retries: Requests among them that repeated an unusable answer.
@@ -73,6 +71,10 @@ class Counts:
     unanswered_calls: int = 0
     policy_tokens: int = 0
     context_tokens: int = 0
+    user_echo: int = 0
+    user_repeat: int = 0
+    user_recital: int = 0
+    user_label: int = 0
     simulator_tokens: int = 0
     simulator_requests: int = 0
     simulator_retries: int = 0

@@ -20,6 +20,7 @@ class CriterionVerdict:
         answer alone is known.
       line: The line of the transcript, from 1, that shows it best; None if none was asked for.
       reasoning: Its reasons; "" if none were asked for.
+      recites: Whether these only recite the question.
     """
 
     criterion: str
@@ -27,6 +28,7 @@ class CriterionVerdict:
     probability: float | None = None
     line: int | None = None
     reasoning: str = ""
+    recites: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Verdict:
             for name, value in one.verdict.criteria.items():
                 met[name] = met.get(name, True) and value
         return met
+
+    @property
+    def all_parts(self) -> tuple[CriterionVerdict, ...]:
+        """Its own parts, or those of all judges."""
+        return (*self.parts, *(part for one in self.judges for part in one.verdict.all_parts))
 
     @property
     def reward(self) -> float:

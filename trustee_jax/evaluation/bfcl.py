@@ -75,6 +75,8 @@ def evaluate(
     *,
     limit: int | None = None,
     console: Console | None = None,
+    on_record: Callable[[], None] = lambda: None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> None:
     """Answers the cases that the folder does not have yet, category by category.
 
@@ -89,8 +91,11 @@ def evaluate(
       options: How the model answers.
       limit: Cases of each category; None for all. See `cases.limited`.
       console: Where progress is shown; None is the standard output.
+      on_record: Called after each case.
+      should_stop: Asked between engine steps.
 
     Raises:
+      Stopped: `should_stop` said so; what is done is in the folder.
       CheckerError: The cases cannot be loaded.
     """
     examiner = _Examiner(policy.format, checker, options)
@@ -101,6 +106,7 @@ def evaluate(
         while waiting:
             folder.add((yield from examiner.examine(waiting.popleft())))
             done()
+            on_record()
 
     for category in categories:
         cases = examiner.load(category)
@@ -111,7 +117,11 @@ def evaluate(
         with counted(label, len(pending), console) as advance:
             waiting = collections.deque(pending)
             lanes = min(policy.lanes, len(pending))
-            run([lane(waiting, advance) for _ in range(lanes)], {"policy": policy.engine})
+            run(
+                [lane(waiting, advance) for _ in range(lanes)],
+                {"policy": policy.engine},
+                should_stop=should_stop,
+            )
 
 
 class _Examiner:

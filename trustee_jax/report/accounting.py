@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from trustee_jax.environment import INVALID_CAUSES, REJECTIONS
+from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, USER_FAULTS
 from trustee_jax.report.panels import Values
 from trustee_jax.training.summary import TASK_CAUSES
 
@@ -53,6 +53,14 @@ def tables(metrics: Values) -> list[dict[str, Any]]:
                 ("used", _column(steps, "tasks/written")),
                 ("unused", _column(steps, "tasks/unused")),
                 *_causes(steps, "tasks/rejected_", REJECTIONS),
+            ],
+        ),
+        _parted(
+            "Messages of the user",
+            "messages written after the first query, used or refused",
+            [
+                ("used", _column(steps, "user/used")),
+                *_causes(steps, "user/refused_", USER_FAULTS),
             ],
         ),
         _parted(

@@ -164,11 +164,12 @@ def _graded(verdict: Json, *, older: bool = False) -> Json:
             "probability": _number(part.get("probability")),
             "line": part["line"] if isinstance(part.get("line"), int) else None,
             "reasoning": _text(part.get("reasoning")),
+            "recites": bool(part.get("recites")),
         }
         for part in _objects(verdict.get("parts"))
     ]
     if older and not parts:
-        alone = {"probability": None, "line": None, "reasoning": ""}
+        alone = {"probability": None, "line": None, "reasoning": "", "recites": False}
         parts = [{"criterion": name, "met": bool(met), **alone} for name, met in criteria.items()]
     score = _number(verdict.get("score"))
     return {

@@ -20,7 +20,9 @@ _REWARD_SHARES = {"positive": "above 0", "zero": "of 0", "negative": "below 0"}
 _ROLES: dict[str, Role] = {"positive": "good", "zero": "middle", "negative": "bad", "valid": "kept"}
 _DIGITS = 7
 # Those that the accounting lists, and the shares made of them.
-_COUNTED = re.compile(r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|share/")
+_COUNTED = re.compile(
+    r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|user/(used$|refused_)|share/"
+)
 _MEANINGS = {aspect.name: aspect.meaning for aspect in ASPECTS} | {
     "redrawn": "share of the tasks whose aspects were drawn at random"
 }
@@ -166,6 +168,16 @@ def _reward(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
         "share of the valid episodes, rewarded -1 without a verdict",
         limits=(0.0, 1.0),
     )
+    yield Panel(
+        "Reasons that recite the question",
+        {
+            "verdict/reciting": "share of the verifier's reasons",
+            "verdict/met_reciting": "criteria found met, of these",
+            "verdict/met_otherwise": "criteria found met, of the others",
+        },
+        "if the verifier finds more met where it only recites, its reasons decide little",
+        limits=(0.0, 1.0),
+    )
 
 
 def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
@@ -188,6 +200,13 @@ def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
             note,
             kind="stack",
         )
+    yield Panel(
+        "Messages of the user refused",
+        {name: words(name)[len("refused ") :] for name in _with("user/refused_", occurred)},
+        "of all episodes; the user was asked again, and an episode without a usable answer is "
+        "invalid",
+        kind="stack",
+    )
     yield Panel("Tasks written", {"tasks/written": "written", "tasks/draws": "draws"}, "per step")
     yield Panel(
         "Groups",

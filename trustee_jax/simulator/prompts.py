@@ -1,6 +1,6 @@
 """The prompt templates: where they lie, what they receive, and a check of them before a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,12 +112,16 @@ class Prompts:
         )
         environment.filters["json"] = compact_json
         self._templates: dict[str, jinja2.Template] = {}
+        self._wording: dict[str, tuple[str, ...]] = {}
         for name in names:
             try:
                 self._templates[name] = environment.get_template(f"{name}.jinja")
                 if name in _SAMPLE_FIELDS:
-                    _check_outside(environment, Path(str(self._templates[name].filename)))
+                    file = Path(str(self._templates[name].filename))
+                    tree = environment.parse(file.read_text(encoding="utf-8"))
+                    _check_outside(tree)
                     self.messages(name, _SAMPLE_FIELDS[name])
+                    self._wording[name] = tuple(_fixed_lines(tree))
                 else:
                     self._templates[name].render()
             except (jinja2.TemplateError, TypeError, LookupError) as error:
@@ -134,6 +138,13 @@ class Prompts:
             blocks.append("".join(template.blocks[block](context)).strip())
         return [{"role": "system", "content": blocks[0]}, {"role": "user", "content": blocks[1]}]
 
+    def wording(self, role: SimulatorRole) -> tuple[str, ...]:
+        """The fixed text of a role's template, line by line as far as no field interrupts it.
+
+        What a field is filled in with is not part of it; texts that the template chooses from are.
+        """
+        return self._wording[role]
+
     def policy(self, level: int) -> str:
         """Renders the policy's system message of a level, 0 (detailed) to 3 (one line)."""
         return self._templates[POLICY_PROMPTS[level]].render().strip()
@@ -143,11 +154,19 @@ class Prompts:
         return str(next((file for file in files if file.exists()), name))
 
 
-def _check_outside(environment: jinja2.Environment, file: Path) -> None:
+def _check_outside(tree: jinja2.nodes.Template) -> None:
     """Refuses what would never be sent."""
-    for node in environment.parse(file.read_text(encoding="utf-8")).body:
+    for node in tree.body:
         if isinstance(node, jinja2.nodes.Output):
             for part in node.nodes:
                 text = part.data.strip() if isinstance(part, jinja2.nodes.TemplateData) else "{{"
                 if text:
                     raise LookupError(f"{text[:40]!r} stands outside of its two blocks")
+
+
+def _fixed_lines(tree: jinja2.nodes.Template) -> Iterator[str]:
+    """The lines of what stands in a template itself, texts within its expressions included."""
+    for node in tree.find_all((jinja2.nodes.TemplateData, jinja2.nodes.Const)):
+        text = node.data if isinstance(node, jinja2.nodes.TemplateData) else node.value
+        if isinstance(text, str):
+            yield from filter(None, map(str.strip, text.splitlines()))

@@ -18,8 +18,11 @@ from trustee_jax.simulator.schemas import Schema, matches
 from trustee_jax.simulator.transcript import cut_lines, transcript
 from trustee_jax.text import without_surrogates
 
-Problem = Literal["too_long", "refused", "length", "malformed"]
+Problem = Literal["too_long", "refused", "length", "malformed", "rejected"]
 Key = tuple[int, ...]
+
+# The roles whose answers are checked beyond their schemas: see `Simulator.ask_completion`.
+_CHECKED: tuple[SimulatorRole, ...] = ("task", "user", "tool")
 
 # Characters a line and number of lines that a conversation, a call, the records and their changes
 # are cut to, in turn, until they fit: a policy that floods its simulators must not get away with an
@@ -34,7 +37,8 @@ class Failure:
     Attributes:
       role: The role that failed.
       problem: "too_long", the prompt does not fit the context; "refused" by the engine; "length",
-        the last try was cut; "malformed", the last try is no JSON of the schema, or breaks a rule.
+        the last try was cut; "malformed", the last try is no JSON of the schema; "rejected", it is,
+        but a check of its role objects to it.
       detail: For a reader.
     """
 
@@ -46,6 +50,16 @@ class Failure:
     def cause(self) -> str:
         """Role and problem in one word, as metrics name it."""
         return f"{self.role}_{self.problem}"
+
+
+def causes_of(*roles: SimulatorRole) -> tuple[str, ...]:
+    """Every `Failure.cause` that these roles can have, in their order."""
+    return tuple(
+        f"{role}_{problem}"
+        for role in roles
+        for problem in get_args(Problem)
+        if problem != "rejected" or role in _CHECKED
+    )
 
 
 class SimulatorError(Exception):
@@ -181,9 +195,12 @@ class Simulator:
                 failure = Failure(role, "length", "the answer was cut")
                 continue
             answer, problem = self._read(completion.tokens, schema, thinking)
-            if answer is not None and not (problem := check(answer) or ""):
+            if answer is None:
+                failure = Failure(role, "malformed", problem)
+            elif (objection := check(answer)) is None:
                 return answer, completion
-            failure = Failure(role, "malformed", problem)
+            else:
+                failure = Failure(role, "rejected", objection)
         raise SimulatorError(failure)
 
     @functools.cached_property

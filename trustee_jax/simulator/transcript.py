@@ -13,6 +13,12 @@ _NO_ERROR = ("", "none", "null", "false", "no error")
 _NO_ERROR_BEGINS = tuple(f'{{"error":{text}' for text in ('""', "false", "null", "0,"))
 _PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
+LINE_LABEL = re.compile(
+    r"^[ \"'(*]{0,4}(?:assistant(?: calls| attempts a call)?:|tool returns:|user: ?\")",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""How a line of a transcript begins; a message that has it was written as part of one."""
+
 
 def call_text(name: str, arguments: Mapping[str, Any] | str) -> str:
     """Writes a call as `name(arguments)`; arguments are an object or its JSON."""

@@ -9,21 +9,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from trustee_jax.curriculum import ASPECTS
-from trustee_jax.environment import INVALID_CAUSES, REJECTIONS, Counts, End, Episode, Task, Verdict
+from trustee_jax.environment import (
+    INVALID_CAUSES,
+    REJECTIONS,
+    USER_FAULTS,
+    Counts,
+    End,
+    Episode,
+    Task,
+    Verdict,
+)
 from trustee_jax.rl import GroupStatus
 from trustee_jax.simulator import CRITERIA
-from trustee_jax.simulator.simulator import Problem
+from trustee_jax.simulator.simulator import causes_of
 from trustee_jax.simulator.transcript import transcript
 from trustee_jax.training.collect import StepRollouts
 
-TASK_CAUSES = tuple(
-    f"{role}_{problem}" for role in ("task", "world") for problem in get_args(Problem)
-)
+TASK_CAUSES = causes_of("task", "world")
 """Why a draw gives no task: the role that failed, and its `Failure.problem`."""
 
 # What was lost is counted, not given as a share: counts are exact and add up over steps, and each
 # step has the totals to divide them by. How valid episodes ended are shares, which add up to 1.
-CAUSES = ("tasks/failed_", "tasks/rejected_", "episodes/invalid_", "ended/")
+CAUSES = ("tasks/failed_", "tasks/rejected_", "episodes/invalid_", "user/refused_", "ended/")
 """How the names of metrics begin that a step has only for what occurred in it."""
 
 LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -35,10 +42,12 @@ LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
             "reward/negative",
         ],
         "Criteria met": [f"reward/{criterion}" for criterion in CRITERIA],
+        "Reasons that recite the question": ["verdict/.+"],
     },
     "Validity": {
         "Share of valid episodes": ["episodes/valid"],
         "Invalid episodes by cause": ["episodes/invalid_.+"],
+        "Refused messages of the user by fault": ["user/refused_.+"],
         "Failed task draws by cause": ["tasks/failed_.+"],
         "Rejected tasks by reason": ["tasks/rejected_.+"],
     },
@@ -146,6 +155,7 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
         "episodes/valid": len(valid) / len(episodes) if episodes else 0.0,
     }
     scalars |= _occurred("episodes/invalid_", causes, INVALID_CAUSES)
+    scalars |= _user_scalars(episodes)
     if not valid:
         return scalars
     rewards = [episode.reward for episode in valid if episode.reward is not None]
@@ -163,6 +173,7 @@ def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
         if parts:
             scalars[f"reward/{criterion}"] = _mean(parts)
     scalars |= _judge_scalars(valid)
+    scalars |= _reasons_scalars(valid)
     ends = collections.Counter(episode.ended for episode in valid)
     scalars |= {f"ended/{end}": ends[end] / len(valid) for end in get_args(End) if ends[end]}
     for field in dataclasses.fields(Counts):
@@ -179,6 +190,28 @@ def _judge_scalars(valid: Sequence[Episode]) -> dict[str, float]:
             name = re.sub(r"[^\w./-]", "_", one.judge)
             rewards.setdefault(f"judge/{name}", []).append(one.verdict.reward)
     return {name: _mean(values) for name, values in rewards.items()}
+
+
+def _user_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Messages of the user over all episodes, the invalid ones included: used, and refused."""
+    refused = collections.Counter[str]()
+    for episode in episodes:
+        refused.update({f: getattr(episode.counts, f"user_{f}") for f in USER_FAULTS})
+    # The end of a dialogue is a message, too: the empty one.
+    used = sum(episode.counts.user_turns + (episode.ended == "user") for episode in episodes)
+    return {"user/used": float(used)} | _occurred("user/refused_", refused, USER_FAULTS)
+
+
+def _reasons_scalars(valid: Sequence[Episode]) -> dict[str, float]:
+    """How many of the verifier's reasons recite the question, and how such criteria fare."""
+    parts = [part for e in valid if e.verdict for part in e.verdict.all_parts if part.reasoning]
+    if not parts:
+        return {}
+    scalars = {"verdict/reciting": _mean(part.recites for part in parts)}
+    for name, recites in (("met_reciting", True), ("met_otherwise", False)):
+        if met := [part.met for part in parts if part.recites == recites]:
+            scalars[f"verdict/{name}"] = _mean(met)
+    return scalars
 
 
 def describe(episode: Episode) -> str:

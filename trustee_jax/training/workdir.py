@@ -80,6 +80,11 @@ class Layout:
         return self.root / "metrics.jsonl"
 
     @property
+    def evaluation(self) -> pathlib.Path:
+        """Folders of evaluations, case by case."""
+        return self.root / "eval"
+
+    @property
     def evaluations(self) -> pathlib.Path:
         """What evaluations during the run found, one line each."""
         return self.root / "evaluations.jsonl"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustee_jax.engine.types import Completion, Request, Sampling
+from trustee_jax.environment.copies import copied_share
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.rules import violations_of
 from trustee_jax.environment.verdict import CriterionVerdict, Verdict
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # Tokens of a part without reasons: names of the fields, a line number, a boolean.
 _SHORT_ANSWER = 48
+# Share of the reasons in the words of the prompt from which they say nothing of the conversation.
+_RECITED = 0.5
 
 
 class ModelJudge:
@@ -113,7 +116,8 @@ class ModelJudge:
         probability = _probability(simulator, completion, len(true))
         met = answer["met"] if probability is None else probability >= options.threshold
         reasoning = answer.get("reasoning", "").strip()
-        return CriterionVerdict(criterion, met, probability, answer["line"], reasoning)
+        recites = _recites(simulator, reasoning)
+        return CriterionVerdict(criterion, met, probability, answer["line"], reasoning, recites)
 
     def _joint(
         self,
@@ -133,7 +137,11 @@ class ModelJudge:
             usage=usage,
         )
         reasoning = answer["reasoning"].strip()
-        return [CriterionVerdict(name, answer[name], reasoning=reasoning) for name in names]
+        recites = _recites(simulator, reasoning)
+        return [
+            CriterionVerdict(name, answer[name], reasoning=reasoning, recites=recites)
+            for name in names
+        ]
 
 
 def short_options(options: RoleConfig) -> RoleConfig:
@@ -159,3 +167,8 @@ def _probability(simulator: Simulator, completion: Completion, trues: int) -> fl
         return None
     weights = np.exp(logits - greatest)
     return float(weights[:trues].sum() / weights.sum())
+
+
+def _recites(simulator: Simulator, reasoning: str) -> bool:
+    """Whether reasons repeat criterion and rules instead of saying what decides."""
+    return copied_share(reasoning, simulator.prompts.wording("verifier")) >= _RECITED

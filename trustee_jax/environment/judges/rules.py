@@ -50,7 +50,7 @@ class RulesJudge:
     """The deterministic checks alone: a criterion is met unless one of them objects."""
 
     def __init__(self, simulator: Simulator, config: EnvironmentConfig):
-        """Takes what every judge takes; of the options it heeds `show_expected_calls`."""
+        """Takes what every judge takes; of the options see `violations_of`."""
         self._config = config
 
     def judge(
@@ -65,19 +65,32 @@ class RulesJudge:
 
 
 def violations_of(evidence: Evidence, config: EnvironmentConfig) -> tuple[RuleViolation, ...]:
-    """What the checks object to, of the criteria that an episode is judged by."""
+    """What the checks object to, of the criteria that an episode is judged by.
+
+    Args:
+      evidence: The dialogue.
+      config: Its `show_expected_calls` and `judge.require_answer` leave out checks.
+    """
     names = CRITERIA[: evidence.task.aspects.criteria]
-    found = find_violations(evidence, expected_calls=config.show_expected_calls)
+    found = find_violations(
+        evidence,
+        expected_calls=config.show_expected_calls,
+        require_answer=config.judge.require_answer,
+    )
     return tuple(violation for violation in found if violation.criterion in names)
 
 
-def find_violations(evidence: Evidence, *, expected_calls: bool = True) -> list[RuleViolation]:
+def find_violations(
+    evidence: Evidence, *, expected_calls: bool = True, require_answer: bool = True
+) -> list[RuleViolation]:
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct". wrong_value:
     each call of an expected tool that succeeded contradicts a value of the task (see
     `contradicts`): "calls_correct". Where all expected calls are missing, or missing or wrong:
-    "intent_met". unknown_tool: a call of a tool that does not exist: "no_hallucination".
+    "intent_met". no_answer: the assistant could have said something to the user after the last
+    result, and did not: "intent_met". unknown_tool: a call of a tool that does not exist:
+    "no_hallucination".
     repeated_call: a call repeated although nothing had changed; failed_call: one that is malformed
     or does not fit its tool: "no_waste". invented_value: a number or a code in a message of the
     assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
@@ -86,11 +99,14 @@ def find_violations(evidence: Evidence, *, expected_calls: bool = True) -> list[
     Args:
       evidence: The dialogue.
       expected_calls: Whether the expected calls may be held against the policy.
+      require_answer: Whether its silence may be.
     """
     violations: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
     if expected_calls:
         violations += _expected(evidence)
+    if require_answer:
+        violations += _no_answer(evidence)
     names = {tool.name for tool in task.tools}
     for name in dict.fromkeys(call.name for call in calls if call.name not in names):
         violations.append(
@@ -227,6 +243,37 @@ def _expected(evidence: Evidence) -> Iterator[RuleViolation]:
         )
     elif task.expected_values and not right:
         yield RuleViolation("intent_met", "wrong_value", "no expected call had the right values")
+
+
+def _no_answer(evidence: Evidence) -> Iterator[RuleViolation]:
+    """Objects to an assistant that never turned to the user after the last result.
+
+    Whoever gets a result has a turn left: the limits on turns end a dialogue before the calls of
+    the last turn are answered, and whatever that turn holds besides them is a message. So with two
+    assistant turns and one tool turn, the least there are, a call, its result and a second call
+    are silence, and the second turn was the chance to speak. Where no call was answered, other
+    checks have their say. Only a context that is full, at once or while the message is written,
+    takes that chance away.
+    """
+    roles = [message["role"] for message in evidence.messages]
+    if "tool" not in roles or evidence.ended == "context":
+        return
+    last = len(roles) - roles[::-1].index("tool")
+    turns = [message for message in evidence.messages[last:] if message["role"] == "assistant"]
+    if turns and not any(map(_says_something, turns)):
+        yield RuleViolation(
+            "intent_met", "no_answer", "after the last result the user was told nothing"
+        )
+
+
+def _says_something(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn has words for the user; a call written as mere text is none."""
+    text = turn.get("content") or ""
+    if turn.get("unmarked_calls"):
+        head, _, rest = text.partition("{")
+        text = head + rest.rpartition("}")[2]
+        return bool(re.search(r"\w", re.sub(r"```\w*", "", text)))
+    return bool(text.strip())
 
 
 def _wrong_value(call: CallRecord, values: Mapping[str, str], evidence: Evidence) -> str | None:

@@ -53,6 +53,7 @@ function partItem(part, vetoes, met, mode) {
       h("meter", { min: 0, max: 1, value: probability, "aria-label": "probability that it is met" }),
       h("span", null, `p(met) ${probability.toFixed(3)}`)),
     part.reasoning ? block(part.reasoning, { class: "note" }) : "",
+    part.recites ? h("p", { class: "note" }, h("span", { class: "flag" }, "recites"), " These reasons only repeat the question.") : "",
     overruled ? h("p", { class: "overruled" }, "The verifier said met; a check overruled it.") : "",
     vetoes.map(vetoNote));
 }

@@ -1,0 +1,152 @@
+"""Models of a run that only generate: the policy alone, or all that play episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from trustee_jax.build import (
+    abstract_frozen,
+    abstract_policy,
+    build_simulator,
+    check_max_length,
+    load,
+    make_simulator,
+    mesh_of,
+    open_format,
+)
+from trustee_jax.chat import ChatFormat
+from trustee_jax.config import Config
+from trustee_jax.engine import Engine, Role
+from trustee_jax.engine.programs import Programs as EnginePrograms
+from trustee_jax.environment import Environment, load_judges
+from trustee_jax.rl import split_trainable
+from trustee_jax.weights import Checkpoint, open_checkpoint
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Policy:
+    """A policy that only generates.
+
+    Attributes:
+      format: Its chat format.
+      engine: Serves its requests, as role "policy".
+      weights: A digest of its parameters.
+      note: What a user should know of the format, or "".
+    """
+
+    format: ChatFormat
+    engine: Engine
+    weights: str
+    note: str
+
+
+def build_policy(
+    config: Config,
+    *,
+    seed: int,
+    max_length: int | None = None,
+    restore: Callable[[nnx.State, Mesh], nnx.State] | None = None,
+) -> Policy:
+    """Loads the policy alone, for what trains nothing.
+
+    Args:
+      config: Of a run.
+      seed: The engine's.
+      max_length: Longest context, in tokens; None for that of the run.
+      restore: Reads the trained parameters, as `run.restore_trained` does, from those of the
+        learner as shapes and the mesh; None takes the policy as it is before the first step.
+
+    Raises:
+      ConfigError: Options do not fit each other, the model or the devices.
+      CheckpointError: The checkpoint cannot be read.
+    """
+    options, engine_options = config.model, config.engine
+    if max_length is not None:
+        engine_options = dataclasses.replace(engine_options, max_length=max_length)
+    mesh = mesh_of(config)
+    checkpoint = open_checkpoint(options.source)
+    check_max_length(engine_options, checkpoint.config, "model.source")
+    format, note = open_format(checkpoint, options)
+    tokenizer = format.tokenizer
+    learnt = abstract_policy(checkpoint.config, options)
+    adapters = bool(options.lora_rank) and restore is not None
+    abstract = learnt if adapters else abstract_frozen(checkpoint.config, options)
+    EnginePrograms.create(abstract, mesh, engine_options)
+    trained = None
+    if restore is not None:
+        trained = restore(split_trainable(learnt)[1], mesh)
+    model = load(checkpoint, abstract, mesh, config.seed)
+    engine = Engine(model, mesh, engine_options, tokenizer, seed)
+    if trained is not None:
+        dtype = jnp.dtype(jnp.float32 if adapters else options.dtype)
+        engine.update(jax.tree.map(lambda x: x.astype(dtype), trained))
+    return Policy(format, engine, _digest(checkpoint, trained), note)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Players:
+    """What plays episodes that nobody learns from.
+
+    Attributes:
+      environment: The game.
+      engines: By role.
+      weights: A digest of the policy's parameters.
+    """
+
+    environment: Environment
+    engines: Mapping[Role, Engine]
+    weights: str
+
+
+def build_players(
+    config: Config, *, restore: Callable[[nnx.State, Mesh], nnx.State] | None = None
+) -> Players:
+    """Loads policy and simulator; the simulator plays all tools.
+
+    Args:
+      config: Of a run.
+      restore: See `build_policy`.
+
+    Raises:
+      ConfigError: Options do not fit each other, the models or the devices.
+      CheckpointError: A checkpoint cannot be read.
+    """
+    make_judge = load_judges(config.environment)
+    policy = build_policy(config, seed=config.seed, restore=restore)
+    # Rows of the simulator do without the adapter; a policy that was trained in full is another.
+    shared = config.model.simulator is None and (config.model.lora_rank > 0 or restore is None)
+    if shared:
+        engine = policy.engine
+        simulator = make_simulator(config, policy.format, config.environment.roles)
+    else:
+        simulator, engine = build_simulator(config, config.environment.roles)
+    environment = Environment(
+        config.environment,
+        simulator,
+        policy.format,
+        config.engine.max_length,
+        make_judge(simulator),
+    )
+    return Players(environment, {"policy": policy.engine, "simulator": engine}, policy.weights)
+
+
+def _digest(checkpoint: Checkpoint, trained: nnx.State | None) -> str:
+    """Tells policies apart by a part of every tensor; training leaves none of them as it was."""
+    digest = hashlib.sha256(repr(checkpoint.config).encode())
+    for name in sorted(checkpoint.names()):
+        shape = checkpoint.shape(name)
+        first = (slice(0, 1), *(slice(None),) * (len(shape) - 1)) if len(shape) > 1 else None
+        values = checkpoint.read(name, first or (slice(None),) * len(shape))
+        digest.update(f"{name} {shape} {values.dtype} ".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    for leaf in jax.tree.leaves(trained):
+        digest.update(np.asarray(leaf if leaf.ndim < 2 else leaf[:1]).tobytes())
+    return digest.hexdigest()[:16]
