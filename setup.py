@@ -42,6 +42,8 @@ EXTRAS = {
     "test": [
         "mcp>=2.0",
         "mypy>=1.18",
+        # Loads exported adapters.
+        "peft>=0.18",
         "psutil>=6.0",
         "pytest>=8.4",
         "ruff>=0.14",

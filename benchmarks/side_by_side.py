@@ -129,13 +129,13 @@ def write_weights(folder: pathlib.Path) -> None:
     from trustee_jax.build import abstract_frozen, load
     from trustee_jax.config import ModelOptions
     from trustee_jax.models import make_mesh
-    from trustee_jax.weights import export_hf, open_checkpoint
+    from trustee_jax.weights import Companions, export_hf, open_checkpoint
 
     checkpoint = open_checkpoint(SOURCE)
     options = ModelOptions(source=SOURCE, dtype="float32", scan_layers=False)
     abstract = abstract_frozen(checkpoint.config, options)
     _, state = nnx.split(load(checkpoint, abstract, make_mesh(1, 1, 1), 0))
-    export_hf(folder, checkpoint.config, state, checkpoint.tokenizer(), "float32")
+    export_hf(folder, checkpoint.config, state, Companions(checkpoint.tokenizer()), "float32")
 
 
 def alternate(

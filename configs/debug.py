@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.environment.world.records = 2
     config.environment.world.fields = 1
     config.environment.check_tasks = False  # a random model's wishes lack whatever they need
+    config.environment.check_queries = False  # and its queries have nothing to do with them
     # Every criterion is a throw of a coin that may be bent, so there are five; a veto is always -1.
     config.environment.judge.mode = "joint"
     config.environment.judge.rules = False

@@ -21,13 +21,13 @@ LAYERS = (
     ("evaluation", "synthesis", "training"),
     ("audit", "bench", "config", "report"),
     ("ablations", "build", "run_evaluation"),
-    ("players", "run"),
+    ("model_card", "players", "run", "sweep"),
     ("export",),
     ("commands",),
     ("__main__",),
 )
 # What knows all options of a run; every other room gets its section.
-KNOW_CONFIG = {"ablations", "build", "commands", "export", "players", "run"}
+KNOW_CONFIG = {"ablations", "build", "commands", "export", "model_card", "players", "run"}
 
 
 def rooms(package: pathlib.Path) -> dict[str, list[pathlib.Path]]:

@@ -17,6 +17,7 @@ from trustee_jax.weights import load_params, open_checkpoint
 
 __all__ = ["LoRAConfig"]
 
+LORA = LoRAConfig(4, 8.0)
 split, merge = nnx.split, nnx.merge
 
 
@@ -99,9 +100,9 @@ def ours(
     return model
 
 
-def with_lora(kind, **options):
+def with_lora(kind, *, lora=LORA, **options):
     """With adapters that are not zero."""
-    model = ours(kind, lora=LoRAConfig(4, 8.0), **options)
+    model = ours(kind, lora=lora, **options)
     graphdef, lora, rest = nnx.split(model, LoRAParam, ...)
     leaves, treedef = jax.tree.flatten(lora)
     keys = jax.random.split(jax.random.key(9), len(leaves))

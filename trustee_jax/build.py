@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import jax
@@ -32,7 +32,7 @@ from trustee_jax.models import (
     param_shardings,
 )
 from trustee_jax.models.sharding import LEARNER_RULES
-from trustee_jax.rl import Learner, split_trainable
+from trustee_jax.rl import Learner
 from trustee_jax.rl.programs import Programs as LearnerPrograms
 from trustee_jax.simulator import Simulator
 from trustee_jax.simulator.prompts import SimulatorRole
@@ -105,10 +105,10 @@ def open_format(checkpoint: Checkpoint, options: ModelOptions) -> tuple[ChatForm
     untrained = untrained_tokens(checkpoint, ids, len(tokenizer))
     if not untrained:
         return format, ""
-    tags = " and ".join(tokenizer.convert_ids_to_tokens(untrained))
+    tags = " and ".join(tokenizer.convert_ids_to_tokens(list(untrained)))
     note = (
-        f"call syntax json instead of {format.call_syntax.value}: {tags} were never trained in "
-        f"{checkpoint.source}, so no adapter can make it write them"
+        f"call syntax json instead of {format.call_syntax.value}: the policy never learnt {tags}, "
+        "whose rows are those of unused tokens, and no adapter can make it write them"
     )
     return ChatFormat(tokenizer, CallSyntax.JSON), note
 
@@ -297,9 +297,7 @@ def mesh_of(config: Config) -> Mesh:
         raise ConfigError("mesh", sizes, fix) from None
 
 
-def make_simulator(
-    config: Config, format: ChatFormat, roles: Sequence[SimulatorRole]
-) -> Simulator:
+def make_simulator(config: Config, format: ChatFormat, roles: Sequence[SimulatorRole]) -> Simulator:
     """The simulator of a run.
 
     Raises:

@@ -38,8 +38,8 @@ class ModelOptions:
       simulator: The checkpoint of the frozen simulator. None: the policy's own base weights, which
         LoRA leaves untouched, so that one copy plays all roles.
       call_syntax: How the policy writes its tool calls: "hermes", "llama" or "json" (see
-        `chat.CallSyntax`). "auto" is the form of its chat template, or "json" where the tags of that
-        form are tokens that were never trained, which no adapter can make it write.
+        `chat.CallSyntax`). "auto" is the form of its chat template, or "json" where the tags of
+        that form are tokens that were never trained, which no adapter can make it write.
       dtype: What parameters and activations are computed in.
       quantization: "int8" holds the matrices of the policy's base and of the simulator as int8 with
         a float32 scale for each output channel: half the memory of bfloat16. Adapters stay float32.

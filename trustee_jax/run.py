@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+from typing import Literal
 
 import jax
 from flax import nnx
@@ -79,14 +80,16 @@ def train(config: Config, workdir: pathlib.Path) -> None:
             system, curriculum = build(config, tools.backends), Curriculum(config.curriculum)
             for note in system.notes:
                 progress.message(note)
-            evaluator = RunEvaluator.create(
-                measures,
-                system,
-                config.model.source,
-                claimed.layout.evaluation,
-                progress,
-                stopper,
-            )
+            evaluator = None
+            if config.evaluation.every:
+                evaluator = RunEvaluator(
+                    measures,
+                    system,
+                    config.model.source,
+                    layout.evaluation,
+                    progress,
+                    stopper,
+                )
             trainer = Trainer(
                 options,
                 system,
@@ -139,7 +142,11 @@ def read_config(workdir: str | os.PathLike[str]) -> Config:
 
 
 def restore_trained(
-    workdir: str | os.PathLike[str], trained: nnx.State, mesh: Mesh, *, step: int | None = None
+    workdir: str | os.PathLike[str],
+    trained: nnx.State,
+    mesh: Mesh,
+    *,
+    step: int | Literal["best"] | None = None,
 ) -> tuple[int, nnx.State]:
     """Reads the trained parameters of a checkpoint.
 
@@ -147,7 +154,7 @@ def restore_trained(
       workdir: Of the run, which may be saving right now.
       trained: What the learner trains, with shapes instead of arrays.
       mesh: Where they are placed.
-      step: Which checkpoint; None is the newest.
+      step: Which checkpoint; "best" is the one with the highest score, None the newest.
 
     Returns:
       The step, and the parameters.
@@ -162,8 +169,6 @@ def restore_trained(
     )
     folder = Layout(user_path(workdir).absolute()).checkpoints
     with Checkpointer(folder, read_only=True) as checkpointer:
-        step = checkpointer.latest_step if step is None else step
         restored = checkpointer.restore({"params": wanted}, step=step)
-    assert step is not None  # or there was nothing to restore
     params: nnx.State = restored.arrays["params"]
-    return step, params
+    return restored.step, params

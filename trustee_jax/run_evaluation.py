@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Self
 
 from rich.console import Console
 
@@ -83,21 +82,6 @@ class RunEvaluator:
         self._measures, self._options = measures, measures.options
         self._system, self._source, self._folder = system, source, folder
         self._progress, self._should_stop = progress, should_stop
-
-    @classmethod
-    def create(
-        cls,
-        measures: Measures,
-        system: System,
-        source: str,
-        folder: pathlib.Path,
-        progress: Progress,
-        should_stop: Callable[[], bool],
-    ) -> Self | None:
-        """One, if the run is to be measured."""
-        if not measures.options.every:
-            return None
-        return cls(measures, system, source, folder, progress, should_stop)
 
     @property
     def every(self) -> int:

@@ -47,7 +47,7 @@ class Purpose(enum.IntEnum):
     BENCHMARK = 14
     """What is measured with; place: the prompt's length and row, or none."""
     PROBE = 15
-    """Tools of a probe's questions; place: question, attempt. Tokens of the policy; place: question."""
+    """Tools of a probe's questions; place: question, attempt. Their answers; place: question."""
     EVALUATION = 16
     """Tokens of an evaluated policy; place: category, case, turn, step. Within the place of another
     purpose, an episode that is evaluated: training step, task, episode."""

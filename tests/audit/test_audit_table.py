@@ -257,9 +257,7 @@ def test_a_report_that_cannot_be_written_is_refused_at_once(gold, tmp_path):
         )
 
 
-def test_reasons_that_recite_the_question_are_set_against_the_others(
-    gold, make_judge, chat_format
-):
+def test_reasons_that_recite_the_question_are_set_against_the_others(gold, make_judge, chat_format):
     # Two opinions on the clean episode, five criteria each, then on the faulty one, two each.
     answers = [
         *(0.9, 0.9, 0.9, 0.9, 0.9),

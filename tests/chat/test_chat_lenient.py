@@ -34,11 +34,12 @@ def read(text, syntax=CallSyntax.HERMES):
         (f"[{FIND}, {FIND}]", [LYON, LYON]),
         # Other keys.
         ('{"function": "find", "parameters": {"city": "Lyon", "days": 3}}', [LYON]),
-        ('{"type": "function", "function": %s}' % FIND, [LYON]),
+        (f'{{"type": "function", "function": {FIND}}}', [LYON]),
         ('{"name": "find", "arguments": "{\\"city\\": \\"Lyon\\", \\"days\\": 3}"}', [LYON]),
         ('{"find": {"city": "Lyon", "days": 3}}', [LYON]),
         (
-            '[{"find": {"city": "Lyon", "days": 3}}, {"hotel.book": {"name": "Ritz", "nights": 2}}]',
+            '[{"find": {"city": "Lyon", "days": 3}},'
+            ' {"hotel.book": {"name": "Ritz", "nights": 2}}]',
             [LYON, BOOK],
         ),
         ('{"name": "hotel.book", "arguments": {"name": "Ritz", "nights": 2}}', [BOOK]),
@@ -48,7 +49,10 @@ def read(text, syntax=CallSyntax.HERMES):
         ('```json\n{"name": "find", "arguments": {"city": "Lyon", "days": 3}\n```', [LYON]),
         # Python's spelling of objects.
         ("{'name': 'find', 'arguments': {'city': 'Lyon', 'days': 3}}", [LYON]),
-        ("Here:\n```python\n{'name': 'find', 'arguments': {'city': 'Lyon', 'days': 3}}\n```", [LYON]),
+        (
+            "Here:\n```python\n{'name': 'find', 'arguments': {'city': 'Lyon', 'days': 3}}\n```",
+            [LYON],
+        ),
         # Python's calls.
         ("find(city='Lyon', days=3)", [LYON]),
         ('[find(city="Lyon", days=3), hotel.book(name="Ritz", nights=2)]', [LYON, BOOK]),
@@ -61,7 +65,10 @@ def read(text, syntax=CallSyntax.HERMES):
             [ToolCall("find", {"city": ["a", [1, 2.5]], "days": {"x": True, "y": None, "z": -1}})],
         ),
         ("find(city=Lyon, days=2 + 1)", [ToolCall("find", {"city": "Lyon", "days": "2 + 1"})]),
-        ("find(city='it\\'s (here', days=3)", [ToolCall("find", {"city": "it's (here", "days": 3})]),
+        (
+            "find(city='it\\'s (here', days=3)",
+            [ToolCall("find", {"city": "it's (here", "days": 3})],
+        ),
         ("ping()", [ToolCall("ping", {})]),
         ("[ping(), find('Lyon', 3)]", [LYON]),
         # Thoughts are not read.

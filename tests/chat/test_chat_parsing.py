@@ -139,7 +139,10 @@ FENCED_A = f"```json\n{CALL_A}\n```"
         (FENCED_A, AssistantTurn(attempts=(A,))),
         (f"```\n[{CALL_A}]\n``` ", AssistantTurn(attempts=(A,))),
         (f"```json\n{CALL_A}", AssistantTurn(attempts=(A,))),
-        (f"First.\n{FENCED_A}\nThen:\n{FENCED_A}\nOK?", AssistantTurn("", "First.\nThen:\nOK?", (A, A))),
+        (
+            f"First.\n{FENCED_A}\nThen:\n{FENCED_A}\nOK?",
+            AssistantTurn("", "First.\nThen:\nOK?", (A, A)),
+        ),
         (f"```json\n{CALL_A}\n{CALL_B}\n```", AssistantTurn(attempts=(A, B))),
         *(
             (answer, AssistantTurn(content=answer))
@@ -169,7 +172,7 @@ def test_json(text, expected):
     ("text", "calls", "problem"),
     [
         ('{"name": "a", "arguments": {"x": 1}', (), "invalid JSON"),
-        ("{\"name\": \"a\", \"arguments\": {'x': 1}}", (), "invalid JSON"),
+        ('{"name": "a", "arguments": {\'x\': 1}}', (), "invalid JSON"),
         ('{"name": "a", "arguments": "{}"}', (), 'no "arguments"'),
         ('{"name": 3, "arguments": {}}', (), 'no "name"'),
         (CALL_B + '\n{"name": "a", "arguments": {"x', (B,), "Unterminated"),
@@ -261,4 +264,5 @@ def test_any_ids_parse_and_can_be_rendered_again(make_tokenizer, name, syntax):
         message = turn.message([str(i) for i in range(len(turn.attempts))])
         if len(turn.calls) <= 1:  # the Llama template takes one
             format.prompt([{"role": "user", "content": "Hi"}, message])
-    assert found > 250
+    # Half of the fragments are Hermes' own.
+    assert found > (50 if syntax is JSON else 250)

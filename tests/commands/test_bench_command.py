@@ -59,7 +59,7 @@ def watch(patch, seen):
 def one_device():
     with pytest.MonkeyPatch.context() as patch:
         mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
-        patch.setattr(building, "_mesh", lambda config: mesh)
+        patch.setattr(building, "mesh_of", lambda config: mesh)
         patch.setattr(machine.jax, "device_count", lambda: 1)
         yield patch
 

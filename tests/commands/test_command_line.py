@@ -136,7 +136,8 @@ def test_every_flag_takes_its_value_either_way(command):
             forms = [[f"--{name}"], [f"--{name}=true"]]
         else:
             default = getattr(flag.parser, "enum_values", [None])[0]
-            value = default or ("7" if isinstance(flag.parser, flags.IntegerParser) else "a,b")
+            numeric = isinstance(flag.parser, flags.IntegerParser | flags.FloatParser)
+            value = default or ("7" if numeric else "a,b")
             forms = [[f"--{name}={value}"], [f"--{name}", value]]
         before, after = (parsed(command, *form, *words) for form in forms)
         assert before == after == parsed(command, *words, *forms[1])

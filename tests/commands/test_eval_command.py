@@ -52,9 +52,7 @@ def test_an_environment_of_something_else_is_one_error(capsys, tmp_path):
     (tmp_path / "env").mkdir()
     (tmp_path / "env" / "thesis.tex").touch()
     output = tmp_path / "results"
-    error = refused(
-        capsys, "bfcl", MODEL, f"--output={output}", f"--bfcl_env={tmp_path / 'env'}"
-    )
+    error = refused(capsys, "bfcl", MODEL, f"--output={output}", f"--bfcl_env={tmp_path / 'env'}")
     assert "is no working environment of bfcl-eval" in error
     assert not output.exists()
 
@@ -101,9 +99,7 @@ def test_a_random_model_is_measured_and_compared(capsys, tmp_path, fake_benchmar
 
     error = refused(capsys, "bfcl", *common, "--temperature=1", f"--output={folders[0]}")
     assert "results of another sampling: {'temperature': 0.0" in error
-    error = refused(
-        capsys, "bfcl", "--model=random:llama", *common[1:], f"--output={folders[0]}"
-    )
+    error = refused(capsys, "bfcl", "--model=random:llama", *common[1:], f"--output={folders[0]}")
     assert "results of another model: 'random:qwen2' there, 'random:llama' given" in error
 
     report = tmp_path / "compared.json"

@@ -47,16 +47,25 @@ def test_export_passes_its_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: path
     calls = []
     monkeypatch.setattr(export, "export", lambda *args, **kw: calls.append((args, kw)))
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["export", "w", "--output=/o", "--step=3"]) == 0
+    chosen = ["--step=3", "--form=adapter", "--shard_size=1.5GB"]
+    assert cli.main(["export", "w", "--output=/o", *chosen]) == 0
     assert cli.main(["export", "--output", "/o", "w"]) == 0
-    expected = (tmp_path / "w", pathlib.Path("/o"))
-    assert calls == [(expected, {"step": 3}), (expected, {"step": None})]
+    assert cli.main(["export", "--output", "/o", "w", "--step=best", "--shard_size", "2mb"]) == 0
+    paths = (tmp_path / "w", pathlib.Path("/o"))
+    expected = [
+        (3, "adapter", 1_500_000_000),
+        (None, "merged", 5 * 10**9),
+        ("best", "merged", 2 * 10**6),
+    ]
+    for (arguments, options), values in zip(calls, expected, strict=True):
+        assert arguments == paths
+        assert options == dict(zip(("step", "form", "shard_bytes"), values, strict=True))
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["trian"], ["'trian'", "train, report, export"]),
+        (["trian"], ["'trian'", "train, sweep, report, export"]),
         (["train"], ["--config is needed"]),
         (["train", CONFIG], ["--workdir is needed"]),
         (["train", CONFIG, "--workdri=x"], ["workdri", "workdir"]),
@@ -186,7 +195,7 @@ def test_the_console_command_and_the_module_are_one_program() -> None:
         assert found.returncode == 2
         assert found.stderr == (
             f"{name}: unknown command 'trian'; close: train; "
-            "there are: train, report, export, tools, audit, bench\n"
+            "there are: train, sweep, report, export, tools, audit, eval, bench\n"
         )
         found = subprocess.run([*command, "export"], capture_output=True, text=True, cwd=ROOT)
         assert found.returncode == 2

@@ -133,7 +133,7 @@ class Chaos:
         if kind == 4:
             return self.pick(ANSWERS)
         if kind == 5 and role == "user":
-            return '{"message":""}'
+            return self.pick(['{"message":""}', '{"message":"Your wish: a boat."}'])
         if kind == 5 and role == "tool":
             changes = [self.pick(CHANGES) for _ in range(rng.integers(0, 4))]
             result = {"error": "no"} if rng.random() < 0.2 else {"ok": True}

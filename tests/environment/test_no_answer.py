@@ -28,7 +28,8 @@ def silent(episode) -> bool:
         (LEAST, [FIND + BOOK, FIND + BOOK], "assistant_turns", True),
         (LEAST, [FIND + BOOK, BAD], "assistant_turns", True),
         (LEAST, [FIND + BOOK, ""], "empty", True),
-        (LEAST, [FIND + BOOK, ("<think>Half a th", "length")], "length", False),
+        (LEAST, [FIND + BOOK, ("<think>Half a th", "length")], "length", True),
+        (LEAST, [FIND + BOOK, ("Half a sen", "length")], "length", False),
         (LEAST, [FIND + BOOK, ("<tool_call>{half", "length")], "length", True),
         # A word beside a call that was one too many is a word.
         (LEAST, [FIND + BOOK, "Booked. " + FIND], "assistant_turns", False),
@@ -47,7 +48,7 @@ def silent(episode) -> bool:
 def test_silence_is_a_veto_where_there_was_a_turn_to_speak(
     make_environment, make_task, limits, turns, ended, expected
 ):
-    script = Script(turns, user=["Two nights."])
+    script = Script(turns, user=["Two nights.", "Thanks."])
     episode, _ = play(make_environment(), make_task(**limits), script)
     assert episode.ended == ended
     assert silent(episode) == expected
@@ -58,13 +59,12 @@ def test_silence_is_a_veto_where_there_was_a_turn_to_speak(
 
 def test_a_context_that_results_have_filled_leaves_no_turn(make_environment, make_task):
     environment = make_environment(policy=PolicyConfig(max_tokens=64))
-    first, engine = play(environment, make_task(), Script([FIND + BOOK, "Booked."]))
-    opening = len(engine.requests[0].tokens)
-    (sequence,) = first.sequences
-    called = opening + int(sequence.sampled[: -len("Booked.") - 1].sum())
+    _, engine = play(environment, make_task(), Script([FIND + BOOK, "Booked."]))
+    second = [request for request in engine.requests if request.role == "policy"][1]
     ends = set()
-    for most in range(called, called + 220, 4):
+    for room in (-9, 0, 1, 63, 64, 99):
         script = Script([FIND + BOOK, ("<tool_call>", "length")])
+        most = len(second.tokens) + room
         episode, _ = play(environment, make_task(), script, max_length=most)
         ends.add((episode.ended, len(script.policy)))
         assert silent(episode) == (episode.ended == "length")

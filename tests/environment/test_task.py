@@ -81,7 +81,7 @@ def test_rules(make_environment, tools, aspects, change, accepted):
     result, _ = generate(make_environment(), tools, aspects, json.dumps(GOOD | change))
     assert isinstance(result, Task) == accepted
     if not accepted:
-        assert result.cause == "task_malformed" and result.detail
+        assert result.cause in ("task_malformed", "task_rejected") and result.detail
 
 
 def test_failures_are_typed(make_environment, tools, aspects):

@@ -1,4 +1,4 @@
-"""Messages of a weak simulator in the user's role: refused, asked again, counted; and which are not."""
+"""What no user would write is refused, counted and asked for again; what one may write is not."""
 
 import pytest
 from scripted_engine import role_of
@@ -62,7 +62,7 @@ def test_what_no_user_would_write(message, expected):
         ("Yes.", ("Yes.",)),
         ("Thank you very much!", ("Thank you very much!",)),
         # Takes up the words of an offer.
-        ("Book the Ibis in Lyon for two nights.", ("Shall I book the Ibis in Lyon for two nights?",)),
+        ("Book the Ibis in Lyon for two nights.", ("Shall I book the Ibis in Lyon for 2 nights?",)),
         (
             "I want two nights at the Ibis in Lyon from 4 May.",
             ("You want two nights at the Ibis in Lyon from 3 May, is that right?",),
@@ -140,7 +140,7 @@ def test_the_user_is_asked_again(make_environment, make_task, name):
     assert [r.key[-1] for r in engine.requests if role_of(r) == "user"] == [0, 1, 2, 0]
     # Refused messages are nobody's context.
     for request in engine.requests:
-        assert "user: " + FAULTS["label"] not in engine.text(request)
+        assert name == "repeat" or f'user: "{FAULTS[name]}"' not in engine.text(request)
     scalars = episode_scalars([episode])
     assert scalars["user/used"] == 2  # one, and the end
     assert {k: v for k, v in scalars.items() if "refused" in k} == {f"user/refused_{name}": 2}

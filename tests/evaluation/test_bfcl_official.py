@@ -70,15 +70,20 @@ def measure(chat_format, checker, tmp_path):
 def gold_call(expected):
     """The call with the first of the possible values of each parameter; "" stands for none."""
     ((name, values),) = expected.items()
-    arguments = {key: plain(allowed) for key, allowed in values.items() if allowed[0] != ""}
+    arguments = {key: plain(allowed) for key, allowed in values.items() if needed(allowed)}
     return {name.replace(".", "_"): json.dumps(arguments)}
+
+
+def needed(allowed):
+    """Whether a parameter is to be given; "" among its values says that it may be left out."""
+    return bool(allowed) and allowed[0] != ""
 
 
 def plain(allowed):
     """The first possible value; objects within list the possible values of their fields."""
     value = allowed[0]
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items() if inner[0] != ""}
+        return {key: plain(inner) for key, inner in value.items() if needed(inner)}
     if isinstance(value, list):
         return [plain([one]) if isinstance(one, dict) else one for one in value]
     return value
@@ -92,11 +97,9 @@ def conversation(case, turn, step):
     """The official calls of a turn at once, then a text."""
     if step > 1 or not case.answer[turn]:
         return "Done."
-    offered = max(number for number in case.tools if number <= turn)
-    parameters = {
-        tool["function"]["name"]: list(tool["function"]["parameters"]["properties"])
-        for tool in case.tools[offered]
-    }
+    # All tools: in one case the official calls use one before it is offered.
+    functions = (tool["function"] for tool in case.tools[max(case.tools)])
+    parameters = {one["name"]: list(one["parameters"]["properties"]) for one in functions}
     calls = []
     for text in case.answer[turn]:
         node = ast.parse(text, mode="eval").body
@@ -189,8 +192,8 @@ def test_a_call_too_few_is_wrong(measure):
     [
         {"open": '{"file": "%s", "mode": "w"}'},
         {"__import__('os').system": '{"command": "touch %s"}'},
-        {"cd": '{"folder=__import__(\'os\').system(\'touch %s\') or \'a\', x": 1}'},
-        {"mkdir": '{"dir_name=open(\'%s\', \'a\'), x": 1}'},
+        {"cd": "{\"folder=__import__('os').system('touch %s') or 'a', x\": 1}"},
+        {"mkdir": "{\"dir_name=open('%s', 'a'), x\": 1}"},
     ],
 )
 def test_a_call_cannot_touch_the_machine(checker, tmp_path, call):

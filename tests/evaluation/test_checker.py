@@ -16,7 +16,7 @@ PYTHON = pathlib.Path(sys.executable)
 
 def test_requests_are_answered_in_one_process(fake_checker):
     assert fake_checker.description["step_limit"] == 2
-    value = {"text": "é\n\"", "list": [1, 2.5, None, True], "long": "x" * 300_000}
+    value = {"text": 'é\n"', "list": [1, 2.5, None, True], "long": "x" * 300_000}
     assert fake_checker.ask("echo", value=value) == value
     assert fake_checker.restarts == 0
 

@@ -108,7 +108,7 @@ def test_a_folder_with_something_else_stays_as_it_is(tmp_path, commands):
     assert (tmp_path / "thesis.tex").exists() and not run.run_commands
     with pytest.raises(InstallError, match="is no working environment"):
         ensure_environment(tmp_path / "thesis.tex")
-    with pytest.raises(InstallError, match="Not a directory"):
+    with pytest.raises(InstallError, match="File exists"):
         ensure_environment(tmp_path / "thesis.tex" / "env")
 
 

@@ -56,8 +56,8 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="cannot be the folder"):
         ResultsFolder(tmp_path / "file", IDENTITY, {})
-    (tmp_path / "results.jsonl").touch()
-    with pytest.raises(ResultsError, match="no meta.json that says whose"):
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    with pytest.raises(ResultsError, match=r"no meta\.json that says whose"):
         ResultsFolder(tmp_path, IDENTITY, {})
     with pytest.raises(ResultsError, match="holds no results of an evaluation"):
         read_results(tmp_path)

@@ -112,7 +112,9 @@ def test_a_run_that_is_measured_learns_the_same(task_file, tmp_path):
     assert [line["step"] for line in steps] == [0, 1, 2]
     assert all(0 <= line["eval/simulated/success"] <= 1 for line in steps)
     timed = ("seconds/", "tokens_per_second/", "cache/", "engine/")
-    for one, other in zip(lines(plain / "metrics.jsonl"), lines(measured / "metrics.jsonl"), strict=True):
+    for one, other in zip(
+        lines(plain / "metrics.jsonl"), lines(measured / "metrics.jsonl"), strict=True
+    ):
         for name, value in one.items():
             assert name.startswith(timed) or other[name] == value, name
     # A step whose evaluation was lost is evaluated when the run goes on.
@@ -126,7 +128,9 @@ def test_a_run_that_is_measured_learns_the_same(task_file, tmp_path):
 
 
 def outcome(id, reward, difficulty=1.0, success=None):
-    return Outcome(id, reward, success, None if reward is not None else "x", difficulty, ASPECTS, 1, 0)
+    return Outcome(
+        id, reward, success, None if reward is not None else "x", difficulty, ASPECTS, 1, 0
+    )
 
 
 ASPECTS = {

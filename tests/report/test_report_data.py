@@ -159,7 +159,7 @@ def test_an_older_record_has_every_field() -> None:
     assert episode["segments"] is None and episode["changes"] == []
     assert episode["verdict"]["parts"] == [
         {"criterion": "intent_met", "met": False, "probability": None, "line": None,
-         "reasoning": ""}
+         "reasoning": "", "recites": False}
     ]  # fmt: skip
     assert episode["verdict"]["reasoning"] == "why"
 

@@ -4,7 +4,12 @@ import numpy as np
 
 from trustee_jax.rl import LearnerConfig, Trajectory, shuffled_rewards
 
-GROUPS = ((1.0, -1.0, 0.0, None), (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, -1.0, -1.0), (1.0, None, None, None))
+GROUPS = (
+    (1.0, -1.0, 0.0, None),
+    (0.0, 0.0, 0.0, 0.0),
+    (1.0, 1.0, -1.0, -1.0),
+    (1.0, None, None, None),
+)
 
 
 def rewards(groups):

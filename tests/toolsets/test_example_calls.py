@@ -30,7 +30,7 @@ def test_calls_of_real_tools_fit_and_are_asked_for():
         for value in arguments.values():
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             assert shown in request
-    assert written >= 0.95 * len(tools)
+    assert written >= 0.9 * len(tools)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_calls_of_real_tools_fit_and_are_asked_for():
 def test_values_of_every_kind(schema):
     tool = make_tool(x=schema)
     drawn = [example_arguments(tool, random.Random(seed)) for seed in range(20)]
-    assert all(arguments is not None and check_arguments(tool, arguments) == [] for arguments in drawn)
+    assert all(
+        arguments is not None and check_arguments(tool, arguments) == [] for arguments in drawn
+    )
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_each_chart_has_something_to_show(monkeypatch, rule) -> None:
         for chart, names in charts.items()
         if not any(re.fullmatch(name, metric) for name in names for metric in found)
     }
-    # The script's learner has no KL, its tasks and messages do not fail, its verdicts have no reasons.
+    # The script has no KL, no failing tasks or messages, and no reasons in its verdicts.
     scripted = {
         "KL to the initial policy",
         "Failed task draws by cause",

@@ -7,7 +7,13 @@ from flax import nnx
 
 from trustee_jax.models import LoRAConfig, MeshRules, Transformer, make_mesh, param_shardings
 from trustee_jax.models.sharding import LEARNER_RULES
-from trustee_jax.weights import CheckpointError, export_hf, load_params, open_checkpoint
+from trustee_jax.weights import (
+    CheckpointError,
+    Companions,
+    export_hf,
+    load_params,
+    open_checkpoint,
+)
 
 TEXT = "Call 42 tools, naïvely:\n\n{}  <|im_start|>"
 
@@ -31,7 +37,9 @@ def test_round_trip_through_transformers(
     model.save_pretrained(tmp_path / "in")
     checkpoint = open_checkpoint(str(tmp_path / "in"))
     state, _ = load(checkpoint, scan=scan)
-    folder = export_hf(tmp_path / "out", checkpoint.config, state, tokenizer, jnp.float32)
+    folder = export_hf(
+        tmp_path / "out", checkpoint.config, state, Companions(tokenizer), jnp.float32
+    )
     exported = load_hf(folder)
     assert type(exported) is type(model)
     assert exported.config.rope_parameters == model.config.rope_parameters
@@ -64,10 +72,15 @@ def test_lora_is_merged(tmp_path, hf_model, tensors_of, tokenizer, scan):
             variable.set_value(jnp.asarray(factors[path]))
     flat = nnx.state(ours)
     with pytest.raises(ValueError, match="lora_scale"):
-        export_hf(tmp_path / "no", checkpoint.config, flat, tokenizer, jnp.float32)
+        export_hf(tmp_path / "no", checkpoint.config, flat, Companions(tokenizer), jnp.float32)
     assert not (tmp_path / "no").exists()
     folder = export_hf(
-        tmp_path / "out", checkpoint.config, flat, tokenizer, jnp.float32, lora_scale=lora.scale
+        tmp_path / "out",
+        checkpoint.config,
+        flat,
+        Companions(tokenizer),
+        jnp.float32,
+        lora_scale=lora.scale,
     )
     mine, theirs = tensors_of(load_hf(folder)), tensors_of(model)
     changed = 0
@@ -92,7 +105,7 @@ def test_a_quantised_state_is_refused(tmp_path, load, tokenizer):
     checkpoint = open_checkpoint("random:llama")
     state, _ = load(checkpoint, int8=True)
     with pytest.raises(ValueError, match="load the original weights"):
-        export_hf(tmp_path / "out", checkpoint.config, state, tokenizer, jnp.float32)
+        export_hf(tmp_path / "out", checkpoint.config, state, Companions(tokenizer), jnp.float32)
     assert not list(tmp_path.iterdir())
 
 
@@ -102,7 +115,12 @@ def test_files_are_split_and_converted(tmp_path, hf_model, tensors_of, load, tok
     checkpoint = open_checkpoint(str(tmp_path / "in"))
     state, _ = load(checkpoint)
     folder = export_hf(
-        tmp_path / "out", checkpoint.config, state, tokenizer, jnp.bfloat16, shard_bytes=50_000
+        tmp_path / "out",
+        checkpoint.config,
+        state,
+        Companions(tokenizer),
+        jnp.bfloat16,
+        shard_bytes=50_000,
     )
     files = sorted(folder.glob("*.safetensors"))
     assert len(files) > 2 and all(file.stat().st_size < 60_000 for file in files)
@@ -139,7 +157,11 @@ def test_tokenizer_and_generation_config(tmp_path, load, family):
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
         )
     folder = export_hf(
-        tmp_path / "out", checkpoint.config, state, tokenizer, jnp.float32, stop_ids=(2, 0)
+        tmp_path / "out",
+        checkpoint.config,
+        state,
+        Companions(tokenizer, (2, 0), {"do_sample": True, "temperature": 0.5, "top_k": 0}),
+        jnp.float32,
     )
     for again in (AutoTokenizer.from_pretrained(folder), open_checkpoint(str(folder)).tokenizer()):
         if family != "qwen2":
@@ -147,9 +169,14 @@ def test_tokenizer_and_generation_config(tmp_path, load, family):
         assert again(TEXT).input_ids == tokenizer(TEXT).input_ids
         assert again.chat_template == tokenizer.chat_template
         assert again.eos_token_id == tokenizer.eos_token_id
-    assert GenerationConfig.from_pretrained(folder).eos_token_id == [2, 0]
+    generation = GenerationConfig.from_pretrained(folder)
+    assert generation.eos_token_id == [2, 0]
+    assert (generation.do_sample, generation.temperature, generation.top_k) == (True, 0.5, 0)
+    assert not (folder / "README.md").exists()
     assert load_hf(folder).config.eos_token_id == [2, 0]
-    folder = export_hf(tmp_path / "default", checkpoint.config, state, tokenizer, jnp.float32)
+    folder = export_hf(
+        tmp_path / "default", checkpoint.config, state, Companions(tokenizer), jnp.float32
+    )
     assert GenerationConfig.from_pretrained(folder).eos_token_id == tokenizer.eos_token_id
 
 
@@ -159,7 +186,7 @@ def test_existing_folder_is_kept(tmp_path, load, tokenizer):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
     with pytest.raises(CheckpointError, match="not empty"):
-        export_hf(tmp_path / "out", checkpoint.config, state, tokenizer, jnp.float32)
+        export_hf(tmp_path / "out", checkpoint.config, state, Companions(tokenizer), jnp.float32)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
 
 
@@ -173,6 +200,6 @@ def test_failed_export_leaves_nothing(tmp_path, load, tokenizer, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    with pytest.raises(OSError, match="no space"):
-        export_hf(tmp_path / "out", checkpoint.config, state, tokenizer, jnp.float32)
+    with pytest.raises(CheckpointError, match=r"cannot be written \(no space"):
+        export_hf(tmp_path / "out", checkpoint.config, state, Companions(tokenizer), jnp.float32)
     assert not list(tmp_path.iterdir())

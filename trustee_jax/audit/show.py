@@ -88,8 +88,7 @@ def _recital(recital: Recital | None) -> str:
     lines = [f"Reasons that only recite the question: {recital.recited}."]
     for name, one in (("these answers", recital.reciting), ("the others", recital.others)):
         lines.append(
-            f"Of {name}: met {one.met}; right {one.right}; "
-            f"same in a second opinion {one.same}."
+            f"Of {name}: met {one.met}; right {one.right}; same in a second opinion {one.same}."
         )
     return "\n".join(lines) + "\n"
 

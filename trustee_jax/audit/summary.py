@@ -202,9 +202,7 @@ def _agreement(judgements: Iterable[Judgement]) -> Agreement:
     return Agreement(Rate(sum(a == b for a, b in pairs), len(pairs)), kappa(pairs))
 
 
-def _recital(
-    judgements: Sequence[Judgement], known: Mapping[str, Sequence[str]]
-) -> Recital | None:
+def _recital(judgements: Sequence[Judgement], known: Mapping[str, Sequence[str]]) -> Recital | None:
     """Compares answers whose reasons recite the question with the others.
 
     Args:

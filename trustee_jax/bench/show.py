@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 
-
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 

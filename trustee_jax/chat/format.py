@@ -1,6 +1,6 @@
 """The checkpoint's tokenizer and chat template as one object: messages to ids, ids to turns."""
 
-import os
+import itertools
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -299,7 +299,9 @@ class ChatFormat:
             found = self._call_syntax_of(template)
         if found is None:
             call = self._show_call(template)
-            raise ChatFormatError(f"the chat template writes tool calls in an unknown form: {call!r}")
+            raise ChatFormatError(
+                f"the chat template writes tool calls in an unknown form: {call!r}"
+            )
         if wanted not in (None, found):
             raise ChatFormatError(
                 f"the chat template writes tool calls as {found.value}, not as {wanted.value}: "
@@ -356,15 +358,17 @@ class ChatFormat:
     def _call_syntax_of(self, template: str) -> CallSyntax | None:
         """The form in which a call is read again from its rendering; None if there is none."""
         call = self._show_call(template)
-        forms = (syntax for syntax in CallSyntax if parse_turn(call, syntax).attempts == _CALLED)
-        return next(forms, None)
+        forms = [syntax for syntax in CallSyntax if parse_turn(call, syntax).attempts == _CALLED]
+        # Without a tag, both JSON forms are read with either name of the arguments.
+        other = CallSyntax.JSON if '"parameters"' in call else CallSyntax.LLAMA
+        return next((syntax for syntax in forms if len(forms) == 1 or syntax is not other), None)
 
     def _show_call(self, template: str) -> str:
         """What stands for a call where, without one, the assistant's words are."""
         said = self._apply(template, [_USER, _ASSISTANT], [_TOOL], generate=False)
         made = self._apply(template, [_USER, _CALLING], [_TOOL], generate=False)
-        start = len(os.path.commonprefix([said, made]))
-        return made[start : len(made) - len(os.path.commonprefix([said[::-1], made[::-1]]))]
+        start, end = _equal(said, made), _equal(said[::-1], made[::-1])
+        return made[start : len(made) - end]
 
     def _check_stable(self) -> None:
         """New messages must leave earlier text as it was and render alike after any history."""
@@ -404,3 +408,9 @@ class ChatFormat:
         if not opened.startswith(closed):
             raise ChatFormatError("the chat template's generation prompt changes what precedes it")
         return opened[len(closed) :]
+
+
+def _equal(one: str, other: str) -> int:
+    """How many characters two texts have in common at the beginning."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in pairs)

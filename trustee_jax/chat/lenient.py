@@ -1,6 +1,7 @@
 """Reads calls as a benevolent reader would, who cares for what is called and not for its form."""
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,8 @@ def lenient_calls(turn: AssistantTurn, tools: Parameters) -> tuple[ToolCall, ...
     JSON objects as `unmarked_calls` finds them, e.g. without tags, in a fence or a list, with
     `parameters` or arguments as text; objects of a tool's name and its arguments; both of them with
     brackets missing at the end, or in Python's spelling; calls as Python writes them, of which
-    values without a name belong to the tool's parameters in their order. "." in a tool's name stands
-    for "_", too. A tool that was not offered is never called.
+    values without a name belong to the tool's parameters in their order. "." in a tool's name
+    stands for "_", too. A tool that was not offered is never called.
 
     Args:
       turn: What the model wrote. Its thoughts are not read.
@@ -106,7 +107,8 @@ def _named(value: Any, names: _Names) -> Iterator[ToolCall]:
     """Calls as objects with a name and arguments, at any depth."""
     for name, arguments in calls_in(value, names):
         if isinstance(arguments, str):
-            arguments = next((*_json_values(arguments), *_python_values(arguments)), None)
+            given = itertools.chain(_json_values(arguments), _python_values(arguments))
+            arguments = next(given, None)
         if isinstance(arguments, dict):
             yield _call(name, arguments)
 

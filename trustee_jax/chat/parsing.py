@@ -230,25 +230,30 @@ def _llama_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
 
 def _json_calls(text: str) -> tuple[str, list[ToolCall | MalformedCall]]:
     """Splits a turn in the JSON form into its text and its calls."""
-    if found := _bare_calls(text):
-        return "", found
+    whole, complete = _bare_calls(text)
+    if complete and whole:
+        return "", whole
+    found: list[ToolCall | MalformedCall] = []
     content: list[str] = []
     position = 0
     for fence in _FENCE.finditer(text):
-        if calls := _bare_calls(fence[1].strip()):
+        calls, _ = _bare_calls(fence[1].strip())
+        if calls:
             found += calls
             content.append(text[position : fence.start()])
             position = fence.end()
+    if whole and not found:
+        return "", whole
     content.append(text[position:])
     return "\n".join(filter(None, (part.strip() for part in content))), found
 
 
-def _bare_calls(text: str) -> list[ToolCall | MalformedCall]:
-    """The calls that a text consists of; none if there is anything else in it.
+def _bare_calls(text: str) -> tuple[list[ToolCall | MalformedCall], bool]:
+    """The calls that a text consists of, none if there is anything else, and whether all is JSON.
 
     What begins like a call and is no JSON is a malformed one.
     """
-    values: list[tuple[Any, str]] = []
+    found: list[ToolCall | MalformedCall] = []
     position = 0
     while position < len(text):
         try:
@@ -256,20 +261,15 @@ def _bare_calls(text: str) -> list[ToolCall | MalformedCall]:
         except _NoJson as error:
             rest = text[position:]
             if rest[0] in "[{" and _has_call_fields(_QUOTED_WORD.findall(rest)):
-                values.append((MalformedCall(rest, str(error)), rest))
-                break
-            return []
-        if isinstance(value, list):
-            values += [(part, json.dumps(part, ensure_ascii=False)) for part in value]
-        else:
-            values.append((value, text[position:end]))
+                return [*found, MalformedCall(rest, str(error))], False
+            return [], False
+        for part in value if isinstance(value, list) else [value]:
+            if not _is_meant_as_call(part):
+                return [], True
+            shown = text[position:end] if part is value else json.dumps(part, ensure_ascii=False)
+            found.append(_as_call(part, shown, _JSON_KEYS))
         position = _end_of(_JSON_SEPARATOR, text, end)
-    found = [
-        value if isinstance(value, MalformedCall) else _as_call(value, part, _JSON_KEYS)
-        for value, part in values
-        if isinstance(value, MalformedCall) or _is_meant_as_call(value)
-    ]
-    return found if len(found) == len(values) else []
+    return found, True
 
 
 def _is_meant_as_call(value: Any) -> bool:

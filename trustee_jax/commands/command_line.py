@@ -16,6 +16,7 @@ import pathlib
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -227,6 +228,11 @@ class Group:
                 f"{before} COMMAND --help explains a command, with its flags and examples.",
             )
         )
+
+
+def given(values: flags.FlagValues, name: str) -> Any:
+    """A flag's value: what was given, or its default."""
+    return values[name].value
 
 
 def path(values: flags.FlagValues, name: str) -> pathlib.Path:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import config_dict, config_flags
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str], text: str) -> None:
@@ -47,6 +47,20 @@ def parse(
     # A config file is a program: anything can go wrong in it.
     except Exception as error:
         raise _config_file_error(file, error) from error
+
+
+def read(arguments: Sequence[str]) -> config_dict.ConfigDict:
+    """The config that a command would have whose words are --config and what overrides it.
+
+    Raises:
+      ConfigError: An option that is overridden does not exist.
+      flags.Error: See `parse`.
+    """
+    values = flags.FlagValues()
+    define(values, arguments, "")
+    parse(values, arguments, arguments)
+    found: config_dict.ConfigDict = values["config"].value
+    return found
 
 
 def is_boolean(name: str) -> bool | None:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from trustee_jax.commands.command_line import Command, Group, Positional, absolute, path
+from trustee_jax.commands.command_line import Command, Group, Positional, absolute, given, path
 
 if TYPE_CHECKING:
     import jax
     from flax import nnx
 
-    from trustee_jax.players import Policy
     from trustee_jax.config import Config
     from trustee_jax.evaluation.play import AnswerOptions, Reading
+    from trustee_jax.players import Policy
 
 
 def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax.evaluation.board import choose_categories
 
-    categories = choose_categories(values["categories"].value)
+    categories = choose_categories(given(values, "categories") or ())
     workdir = None if run is None else absolute(run)
     _check_flags(values, workdir)
     config = _config(values, workdir)
@@ -35,7 +35,7 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
 
     options = _answer_options(values, config)
     environment = default_folder(cache_folder())
-    if values["bfcl_env"].value:
+    if given(values, "bfcl_env"):
         environment = path(values, "bfcl_env")
     if not environment.exists():
         print(f"installing bfcl-eval in {environment}", flush=True)
@@ -45,8 +45,8 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
         if policy.note:
             print(policy.note, flush=True)
         identity = _identity(policy, step, config, options, checker.description["version"])
-        identity["seed"] = values["seed"].value
-        output = path(values, "output") if values["output"].value else None
+        identity["seed"] = given(values, "seed")
+        output = path(values, "output") if given(values, "output") else None
         if output is None:
             assert workdir is not None
             output = workdir / "eval" / f"bfcl-step{step:06d}"
@@ -59,7 +59,7 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
                     folder,
                     categories,
                     options,
-                    limit=values["limit"].value,
+                    limit=given(values, "limit"),
                     console=console,
                 )
             finally:
@@ -67,7 +67,7 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
                 if folder.results.records:
                     summary.write(folder.results, output)
             summary.show(folder.results, console)
-            if values["tensorboard"].value and workdir is not None:
+            if given(values, "tensorboard") and workdir is not None:
                 summary.write_tensorboard(folder.results, workdir / "tensorboard", step or 0)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
@@ -90,7 +90,7 @@ def _define_bfcl(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     numbers = {
-        "step": (None, 0, "Which checkpoint of RUN; 0 is before training, the newest if not given."),
+        "step": (None, 0, "Which checkpoint of RUN; 0: before training; the newest if not given."),
         "limit": (None, 1, "Cases of each category, the same for every model; all if not given."),
         "seed": (0, 0, "Decides what is drawn at a temperature."),
         "max_tokens": (1024, 1, "Longest answer, in tokens, thoughts included."),
@@ -98,7 +98,9 @@ def _define_bfcl(values: flags.FlagValues) -> None:
     }
     for name, (number, least, text) in numbers.items():
         flags.DEFINE_integer(name, number, text, least, 2**32 - 1, flag_values=values)
-    flags.DEFINE_float("temperature", 0.0, "0 takes the likeliest tokens.", flag_values=values)
+    flags.DEFINE_float(
+        "temperature", 0.0, "Of the answers; 0 takes the likeliest tokens.", flag_values=values
+    )
     flags.DEFINE_bool(
         "lenient",
         False,
@@ -119,11 +121,11 @@ def _check_flags(values: flags.FlagValues, workdir: Path | None) -> None:
         raise flags.Error(f"--{named[0]} is for a model without a RUN; give one of both")
     if workdir is not None:
         return
-    if not values["output"].value:
+    if not given(values, "output"):
         raise flags.Error("--output is needed without a RUN")
-    if values["step"].value is not None:
+    if given(values, "step") is not None:
         raise flags.Error("--step needs a RUN")
-    if values["tensorboard"].value:
+    if given(values, "tensorboard"):
         raise flags.Error("--tensorboard needs a RUN")
 
 
@@ -134,12 +136,12 @@ def _config(values: flags.FlagValues, workdir: Path | None) -> Config:
     from trustee_jax.build import plain_config
     from trustee_jax.run import read_config
 
-    model = values["model"].value
+    model = given(values, "model")
     if workdir is not None:
         return read_config(workdir)
-    if values["config"].value is None:
+    if given(values, "config") is None:
         return plain_config(str(model))
-    config = run_config.parse(values["config"].value)
+    config = run_config.parse(given(values, "config"))
     if not model:
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, source=model))
@@ -150,12 +152,12 @@ def _answer_options(values: flags.FlagValues, config: Config) -> AnswerOptions:
     from trustee_jax.evaluation.play import AnswerOptions
 
     return AnswerOptions(
-        max_tokens=values["max_tokens"].value,
-        max_length=values["max_length"].value or config.engine.max_length,
-        sampling=Sampling(values["temperature"].value),
+        max_tokens=given(values, "max_tokens"),
+        max_length=given(values, "max_length") or config.engine.max_length,
+        sampling=Sampling(given(values, "temperature")),
         thinking=config.environment.policy.thinking,
         history=config.environment.policy.history,
-        lenient=values["lenient"].value,
+        lenient=given(values, "lenient"),
     )
 
 
@@ -167,18 +169,18 @@ def _load(
     from trustee_jax.run import restore_trained
 
     common: dict[str, Any] = {
-        "seed": values["seed"].value,
-        "max_length": values["max_length"].value,
+        "seed": given(values, "seed"),
+        "max_length": given(values, "max_length"),
     }
     if workdir is None:
         return build_policy(config, **common), None
-    if values["step"].value == 0:
+    if given(values, "step") == 0:
         return build_policy(config, **common), 0
     step = 0
 
     def restore(trained: nnx.State, mesh: jax.sharding.Mesh) -> nnx.State:
         nonlocal step
-        step, params = restore_trained(workdir, trained, mesh, step=values["step"].value)
+        step, params = restore_trained(workdir, trained, mesh, step=given(values, "step"))
         return params
 
     return build_policy(config, **common, restore=restore), step
@@ -234,7 +236,7 @@ def _compare(values: flags.FlagValues, a: str, b: str) -> None:
     differing = [n for n in identities[0] if identities[0][n] != identities[1].get(n)]
     console.print(f"They differ in: {', '.join(differing) or 'nothing'}.", highlight=False)
     summary.show_comparison(comparison, console)
-    if values["output"].value:
+    if given(values, "output"):
         output = path(values, "output")
         found = {"a": a, "b": b, "readings": readings, "differ": differing, **comparison.to_json()}
         with storage_errors(output.parent):
@@ -244,13 +246,13 @@ def _compare(values: flags.FlagValues, a: str, b: str) -> None:
 def _readings(values: flags.FlagValues) -> tuple[Reading, Reading]:
     from trustee_jax.evaluation.play import READINGS
 
-    given = values["read"].value
-    if len(given) not in (1, 2) or not set(given) <= set(READINGS):
+    readings: list[Reading] = given(values, "read") or []
+    if len(readings) not in (1, 2) or not set(readings) <= set(READINGS):
         raise flags.Error(
-            f"--read={','.join(given)}: give one of {', '.join(READINGS)}, or one for each folder, "
-            "e.g. lenient,strict"
+            f"--read={','.join(readings)}: give one of {', '.join(READINGS)}, or one for each "
+            "folder, e.g. lenient,strict"
         )
-    return given[0], given[-1]
+    return readings[0], readings[-1]
 
 
 def _define_compare(values: flags.FlagValues) -> None:

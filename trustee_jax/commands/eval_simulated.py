@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from trustee_jax.commands.command_line import Command, Positional, absolute, path
+from trustee_jax.commands.command_line import Command, Positional, absolute, given, path
 
 if TYPE_CHECKING:
     import jax
@@ -22,17 +22,17 @@ def _tasks(values: flags.FlagValues) -> None:
 
     from trustee_jax import config as run_config
     from trustee_jax.bench.machine import describe
-    from trustee_jax.players import build_players
     from trustee_jax.environment.tools.sources import open_tools
     from trustee_jax.evaluation.task_set import TaskSet, write_tasks
+    from trustee_jax.players import build_players
     from trustee_jax.progress import counted, standard_output
 
-    if values["config"].value is None:
+    if given(values, "config") is None:
         raise flags.Error("--config is needed: its simulator writes the tasks, for its tools")
-    config = run_config.parse(values["config"].value)
+    config = run_config.parse(given(values, "config"))
     difficulties = _difficulties(values, config)
     output = path(values, "output")
-    seed, wanted = values["seed"].value, values["per_difficulty"].value
+    seed, wanted = given(values, "seed"), given(values, "per_difficulty")
     console = standard_output()
     with open_tools(config.tools, config.environment) as tools:
         print(f"loading {config.model.simulator or config.model.source}", flush=True)
@@ -73,19 +73,21 @@ def _tasks(values: flags.FlagValues) -> None:
 def _difficulties(values: flags.FlagValues, config: Config) -> list[float]:
     low, high = config.curriculum.minimum, config.curriculum.maximum
     try:
-        found = [float(text) for text in values["difficulties"].value]
+        found = [float(text) for text in given(values, "difficulties")]
     except ValueError:
         found = []
     if not found or not all(low <= one <= high for one in found):
-        given = ",".join(values["difficulties"].value)
-        raise flags.Error(f"--difficulties={given}: give numbers from {low:g} to {high:g}")
+        listed = ",".join(given(values, "difficulties"))
+        raise flags.Error(f"--difficulties={listed}: give numbers from {low:g} to {high:g}")
     return found
 
 
 def _define_tasks(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "File to write.", flag_values=values)
     flags.DEFINE_list(
-        "difficulties", "1,25,50", "What the tasks shall be like, see the curriculum.",
+        "difficulties",
+        "1,25,50",
+        "What the tasks shall be like, see the curriculum.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -96,15 +98,15 @@ def _define_tasks(values: flags.FlagValues) -> None:
 
 def _simulated(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax.bench.machine import describe
-    from trustee_jax.players import build_players
     from trustee_jax.evaluation import simulated, simulated_summary
     from trustee_jax.evaluation.results import RecordsFolder
     from trustee_jax.evaluation.task_set import read_task_set
+    from trustee_jax.players import build_players
     from trustee_jax.progress import counted, standard_output
     from trustee_jax.storage import storage_errors
 
     workdir = None if run is None else absolute(run)
-    if workdir is None and not values["output"].value:
+    if workdir is None and not given(values, "output"):
         raise flags.Error("--output is needed without a RUN")
     config = _config(values, workdir)
     task_set = read_task_set(path(values, "tasks"))
@@ -112,14 +114,14 @@ def _simulated(values: flags.FlagValues, run: str | None = None) -> None:
     step, restore = _restore(values, workdir)
     players = build_players(config, restore=restore)
     found_step = step()
-    if values["output"].value:
+    if given(values, "output"):
         output = path(values, "output")
     else:
         assert workdir is not None
         output = workdir / "eval" / f"simulated-step{found_step:06d}"
-    identity = _identity(config, task_set, values["episodes"].value, found_step, players.weights)
+    identity = _identity(config, task_set, given(values, "episodes"), found_step, players.weights)
     console = standard_output()
-    tasks, samples = task_set.tasks, values["episodes"].value
+    tasks, samples = task_set.tasks, given(values, "episodes")
     with (
         storage_errors(output),
         RecordsFolder(output, identity, describe(), simulated.Outcome) as folder,
@@ -152,17 +154,20 @@ def _config(values: flags.FlagValues, workdir: Path | None) -> Config:
 
     if workdir is not None:
         config = read_config(workdir)
-    elif values["config"].value is not None:
-        config = run_config.parse(values["config"].value)
+    elif given(values, "config") is not None:
+        config = run_config.parse(given(values, "config"))
     else:
         raise flags.Error("name what to measure: a RUN, or --config=FILE.py")
-    if values["model"].value:
+    if given(values, "model"):
         if workdir is not None:
             raise flags.Error("--model is for a policy without a RUN; give one of both")
         # The simulator stays what it is, whatever is measured.
         simulator = config.model.simulator or config.model.source
         model = dataclasses.replace(
-            config.model, source=values["model"].value, simulator=simulator, lora_rank=0,
+            config.model,
+            source=given(values, "model"),
+            simulator=simulator,
+            lora_rank=0,
             quantization=None,
         )
         config = dataclasses.replace(config, model=model)
@@ -178,10 +183,10 @@ def _restore(values: flags.FlagValues, workdir: Path | None) -> tuple[Any, Any]:
     def restore(trained: nnx.State, mesh: jax.sharding.Mesh) -> nnx.State:
         nonlocal found
         assert workdir is not None
-        found, params = restore_trained(workdir, trained, mesh, step=values["step"].value)
+        found, params = restore_trained(workdir, trained, mesh, step=given(values, "step"))
         return params
 
-    untrained = workdir is None or values["step"].value == 0
+    untrained = workdir is None or given(values, "step") == 0
     return (lambda: found), None if untrained else restore
 
 
@@ -206,7 +211,7 @@ def _identity(
 
 def _define_simulated(values: flags.FlagValues) -> None:
     texts = {
-        "tasks": "File that `trustee eval tasks` wrote.",
+        "tasks": "File that `eval tasks` wrote.",
         "model": "Weights to measure in place of the config's; its simulator stays.",
         "output": "Folder of the results; what it has already is not played again. "
         "RUN/eval/simulated-stepN if not given; needed without a RUN.",
@@ -214,8 +219,12 @@ def _define_simulated(values: flags.FlagValues) -> None:
     for name, text in texts.items():
         flags.DEFINE_string(name, None, text, flag_values=values)
     flags.DEFINE_integer(
-        "step", None, "Which checkpoint of RUN; 0 is before training, the newest if not given.", 0,
-        2**32 - 1, flag_values=values,
+        "step",
+        None,
+        "Which checkpoint of RUN; 0 is before training, the newest if not given.",
+        0,
+        2**32 - 1,
+        flag_values=values,
     )
     flags.DEFINE_integer("episodes", 1, "Of each task.", 1, 2**32 - 1, flag_values=values)
 

@@ -16,6 +16,7 @@ COMMANDS = Group(
     "Reinforcement learning of tool calling in environments simulated by a language model.",
     {
         "train": "trustee_jax.commands.train:TRAIN",
+        "sweep": "trustee_jax.commands.sweep:SWEEP",
         "report": "trustee_jax.commands.report:REPORT",
         "export": "trustee_jax.commands.export:EXPORT",
         "tools": "trustee_jax.commands.tools:TOOLS",

@@ -79,8 +79,8 @@ class JudgeConfig:
       threshold: Probability of "true" from which a criterion is met ("reasoned" and "logprobs").
       rules: Let code take away criteria from the model's verdict that it knows not to be met; see
         `find_violations`.
-      require_answer: Let the same code take away "intent_met" where the assistant says nothing to the
-        user after the last result.
+      require_answer: Let the same code take away "intent_met" where the assistant says nothing to
+        the user after the last result.
     """
 
     use: tuple[str, ...] = ("model",)

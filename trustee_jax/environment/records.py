@@ -51,8 +51,10 @@ class Counts:
       unanswered_calls: Well-formed or not, past the limit of parallel calls or of turns.
       policy_tokens: Tokens that the policy sampled.
       context_tokens: Length of the policy's context at the end.
-      user_echo, user_repeat, user_recital, user_label: Messages of the user that were refused, by
-        what is wrong with them; see `USER_FAULTS`.
+      user_echo: Messages of the user that were refused: they repeat the assistant's last message.
+      user_repeat: They repeat one of the user's own.
+      user_recital: They say what the prompt says.
+      user_label: They have a label of the prompt; see `USER_FAULTS`.
       simulator_tokens: Tokens that the simulator sampled.
       simulator_requests: Requests to the simulator.
       simulator_retries: Requests among them that repeated an unusable answer.

@@ -3,12 +3,14 @@
 import collections
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from trustee_jax.curriculum import Aspects
 from trustee_jax.engine.types import Completion, Request
+from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.novelty import RecentTasks, similarity
+from trustee_jax.environment.query_faults import QueryFault, find_query_fault
 from trustee_jax.environment.solvability import missing_values, needed_values
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.world import Records, unique_records
@@ -24,11 +26,11 @@ from trustee_jax.simulator.simulator import (
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import Tool
 
-Rejection = Literal["blank", "names_tool", "missing_value", "near_copy"]
-REJECTIONS: tuple[Rejection, ...] = ("blank", "names_tool", "missing_value", "near_copy")
+Rejection = Literal["blank", "names_tool", "missing_value", QueryFault, "near_copy"]
+REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
 """Why a task that was written is refused: blank, a text is empty; names_tool, the query names a
-tool; missing_value, the intent lacks a value that an expected call needs; near_copy, it repeats a
-recent task or the prompt's example."""
+tool; missing_value, the intent lacks a value that an expected call needs; assistant_voice and
+other_wish, see `find_query_fault`; near_copy, it repeats a recent task or the prompt's example."""
 
 
 def generate_task(
@@ -62,7 +64,7 @@ def generate_task(
     values = {tool.name: needed_values(tool) for tool in tools} if config.check_tasks else None
 
     def check(answer: dict[str, Any]) -> str | None:
-        found = _rejection(answer, tools, values is not None, recent)
+        found = _rejection(answer, tools, aspects, config, recent)
         if found is None:
             return None
         rejections[found[0]] += 1
@@ -141,7 +143,11 @@ def _example(planned: bool) -> dict[str, Any]:
 
 
 def _rejection(
-    answer: Mapping[str, Any], tools: Sequence[Tool], planned: bool, recent: RecentTasks | None
+    answer: Mapping[str, Any],
+    tools: Sequence[Tool],
+    aspects: Aspects,
+    config: EnvironmentConfig,
+    recent: RecentTasks | None,
 ) -> tuple[Rejection, str] | None:
     """What is wrong with a task that fits its schema: the reason's name and its text."""
     for field in ("persona", "intent", "query"):
@@ -153,8 +159,13 @@ def _rejection(
             rf"(?<!\w){re.escape(tool.name)}(?!\w)", answer["query"], re.IGNORECASE
         ):
             return "names_tool", f"the query names the tool {tool.name!r}"
-    if planned and (lacking := missing_values(answer["expected_calls"], answer["intent"])):
+    planned = answer["expected_calls"] if config.check_tasks else []
+    if lacking := missing_values(planned, answer["intent"]):
         return "missing_value", f"the intent lacks {', '.join(lacking)}"
+    if config.check_queries:
+        clear = aspects.ambiguity == 0
+        if found := find_query_fault(answer["query"], answer["intent"], planned, clear=clear):
+            return found
     if recent is not None and recent.size:
         text = f"{answer['intent']}\n{answer['query']}"
         example = f"{EXAMPLE_TASK['intent']}\n{EXAMPLE_TASK['query']}"

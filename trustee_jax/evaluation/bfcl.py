@@ -61,7 +61,8 @@ def open_checker(folder: pathlib.Path, *, timeout: float = 60.0) -> Checker:
     if (version := checker.description["version"]) != BFCL_VERSION:
         checker.close()
         raise CheckerError(
-            f"--bfcl_env: {folder} holds bfcl-eval {version}, not {BFCL_VERSION}; name another folder"
+            f"--bfcl_env: {folder} holds bfcl-eval {version}, not {BFCL_VERSION}; name another "
+            "folder"
         )
     return checker
 

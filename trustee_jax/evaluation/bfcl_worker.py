@@ -152,9 +152,7 @@ class Benchmark:
         with self._guard:
             if self._utils.is_relevance_or_irrelevance(category):
                 return _verdict(
-                    self._runner._evaluate_single_relevance_entry(
-                        *common, entry, _MODEL, category
-                    )
+                    self._runner._evaluate_single_relevance_entry(*common, entry, _MODEL, category)
                 )
             return _verdict(
                 self._runner._evaluate_single_ast_entry(

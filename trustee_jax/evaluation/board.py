@@ -1,9 +1,9 @@
 """BFCL's categories, and how the official board makes one figure of several.
 
-The rules are those of `eval_checker/eval_runner_helper.py::generate_leaderboard_csv` in bfcl-eval
-2026.3.23: "non-live" is the mean over simple, multiple, parallel and parallel_multiple, where simple
-is the mean over three languages; "live" the mean over its cases; "irrelevance" that of the two
-categories of that name; "multi-turn" that of its four. The board's total weighs these and "agentic"
+The rules are those of `generate_leaderboard_csv` in bfcl-eval 2026.3.23: "non-live" is the mean
+over simple, multiple, parallel and parallel_multiple, where simple is the mean over three
+languages; "live" the mean over its cases; "irrelevance" that of the two categories of that name;
+"multi-turn" that of its four. The board's total weighs these and "agentic"
 (web search and memory, which need paid services and are not run here) 10:10:10:30:40.
 """
 
@@ -115,7 +115,6 @@ def weights(sizes: Mapping[str, int]) -> dict[str, dict[str, float]]:
       Figure -> category -> weight, which sum to 1; figures of which nothing is measured are left
       out. The last one is `OVERALL`.
     """
-
     single = {name: {name: 1.0} if name in sizes else {} for name in CATEGORIES}
 
     def mean(names: Sequence[str]) -> dict[str, float]:

@@ -18,8 +18,8 @@ class EvaluationConfig:
         not of the highest mean reward, which rises where tasks are easy.
       tasks: File of tasks that `trustee eval tasks` wrote, played as in training.
       episodes: Of each of these tasks.
-      bfcl: Categories or groups of the Berkeley Function-Calling Leaderboard, answered greedily; see
-        `trustee eval bfcl`. With both, the best evaluation is that with the best share of right
+      bfcl: Categories or groups of the Berkeley Function-Calling Leaderboard, answered greedily;
+        see `trustee eval bfcl`. With both, the best evaluation is that with the best share of right
         answers here.
       limit: Cases of each category.
       max_tokens: Longest answer to a case, in tokens.
@@ -43,7 +43,7 @@ class EvaluationConfig:
                 raise ConfigError("bfcl", self.bfcl, fix) from None
         if self.every and not (self.tasks or self.bfcl):
             fix = (
-                "there is nothing to evaluate by; name evaluation.tasks (`trustee eval tasks` writes "
-                "them) or evaluation.bfcl, or set it to 0"
+                "there is nothing to evaluate by; name evaluation.tasks (`trustee eval tasks` "
+                "writes them) or evaluation.bfcl, or set it to 0"
             )
             raise ConfigError("every", self.every, fix)

@@ -40,7 +40,7 @@ class AnswerOptions:
 
     max_tokens: int = 1024
     max_length: int = 8192
-    sampling: Sampling = Sampling(temperature=0.0)
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
     thinking: bool = True
     history: Literal["append", "strip"] = "strip"
     lenient: bool = False
@@ -52,7 +52,7 @@ class AnswerOptions:
 
 
 class Refused(Exception):
-    """The model cannot be asked: the context is full. The case is lost, as on the official board."""
+    """The model cannot be asked: its context is full. The case is lost, as on the board."""
 
 
 class Execute(Protocol):

@@ -153,10 +153,12 @@ class RecordsFolder(Closing, Generic[R]):
         if self._meta_path.exists():
             meta = read_meta(path)
             _check_same(path, meta["identity"], json.loads(json.dumps(identity)))
-        elif (path / "results.jsonl").exists():
-            raise ResultsError(f"{path} has results, but no meta.json that says whose; name another")
-        self._step = int(identity.get("step") or 0)
         lines = path / "results.jsonl"
+        if not self._meta_path.exists() and lines.exists() and lines.stat().st_size:
+            raise ResultsError(
+                f"{path} has results, but no meta.json that says whose; name another folder"
+            )
+        self._step = int(identity.get("step") or 0)
         self._lines = JsonLines(lines, resume_step=self._step)
         self.records = {one.id: one for one in map(kind.from_json, read(lines))}
         self.meta = meta

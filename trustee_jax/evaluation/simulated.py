@@ -69,7 +69,9 @@ def succeeded(episode: Episode) -> bool:
         changes=episode.changes,
     )
     done = {"intent_met", "calls_correct"}
-    objections = (violation.criterion in done for violation in find_violations(evidence))
+    # Whether the user was told is not what is counted here.
+    found = find_violations(evidence, require_answer=False)
+    objections = (violation.criterion in done for violation in found)
     return not (any(objections) or episode.counts.malformed_calls)
 
 
@@ -155,7 +157,11 @@ class Mean:
 
     def __str__(self) -> str:
         """As tables show it."""
-        return "-" if self.value is None else f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        return (
+            "-"
+            if self.value is None
+            else f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        )
 
 
 @dataclass(frozen=True, eq=False)

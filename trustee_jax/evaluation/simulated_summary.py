@@ -16,9 +16,9 @@ from trustee_jax.storage import write_text
 
 _COLUMNS = ("episodes", "reward", "success by code", "valid")
 _LEGEND = (
-    "Reward: mean over the valid episodes, 95% interval by resampling tasks. Success by code: every "
-    "expected call carried out with the values of the wish, nothing malformed; no model is asked; "
-    "Wilson's 95% interval."
+    "Reward: mean over the valid episodes, 95% interval by resampling tasks. Success by code: "
+    "every expected call carried out with the values of the wish, nothing malformed; no model is "
+    "asked; Wilson's 95% interval."
 )
 
 

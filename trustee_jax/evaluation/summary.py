@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -161,7 +162,7 @@ def _table(rows: Rows, title: str) -> Table:
     table = Table(title=title, box=rich.box.SIMPLE)
     for place, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in itertools.pairwise(rows):
         if row[0].startswith("board: ") and not before[0].startswith("board: "):
             table.add_section()
         table.add_row(*row)

@@ -75,7 +75,9 @@ def read_task_set(path: pathlib.Path) -> TaskSet:
     except FileNotFoundError:
         raise TaskSetError(f"{path}: no such file; write one with `trustee eval tasks`") from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise TaskSetError(f"{path} is no set of tasks ({error}); see `trustee eval tasks`") from None
+        raise TaskSetError(
+            f"{path} is no set of tasks ({error}); see `trustee eval tasks`"
+        ) from None
     if kind != FORMAT:
         raise TaskSetError(f"{path}: format is {kind!r}, not {FORMAT!r}; write the tasks anew")
     if count != len(lines) or digest != _hash(lines):

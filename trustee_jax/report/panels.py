@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from trustee_jax.curriculum import ASPECTS
+from trustee_jax.report.figures import Values
 from trustee_jax.training.summary import CAUSES
 
-Values = Mapping[int, Mapping[str, float | None]]
 Role = Literal["", "good", "middle", "bad", "kept"]
 
 _REWARD_SHARES = {"positive": "above 0", "zero": "of 0", "negative": "below 0"}
@@ -92,7 +92,7 @@ def columns(metrics: Values) -> dict[str, Any]:
     return {
         "steps": list(metrics),
         "values": {
-            name: [_rounded(values.get(name)) for values in metrics.values()] for name in names
+            name: [rounded(values.get(name)) for values in metrics.values()] for name in names
         },
     }
 
@@ -318,5 +318,6 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """With as many digits as a chart can show."""
     return None if value is None else float(f"{value:.{_DIGITS}g}")

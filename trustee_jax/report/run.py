@@ -72,7 +72,9 @@ def open_run(folder: pathlib.Path) -> Run:
     metrics = _metrics(layout.metrics)
     for step, found in _metrics(layout.evaluations).items():
         metrics[step] = metrics.get(step, {}) | found
-    return Run(layout, _options(layout.config), dict(sorted(metrics.items())), _lines(layout.episodes))
+    return Run(
+        layout, _options(layout.config), dict(sorted(metrics.items())), _lines(layout.episodes)
+    )
 
 
 def _options(file: pathlib.Path) -> dict[str, Any]:

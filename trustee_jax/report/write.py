@@ -1,14 +1,9 @@
-"""The page: template, styles, program and data in one file."""
+"""The page of a run: its figures, and every episode."""
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
-import html
-import importlib.resources
 import pathlib
-import string
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -18,6 +13,7 @@ from trustee_jax.progress import counted
 from trustee_jax.report import accounting, panels
 from trustee_jax.report.archive import Index, compress, pack
 from trustee_jax.report.episodes import Json, normalise
+from trustee_jax.report.page import write_page
 from trustee_jax.report.run import ReportError, Run, open_run
 from trustee_jax.storage import replacing
 
@@ -67,9 +63,9 @@ def write_report(
             f"{output} cannot be written ({error.strerror}); choose another"
         ) from None
     size = output.stat().st_size
-    shown = run.episodes - left_out
+    shown, steps = run.episodes - left_out, max(run.metrics, default=0)
     console.print(
-        f"wrote {output}: {max(run.metrics, default=0)} steps, {shown} episodes, {size / 1e6:.1f} MB",
+        f"wrote {output}: {steps} steps, {shown} episodes, {size / 1e6:.1f} MB",
         markup=False,
         soft_wrap=True,
     )
@@ -80,31 +76,14 @@ def write_report(
 def _write(
     file: IO[str], run: Run, left_out: int, defaults: Mapping[str, Any], console: Console
 ) -> None:
-    style = _asset("style.css")
-    program = "\n".join(_asset(name) for name in _PROGRAM)
-    # The page may run this program and nothing else, whatever the episodes contain.
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(program)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    head, tail = (
-        string.Template(_asset("page.html"))
-        .substitute(
-            policy=html.escape(policy, quote=True),
-            title=html.escape(run.layout.root.name.encode("utf-8", "replace").decode()),
-            style=style,
-            program=program,
-            data="\0",
-        )
-        .split("\0")
-    )
-    file.write(head)
     index = Index()
-    for number, chunk in enumerate(pack(_episodes(run, left_out, console), index)):
-        file.write(f'<script type="application/gzip" id="chunk-{number}">{chunk}</script>\n')
-    summary = compress(_summary(run, index, left_out, defaults))
-    file.write(f'<script type="application/gzip" id="summary">{summary}</script>\n')
-    file.write(tail)
+
+    def data() -> Iterator[tuple[str, str]]:
+        for number, chunk in enumerate(pack(_episodes(run, left_out, console), index)):
+            yield f"chunk-{number}", chunk
+        yield "summary", compress(_summary(run, index, left_out, defaults))
+
+    write_page(file, run.layout.root.name, "run.html", _PROGRAM, data())
 
 
 def _episodes(run: Run, left_out: int, console: Console) -> Iterator[Json]:
@@ -150,13 +129,3 @@ def _summary(run: Run, index: Index, left_out: int, defaults: Mapping[str, Any])
 def _plain(value: Any) -> Any:
     """A default as JSON would give it back."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath("assets", name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    """A source of a content security policy: the text of one inline element."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

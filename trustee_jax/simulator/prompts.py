@@ -166,7 +166,8 @@ def _check_outside(tree: jinja2.nodes.Template) -> None:
 
 def _fixed_lines(tree: jinja2.nodes.Template) -> Iterator[str]:
     """The lines of what stands in a template itself, texts within its expressions included."""
-    for node in tree.find_all((jinja2.nodes.TemplateData, jinja2.nodes.Const)):
-        text = node.data if isinstance(node, jinja2.nodes.TemplateData) else node.value
+    written: list[Any] = [node.data for node in tree.find_all(jinja2.nodes.TemplateData)]
+    written += [node.value for node in tree.find_all(jinja2.nodes.Const)]
+    for text in written:
         if isinstance(text, str):
             yield from filter(None, map(str.strip, text.splitlines()))

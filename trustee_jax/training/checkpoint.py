@@ -11,7 +11,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import orbax.checkpoint as ocp
@@ -38,10 +38,12 @@ class Restored:
     """One checkpoint's contents.
 
     Attributes:
+      step: Whose it is.
       arrays: The trees that were asked for, placed as asked for.
       host: The JSON state saved beside them.
     """
 
+    step: int
     arrays: dict[str, Any]
     host: dict[str, Any]
 
@@ -103,6 +105,13 @@ class Checkpointer(Closing):
         """The newest complete checkpoint's step."""
         return self._manager.latest_step()
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the complete checkpoint with the highest score, the newest of equals."""
+        scores = {step: _score(self._manager.metrics(step) or {}) for step in self.steps}
+        known = [(score, step) for step, score in scores.items() if score > -math.inf]
+        return max(known)[1] if known else None
+
     def save(
         self,
         step: int,
@@ -145,24 +154,33 @@ class Checkpointer(Closing):
             force=True,
         )
 
-    def restore(self, abstract: Mapping[str, Any], *, step: int | None = None) -> Restored:
+    def restore(
+        self, abstract: Mapping[str, Any], *, step: int | Literal["best"] | None = None
+    ) -> Restored:
         """Reads a checkpoint straight into the given layout.
 
         Args:
           abstract: Trees of `jax.ShapeDtypeStruct` by name, with shardings, of the same structure,
             shapes and dtypes as saved. The mesh may be another. Names that are left out are not
             read.
-          step: Which one; None is the newest.
+          step: Which one; "best" is the one with the highest score, None the newest.
 
         Raises:
           RestoreError: There is no such checkpoint, it is damaged, or its arrays are others.
         """
-        if step is None:
-            step = self.latest_step
-        if step is None:
+        if self.latest_step is None:
             raise RestoreError(
                 f"{self._folder}: no complete checkpoint; train until the first is saved"
             )
+        if step == "best":
+            step = self.best_step
+            if step is None:
+                raise RestoreError(
+                    f"{self._folder}: no checkpoint has a score, so none is best; name a step: "
+                    + ", ".join(map(str, self.steps))
+                )
+        if step is None:
+            step = self.latest_step
         if step not in self.steps:
             have = ", ".join(map(str, self.steps)) or "none"
             raise RestoreError(f"{self._folder}: no checkpoint of step {step}; there are: {have}")
@@ -176,7 +194,7 @@ class Checkpointer(Closing):
             items[_HOST] = ocp.args.JsonRestore()
             found = self._manager.restore(step, args=ocp.args.Composite(**items))
             arrays = {name: found[name] for name in abstract}
-            return Restored(arrays, found[_HOST])
+            return Restored(step, arrays, found[_HOST])
         except RestoreError:
             raise
         # Damage shows as whatever the storage layers happen to raise.
@@ -197,7 +215,7 @@ class Checkpointer(Closing):
 
 
 def _score(metrics: Mapping[str, float | None]) -> float:
-    score = metrics[_METRIC]
+    score = metrics.get(_METRIC)
     return -math.inf if score is None else score
 
 

@@ -15,8 +15,8 @@ from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
 from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
 from trustee_jax.environment import run as drive
-from trustee_jax.environment.probe import Probe, answer, draw_questions
 from trustee_jax.environment.invocations import Invocation
+from trustee_jax.environment.probe import Probe, answer, draw_questions
 from trustee_jax.errors import ConfigError
 from trustee_jax.progress import Progress
 from trustee_jax.rl import GroupStatus, Trajectory, trajectories_status

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -29,7 +29,6 @@ from trustee_jax.training.system import System
 from trustee_jax.training.workdir import Workdir
 
 Scalars = dict[str, float]
-
 
 
 def run(
@@ -85,8 +84,6 @@ def run(
         trainer.progress.message(f"stopped after step {trainer.step}; {then}")
     else:
         trainer.progress.message(f"finished step {trainer.step}")
-
-
 
 
 class StepResult:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from trustee_jax.errors import InputError
@@ -128,7 +128,7 @@ class Workdir(Closing):
             self.resumed = self.layout.config.exists()
             if self.resumed:
                 _check_same_run(self.layout, options)
-            elif any(path.name.isdecimal() for path in self.layout.checkpoints.glob("*")):
+            elif saved_steps(self.layout):
                 raise WorkdirError(
                     f"{self.layout.root} has checkpoints, but no {self.layout.config.name} that "
                     "says which options they are of; restore it, or choose another workdir"
@@ -178,12 +178,48 @@ def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_json(Layout(user_path(path).absolute()))
 
 
-def _check_same_run(layout: Layout, options: Mapping[str, Any]) -> None:
+def saved_steps(layout: Layout) -> list[int]:
+    """The steps of a workdir's complete checkpoints, ascending: others have other names."""
+    names = (path.name for path in layout.checkpoints.glob("*"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def holds_run(
+    path: str | os.PathLike[str],
+    options: Mapping[str, Any],
+    *,
+    undecided: Collection[str] = (),
+) -> bool:
+    """Whether a folder holds the run with these options, without claiming it.
+
+    Args:
+      path: The folder, which need not exist.
+      options: As they would be given to `Workdir`.
+      undecided: Dotted names of those that only the process of the run will decide.
+
+    Returns:
+      Whether a run goes on there; if not, it would be a new one.
+
+    Raises:
+      WorkdirError: It belongs to a run with other options.
+    """
+    layout = Layout(user_path(path).absolute())
+    if not layout.config.exists():
+        return False
+    _check_same_run(layout, options, undecided)
+    return True
+
+
+def _check_same_run(
+    layout: Layout, options: Mapping[str, Any], undecided: Collection[str] = ()
+) -> None:
     saved, given = flatten(_read_json(layout)), flatten(options)
     differences = [
         f"{name}: {saved.get(name, _ABSENT)!r} there, {given.get(name, _ABSENT)!r} given"
         for name in dict.fromkeys([*given, *saved])
-        if saved.get(name, _ABSENT) != given.get(name, _ABSENT) and not _may_change(name)
+        if saved.get(name, _ABSENT) != given.get(name, _ABSENT)
+        and name not in undecided
+        and not _may_change(name)
     ]
     if differences:
         raise WorkdirError(

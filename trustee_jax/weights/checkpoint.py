@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Index = tuple[slice, ...]
+_LICENSE = ("license", "license_name", "license_link")
 
 
 class CheckpointError(InputError):
@@ -80,6 +81,13 @@ class Checkpoint(abc.ABC):
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The checkpoint's tokenizer, with chat template and special tokens where it has them."""
 
+    def license(self) -> dict[str, str]:
+        """The licence that the checkpoint states, by a model card's fields; empty if it does not.
+
+        These are `license`, and where that is "other" `license_name` and `license_link`.
+        """
+        return {}
+
 
 def parse_config(where: object, hf: Mapping[str, Any]) -> ModelConfig:
     """`ModelConfig.from_hf`, with the file in the error.
@@ -93,6 +101,12 @@ def parse_config(where: object, hf: Mapping[str, Any]) -> ModelConfig:
         problem = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
         fix = "use a Llama, Qwen2 or Qwen3 checkpoint with a complete config"
         raise CheckpointError(where, problem, fix) from error
+
+
+def license_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What of a model card's fields, or of what is named like them, states a licence."""
+    found = {name: fields.get(name) for name in _LICENSE}
+    return {name: text for name, text in found.items() if isinstance(text, str) and text}
 
 
 def redundant(name: str, config: ModelConfig) -> bool:

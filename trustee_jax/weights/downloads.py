@@ -35,7 +35,7 @@ def fetch_hub(source: str) -> pathlib.Path:
         )
     # Texts first: they say which of the repository's weights belong together. The files are then
     # those of the same commit.
-    folder = _snapshot(source, match[1], match[2], ["*.json", "*.jinja"])
+    folder = _snapshot(source, match[1], match[2], ["*.json", "*.jinja", "README.md"])
     names = weight_files(folder)
     return _snapshot(source, match[1], folder.name, [glob.escape(name) for name in names])
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +14,15 @@ from flax import nnx
 
 from trustee_jax.models.config import ModelConfig
 from trustee_jax.paths import user_path
-from trustee_jax.weights.checkpoint import CheckpointError
 from trustee_jax.weights.names import placement
-from trustee_jax.weights.safetensors_folder import INDEX, SINGLE, read_json
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+from trustee_jax.weights.new_folder import (
+    Companions,
+    new_folder,
+    save_tensors,
+    to_host,
+    write_json,
+)
+from trustee_jax.weights.safetensors_folder import INDEX, SINGLE
 
 SHARD_BYTES = 5 * 10**9
 
@@ -31,14 +31,13 @@ def export_hf(
     folder: str | os.PathLike[str],
     config: ModelConfig,
     state: nnx.State,
-    tokenizer: PreTrainedTokenizerFast,
+    companions: Companions,
     dtype: jax.typing.DTypeLike,
     *,
     lora_scale: float | None = None,
-    stop_ids: Sequence[int] = (),
     shard_bytes: int = SHARD_BYTES,
 ) -> pathlib.Path:
-    """Writes config, weights, tokenizer and generation config as `transformers` reads them.
+    """Writes config, weights and what lies beside them as `transformers` reads them.
 
     LoRA factors are merged in float32: kernel + lora_scale * (lora_a @ lora_b).T. One file's
     tensors are in host memory at a time. The folder appears under its name only when it is
@@ -48,10 +47,9 @@ def export_hf(
       folder: Must not exist yet, or be empty.
       config: The model's architecture.
       state: Of the Transformer, with or without LoRA factors, scanned or unrolled.
-      tokenizer: Saved beside the weights.
+      companions: What lies beside the weights.
       dtype: float32, bfloat16 or float16.
       lora_scale: Alpha / rank (`LoRAConfig.scale`); required if `state` has LoRA factors.
-      stop_ids: Ids that end a turn, for generation_config.json; the tokenizer's eos if empty.
       shard_bytes: Largest size of one safetensors file, in bytes (one tensor may exceed it).
 
     Returns:
@@ -61,30 +59,15 @@ def export_hf(
       CheckpointError: The folder exists and is not empty.
       ValueError: `lora_scale` is missing, or the state is quantised.
     """
-    folder = user_path(folder).absolute()
     dtype = jnp.dtype(dtype)
-    writes = jax.process_index() == 0
-    if writes and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(
-            folder, "exists and is not empty", "choose another folder or remove this one"
-        )
     tensors = list(_tensors(config, state, lora_scale))
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with new_folder(folder) as (scratch, writes):
         if writes:
-            scratch.mkdir(parents=True)
-            _write_texts(scratch, config, tokenizer, dtype, stop_ids)
+            names = {"torch_dtype": dtype.name, "dtype": dtype.name}
+            write_json(scratch / "config.json", config.to_hf() | companions.token_ids() | names)
+            companions.write(scratch)
         _write_weights(scratch, tensors, dtype, shard_bytes, writes)
-        if writes:
-            scratch.rename(folder)
-    finally:
-        if writes:
-            shutil.rmtree(scratch, ignore_errors=True)
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("export_hf")
-    return folder
+    return user_path(folder).absolute()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +101,7 @@ class _Tensor:
                 precision=jax.lax.Precision.HIGHEST,
             )
             value = value + self.lora_scale * product
-        return np.ascontiguousarray(_to_host(value.astype(dtype)))
+        return np.ascontiguousarray(to_host(value.astype(dtype)))
 
 
 def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) -> Iterator[_Tensor]:
@@ -148,14 +131,6 @@ def _tensors(config: ModelConfig, state: nnx.State, lora_scale: float | None) ->
             )
 
 
-def _to_host(array: jax.Array) -> np.ndarray:
-    if array.is_fully_addressable:
-        return np.asarray(array)
-    from jax.experimental import multihost_utils
-
-    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
-
-
 def _write_weights(
     folder: pathlib.Path,
     tensors: Sequence[_Tensor],
@@ -163,8 +138,6 @@ def _write_weights(
     shard_bytes: int,
     writes: bool,
 ) -> None:
-    from safetensors.numpy import save_file
-
     files: list[list[_Tensor]] = [[]]
     used = 0
     sizes = {tensor.name: int(np.prod(tensor.shape)) * dtype.itemsize for tensor in tensors}
@@ -184,42 +157,7 @@ def _write_weights(
             if writes:
                 content[tensor.name] = value
         if writes:
-            path = folder / file
-            path.touch()  # save_file alone leaves it to its owner
-            mode = path.stat().st_mode
-            # transformers insists on a format
-            save_file(content, path, metadata={"format": "pt"})
-            path.chmod(mode)
+            save_tensors(folder / file, content)
     if writes and len(files) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
-        _write_json(folder / INDEX, index)
-
-
-def _write_texts(
-    folder: pathlib.Path,
-    config: ModelConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    dtype: np.dtype,
-    stop_ids: Sequence[int],
-) -> None:
-    ends = list(stop_ids) or ([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
-    ids: dict[str, Any] = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    ids = {key: value for key, value in ids.items() if value is not None}
-    _write_json(
-        folder / "config.json",
-        config.to_hf() | ids | {"torch_dtype": dtype.name, "dtype": dtype.name},
-    )
-    _write_json(folder / "generation_config.json", ids)
-    tokenizer.save_pretrained(str(folder))
-    # transformers 5 writes a class name of its own, which transformers 4 does not know.
-    tokenizer_config = read_json(folder / "tokenizer_config.json")
-    tokenizer_config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    _write_json(folder / "tokenizer_config.json", tokenizer_config)
-
-
-def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / INDEX, index)

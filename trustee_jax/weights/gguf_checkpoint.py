@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trustee_jax.weights.checkpoint import Checkpoint, CheckpointError, Index, parse_config
+from trustee_jax.weights.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Index,
+    license_of,
+    parse_config,
+)
 from trustee_jax.weights.gguf_file import GGUFTensor
 from trustee_jax.weights.gguf_split import read_model
 from trustee_jax.weights.names import from_gguf
@@ -78,6 +84,14 @@ class GGUFCheckpoint(Checkpoint):
         from trustee_jax.weights.gguf_tokenizer import build_tokenizer
 
         return build_tokenizer(self._path, self._metadata)
+
+    def license(self) -> dict[str, str]:
+        """See `Checkpoint`."""
+        fields = {
+            name.replace(".", "_"): self._metadata.get(f"general.{name}")
+            for name in ("license", "license.name", "license.link")
+        }
+        return license_of(fields)
 
     def _file_rows(self, name: str) -> np.ndarray:
         """The row of the file for each row of the Hugging Face tensor.

@@ -14,6 +14,7 @@ from trustee_jax.weights.checkpoint import (
     Checkpoint,
     CheckpointError,
     Index,
+    license_of,
     parse_config,
     redundant,
 )
@@ -48,6 +49,7 @@ class SafetensorsFolder(Checkpoint):
                 "use the unquantised checkpoint or a GGUF file",
             )
         self.config = parse_config(folder / "config.json", hf)
+        self._hf = hf
         self._files = _tensor_files(folder, hf, self.config)
         self._tensors = {name: self._open_tensor(name) for name in self._files}
 
@@ -85,6 +87,18 @@ class SafetensorsFolder(Checkpoint):
         # Not AutoTokenizer: it may rebuild the pre-tokenizer from the class name instead of reading
         # tokenizer.json.
         return PreTrainedTokenizerFast.from_pretrained(str(self._folder))
+
+    def license(self) -> dict[str, str]:
+        """See `Checkpoint`. Of the model card, else of config.json."""
+        import yaml
+        from huggingface_hub import metadata_load
+
+        try:
+            card = metadata_load(self._folder / "README.md") or {}
+        # There is none, or it is no card: nothing that the weights would need.
+        except (OSError, ValueError, yaml.YAMLError):
+            card = {}
+        return license_of(card) or license_of(self._hf)
 
     def _open_tensor(self, name: str) -> Any:
         path, handle = self._files[name]

@@ -19,14 +19,8 @@ function navigate(changes, keep = false) {
   else location.replace(next);
 }
 
-async function start() {
-  const notice = document.getElementById("notice");
+async function start(summary, notice) {
   const section = (name) => document.getElementById(name);
-  if (typeof DecompressionStream === "undefined") {
-    notice.textContent = "This browser is too old for this report; any of 2023 or later opens it.";
-    return;
-  }
-  const summary = await unpack("summary");
   const episodes = new Episodes(summary.index);
   showHeader(summary);
   showOverview(section("overview"), summary, episodes);
@@ -34,7 +28,6 @@ async function start() {
   const list = new EpisodeList(section("episodes"), episodes, summary.run.left_out, navigate);
   chartOptions.onStep = (step) =>
     navigate({ ...cleared(), view: "episodes", from: String(step), to: String(step) }, true);
-  notice.hidden = true;
 
   let place = { before: null, after: null, siblings: [] };
   let shown = "";
@@ -96,10 +89,6 @@ async function start() {
       if (readState().line === cited.dataset.line) showLine(cited.dataset.line);
       else navigate({ line: cited.dataset.line });
     }
-    if (event.target.closest("[data-skip]")) {
-      event.preventDefault();
-      document.getElementById("main").focus();
-    }
   });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, svg, .scroll")) return;
@@ -116,7 +105,6 @@ async function start() {
   });
   addEventListener("hashchange", render);
   await render();
-  document.documentElement.dataset.ready = "";
 }
 
 /** No filter at all. */
@@ -133,9 +121,4 @@ function showLine(number) {
   line.focus({ preventScroll: true });
 }
 
-start().catch((error) => {
-  const notice = document.getElementById("notice");
-  notice.textContent = `The report cannot be opened: ${error.message}`;
-  notice.hidden = false;
-  throw error;
-});
+openPage(start);

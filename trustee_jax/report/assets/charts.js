@@ -4,7 +4,7 @@ const MARGIN = { top: 8, right: 10, bottom: 22, left: 46 };
 const POINTS = 40; // up to so many steps every value gets a dot
 
 /** What the reader chose for all charts. */
-const chartOptions = { smoothing: 1, onStep: () => {} };
+const chartOptions = { smoothing: 1, onStep: null };
 const charts = new Set();
 
 /** Draws all charts again, after an option changed. */
@@ -14,7 +14,7 @@ function redrawCharts() {
 
 /** The charts' own class: one figure of a panel (see panels.py), with legend and values. */
 class Chart {
-  constructor(panel, { steps, values }, compact) {
+  constructor(panel, { steps, values, bands = {} }, compact) {
     this.panel = panel;
     this.steps = steps;
     this.compact = compact;
@@ -24,6 +24,7 @@ class Chart {
     this.series = panel.series.map((one) => ({
       ...one,
       values: values[one.metric],
+      band: bands[one.metric] ?? [],
       tone: one.role || `c${place++ % 10}`,
       shown: true,
     }));
@@ -92,7 +93,9 @@ class Chart {
     const shown = this.series.filter((one) => one.shown);
     const stacked = this.panel.kind === "stack";
     const curves = shown.map((one) => ({
-      ...one, curve: stacked ? one.values : smooth(one.values, chartOptions.smoothing),
+      ...one,
+      curve: stacked ? one.values : smooth(one.values, chartOptions.smoothing),
+      edges: one.band.map((edge) => smooth(edge, chartOptions.smoothing)),
     }));
     const [low, high, log] = this.range(curves, stacked);
     const { top, right, bottom, left } = MARGIN;
@@ -143,7 +146,7 @@ class Chart {
       const sums = this.steps.map((_, i) => curves.reduce((sum, one) => sum + (one.curve[i] ?? 0), 0));
       return [0, niceEnd(Math.max(...limits, 1e-12, ...sums)), false];
     }
-    const all = curves.flatMap((one) => [...one.curve, ...one.values]).filter((v) => v !== null);
+    const all = curves.flatMap((one) => [one.curve, one.values, ...one.edges]).flat().filter((v) => v !== null);
     const positive = all.filter((value) => value > 0);
     if (this.log && positive.length) {
       const low = 10 ** Math.floor(Math.log10(Math.min(...positive)) + 1e-9);
@@ -168,6 +171,9 @@ class Chart {
     }
     for (const one of curves) {
       const path = (values) => this.path(values, log);
+      if (one.edges.length) {
+        drawing.append(svg("path", { class: `band ${one.tone}`, d: this.area(one.edges, log) }));
+      }
       if (one.curve !== one.values) {
         drawing.append(svg("path", { class: `raw ${one.tone}`, d: path(one.values) }));
       }
@@ -196,6 +202,20 @@ class Chart {
       open = true;
       return point;
     }).join("");
+  }
+
+  /** Between two curves, wherever both have a value. */
+  area([low, high], log) {
+    const known = (i) => [low[i], high[i]].every((v) => v !== null && (!log || v > 0));
+    const pieces = [];
+    this.steps.forEach((_, i) => {
+      if (!known(i)) return;
+      if (i && known(i - 1)) pieces[pieces.length - 1].push(i);
+      else pieces.push([i]);
+    });
+    const point = (values) => (i) => `${this.x(this.steps[i]).toFixed(1)} ${this.y(values[i]).toFixed(1)}`;
+    return pieces.map((piece) =>
+      `M${[...piece.map(point(low)), ...piece.toReversed().map(point(high))].join("L")}z`).join("");
   }
 
   drawBars(drawing, curves, band) {
@@ -230,7 +250,7 @@ class Chart {
     drawing.addEventListener("pointerleave", () => this.hide());
     drawing.addEventListener("blur", () => this.hide());
     drawing.addEventListener("click", (event) => {
-      if (event.detail !== 0) chartOptions.onStep(this.steps[nearest(event)]);
+      if (event.detail !== 0) chartOptions.onStep?.(this.steps[nearest(event)]);
     });
     drawing.addEventListener("keydown", (event) => {
       const end = this.steps.length - 1;
@@ -241,7 +261,7 @@ class Chart {
         End: end,
       }[event.key];
       if (next !== undefined) this.show(next);
-      else if (event.key === "Enter" && this.at !== null) chartOptions.onStep(this.steps[this.at]);
+      else if (event.key === "Enter" && this.at !== null) chartOptions.onStep?.(this.steps[this.at]);
       else if (event.key === "Escape") this.hide();
       else return;
       event.preventDefault();
@@ -260,9 +280,10 @@ class Chart {
       h("strong", null, `Step ${count(this.steps[i])}`),
       h("dl", null, (stacked ? entries.toReversed() : entries).flatMap((one) => [
         h("dt", null, h("span", { class: `swatch ${one.tone}` }), one.label),
-        h("dd", null, short(one.values[i])),
+        h("dd", null, short(one.values[i]), one.band.length && one.band[0][i] !== null
+          ? ` (${short(one.band[0][i])} to ${short(one.band[1][i])})` : ""),
       ])),
-      h("p", null, "Click for its episodes"));
+      chartOptions.onStep ? h("p", null, "Click for its episodes") : "");
     this.tip.hidden = false;
     const room = this.width - this.tip.offsetWidth;
     const beside = x + 12 > room ? x - 12 - this.tip.offsetWidth : x + 12;

@@ -11,6 +11,29 @@ async function unpack(id) {
   return JSON.parse(await new Response(stream).text());
 }
 
+/** Opens the page: `show` fills it, given the summary and the notice above the content. */
+async function openPage(show) {
+  const notice = document.getElementById("notice");
+  if (typeof DecompressionStream === "undefined") {
+    notice.textContent = "This browser is too old for this report; any of 2023 or later opens it.";
+    return;
+  }
+  document.querySelector("[data-skip]").addEventListener("click", (event) => {
+    event.preventDefault();
+    document.getElementById("main").focus();
+  });
+  try {
+    const summary = await unpack("summary");
+    notice.hidden = true;
+    await show(summary, notice);
+    document.documentElement.dataset.ready = "";
+  } catch (error) {
+    notice.textContent = `The report cannot be opened: ${error.message}`;
+    notice.hidden = false;
+    throw error;
+  }
+}
+
 /** All episodes: columns of the index by row, and whole episodes on request. */
 class Episodes {
   constructor({ columns, names, chunks }) {

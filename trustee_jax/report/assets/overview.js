@@ -1,16 +1,20 @@
 // The run at a glance: key figures, curves, accounting; and its config.
 
-/** The line under the run's name, and the name's place in the page. */
+/** The line under the page's title. */
+function showFacts(facts) {
+  document.querySelector(".top").append(h("dl", { class: "facts" }, facts.map(([name, value]) =>
+    value && h("div", null, h("dt", null, name), h("dd", { title: value }, plain(value))))));
+}
+
+/** What the line says of a run. */
 function showHeader({ run }) {
-  const facts = [
+  showFacts([
     ["model", run.model],
     ["simulator", run.simulator ?? (run.model ? "the model's frozen base" : null)],
     ["tools", run.tools],
     ["steps", run.planned ? `${count(run.steps)} of ${count(run.planned)}` : count(run.steps)],
     ["written", run.written.slice(0, 16).replace("T", " ")],
-  ];
-  document.querySelector(".top").append(h("dl", { class: "facts" }, facts.map(([name, value]) =>
-    value && h("div", null, h("dt", null, name), h("dd", { title: value }, plain(value))))));
+  ]);
 }
 
 /** Fills the overview. */
