@@ -1,8 +1,8 @@
-"""A model that learns on a CPU: Qwen2.5-Coder-0.5B-Instruct, simulated by its own frozen base.
+"""A larger model on a CPU: Qwen2.5-Coder-0.5B-Instruct, simulated by its own frozen base.
 
 Its vocabulary has `<tool_call>`, but that token was never trained: it writes, and is read, in bare
-JSON (`model.call_syntax`). About two minutes a step on 2 cores; 8 GB. The weights (491 MB) come
-from the package index.
+JSON (`model.call_syntax`). A step takes minutes on 2 cores. The weights (491 MB) come from the
+package index.
 """
 
 from ml_collections import ConfigDict
