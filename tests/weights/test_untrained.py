@@ -63,7 +63,9 @@ def test_a_tag_that_cannot_be_written_makes_calls_json(make_folder):
     checkpoint = open_checkpoint(make_folder(trained=(512,)))
     format, note = open_format(checkpoint, ModelOptions())
     assert format.call_syntax is CallSyntax.JSON
-    assert note.startswith("call syntax json instead of hermes: the policy never learnt </tool_call>")
+    assert note.startswith(
+        "call syntax json instead of hermes: the policy never learnt </tool_call>"
+    )
     format, note = open_format(checkpoint, ModelOptions(call_syntax="hermes"))
     assert (format.call_syntax, note) == (CallSyntax.HERMES, "")
 
