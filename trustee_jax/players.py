@@ -30,6 +30,10 @@ from trustee_jax.environment import Environment, load_judges
 from trustee_jax.rl import split_trainable
 from trustee_jax.weights import Checkpoint, open_checkpoint
 
+Restore = Callable[[nnx.State, Mesh], tuple[int, nnx.State]]
+"""Reads a step and its trained parameters, from the learner's as shapes and the mesh; see
+`run.restore_trained`."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Policy:
@@ -38,12 +42,14 @@ class Policy:
     Attributes:
       format: Its chat format.
       engine: Serves its requests, as role "policy".
+      step: Training steps behind it; 0 before the first one.
       weights: A digest of its parameters.
       note: What a user should know of the format, or "".
     """
 
     format: ChatFormat
     engine: Engine
+    step: int
     weights: str
     note: str
 
@@ -53,7 +59,7 @@ def build_policy(
     *,
     seed: int,
     max_length: int | None = None,
-    restore: Callable[[nnx.State, Mesh], nnx.State] | None = None,
+    restore: Restore | None = None,
 ) -> Policy:
     """Loads the policy alone, for what trains nothing.
 
@@ -61,8 +67,7 @@ def build_policy(
       config: Of a run.
       seed: The engine's.
       max_length: Longest context, in tokens; None for that of the run.
-      restore: Reads the trained parameters, as `run.restore_trained` does, from those of the
-        learner as shapes and the mesh; None takes the policy as it is before the first step.
+      restore: Reads the trained parameters; None takes the policy as it is before the first step.
 
     Raises:
       ConfigError: Options do not fit each other, the model or the devices.
@@ -80,15 +85,15 @@ def build_policy(
     adapters = bool(options.lora_rank) and restore is not None
     abstract = learnt if adapters else abstract_frozen(checkpoint.config, options)
     EnginePrograms.create(abstract, mesh, engine_options)
-    trained = None
+    step, trained = 0, None
     if restore is not None:
-        trained = restore(split_trainable(learnt)[1], mesh)
+        step, trained = restore(split_trainable(learnt)[1], mesh)
     model = load(checkpoint, abstract, mesh, config.seed)
     engine = Engine(model, mesh, engine_options, tokenizer, seed)
     if trained is not None:
         dtype = jnp.dtype(jnp.float32 if adapters else options.dtype)
         engine.update(jax.tree.map(lambda x: x.astype(dtype), trained))
-    return Policy(format, engine, _digest(checkpoint, trained), note)
+    return Policy(format, engine, step, _digest(checkpoint, trained), note)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,17 +103,15 @@ class Players:
     Attributes:
       environment: The game.
       engines: By role.
-      weights: A digest of the policy's parameters.
+      policy: Among them.
     """
 
     environment: Environment
     engines: Mapping[Role, Engine]
-    weights: str
+    policy: Policy
 
 
-def build_players(
-    config: Config, *, restore: Callable[[nnx.State, Mesh], nnx.State] | None = None
-) -> Players:
+def build_players(config: Config, *, restore: Restore | None = None) -> Players:
     """Loads policy and simulator; the simulator plays all tools.
 
     Args:
@@ -135,7 +138,7 @@ def build_players(
         config.engine.max_length,
         make_judge(simulator),
     )
-    return Players(environment, {"policy": policy.engine, "simulator": engine}, policy.weights)
+    return Players(environment, {"policy": policy.engine, "simulator": engine}, policy)
 
 
 def _digest(checkpoint: Checkpoint, trained: nnx.State | None) -> str:

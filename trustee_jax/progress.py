@@ -21,10 +21,10 @@ _COLUMNS = (
 )
 
 
-def standard_output() -> Console:
-    """The console that is the standard output, wide enough for tables where it is a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_TABLE_WIDTH)
+def standard_output(width: int = _TABLE_WIDTH, *, highlight: bool = True) -> Console:
+    """The console that is the standard output, so wide, for tables, where it is a log."""
+    console = Console(highlight=highlight)
+    return console if console.is_terminal else Console(highlight=highlight, width=width)
 
 
 class Advance(Protocol):

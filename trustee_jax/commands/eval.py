@@ -10,12 +10,9 @@ from absl import flags
 from trustee_jax.commands.command_line import Command, Group, Positional, absolute, given, path
 
 if TYPE_CHECKING:
-    import jax
-    from flax import nnx
-
     from trustee_jax.config import Config
     from trustee_jax.evaluation.play import AnswerOptions, Reading
-    from trustee_jax.players import Policy
+    from trustee_jax.players import Policy, Restore
 
 
 def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
@@ -29,8 +26,10 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
     from trustee_jax.evaluation.installing import default_folder
     from trustee_jax.evaluation.results import ResultsFolder
+    from trustee_jax.players import build_policy
     from trustee_jax.progress import standard_output
     from trustee_jax.storage import storage_errors
+    from trustee_jax.training.workdir import Layout
     from trustee_jax.weights.downloads import cache_folder
 
     options = _answer_options(values, config)
@@ -41,7 +40,13 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
         print(f"installing bfcl-eval in {environment}", flush=True)
     with open_checker(environment) as checker:
         print(f"loading {config.model.source}", flush=True)
-        policy, step = _load(values, config, workdir)
+        policy = build_policy(
+            config,
+            seed=given(values, "seed"),
+            max_length=given(values, "max_length"),
+            restore=restore_of(values, workdir),
+        )
+        step = None if workdir is None else policy.step
         if policy.note:
             print(policy.note, flush=True)
         identity = _identity(policy, step, config, options, checker.description["version"])
@@ -49,7 +54,7 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
         output = path(values, "output") if given(values, "output") else None
         if output is None:
             assert workdir is not None
-            output = workdir / "eval" / f"bfcl-step{step:06d}"
+            output = Layout(workdir).evaluation / f"bfcl-step{step:06d}"
         console = standard_output()
         with storage_errors(output), ResultsFolder(output, identity, _about(workdir)) as folder:
             try:
@@ -161,29 +166,16 @@ def _answer_options(values: flags.FlagValues, config: Config) -> AnswerOptions:
     )
 
 
-def _load(
-    values: flags.FlagValues, config: Config, workdir: Path | None
-) -> tuple[Policy, int | None]:
-    """The policy, and its training step: None of a model that belongs to no run."""
-    from trustee_jax.players import build_policy
+def restore_of(values: flags.FlagValues, workdir: Path | None) -> Restore | None:
+    """What reads the parameters of the checkpoint that is measured; None of an untrained policy."""
+    import functools
+
     from trustee_jax.run import restore_trained
 
-    common: dict[str, Any] = {
-        "seed": given(values, "seed"),
-        "max_length": given(values, "max_length"),
-    }
-    if workdir is None:
-        return build_policy(config, **common), None
-    if given(values, "step") == 0:
-        return build_policy(config, **common), 0
-    step = 0
-
-    def restore(trained: nnx.State, mesh: jax.sharding.Mesh) -> nnx.State:
-        nonlocal step
-        step, params = restore_trained(workdir, trained, mesh, step=given(values, "step"))
-        return params
-
-    return build_policy(config, **common, restore=restore), step
+    step = given(values, "step")
+    if workdir is None or step == 0:
+        return None
+    return functools.partial(restore_trained, workdir, step=step)
 
 
 def _identity(

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from trustee_jax.commands.command_line import Command, Positional, absolute, given, path
+from trustee_jax.commands.eval import restore_of
 
 if TYPE_CHECKING:
-    import jax
-    from flax import nnx
-
     from trustee_jax.config import Config
     from trustee_jax.evaluation.task_set import TaskSet
+    from trustee_jax.players import Policy
 
 
 def _tasks(values: flags.FlagValues) -> None:
@@ -104,6 +103,7 @@ def _simulated(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax.players import build_players
     from trustee_jax.progress import counted, standard_output
     from trustee_jax.storage import storage_errors
+    from trustee_jax.training.workdir import Layout
 
     workdir = None if run is None else absolute(run)
     if workdir is None and not given(values, "output"):
@@ -111,15 +111,14 @@ def _simulated(values: flags.FlagValues, run: str | None = None) -> None:
     config = _config(values, workdir)
     task_set = read_task_set(path(values, "tasks"))
     print(f"loading {config.model.source}", flush=True)
-    step, restore = _restore(values, workdir)
-    players = build_players(config, restore=restore)
-    found_step = step()
+    players = build_players(config, restore=restore_of(values, workdir))
+    policy = players.policy
     if given(values, "output"):
         output = path(values, "output")
     else:
         assert workdir is not None
-        output = workdir / "eval" / f"simulated-step{found_step:06d}"
-    identity = _identity(config, task_set, given(values, "episodes"), found_step, players.weights)
+        output = Layout(workdir).evaluation / f"simulated-step{policy.step:06d}"
+    identity = _identity(config, task_set, given(values, "episodes"), policy)
     console = standard_output()
     tasks, samples = task_set.tasks, given(values, "episodes")
     with (
@@ -174,25 +173,7 @@ def _config(values: flags.FlagValues, workdir: Path | None) -> Config:
     return config
 
 
-def _restore(values: flags.FlagValues, workdir: Path | None) -> tuple[Any, Any]:
-    """What tells the step, once the policy is loaded, and what loads its trained parameters."""
-    from trustee_jax.run import restore_trained
-
-    found = 0
-
-    def restore(trained: nnx.State, mesh: jax.sharding.Mesh) -> nnx.State:
-        nonlocal found
-        assert workdir is not None
-        found, params = restore_trained(workdir, trained, mesh, step=given(values, "step"))
-        return params
-
-    untrained = workdir is None or given(values, "step") == 0
-    return (lambda: found), None if untrained else restore
-
-
-def _identity(
-    config: Config, task_set: TaskSet, samples: int, step: int, weights: str
-) -> dict[str, Any]:
+def _identity(config: Config, task_set: TaskSet, samples: int, policy: Policy) -> dict[str, Any]:
     """What every outcome depends on."""
     import dataclasses
 
@@ -201,8 +182,8 @@ def _identity(
         "episodes": samples,
         "model": config.model.source,
         "simulator": config.model.simulator or config.model.source,
-        "step": step,
-        "weights": weights,
+        "step": policy.step,
+        "weights": policy.weights,
         "seed": config.seed,
         "environment": dataclasses.asdict(config.environment),
         "roles": dataclasses.asdict(config.simulator),

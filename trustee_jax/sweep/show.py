@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trustee_jax import progress
 from trustee_jax.report.figures import Interval
 from trustee_jax.report.sweep import FIGURES, SweepRun, intervals, variants
 
@@ -18,8 +19,7 @@ _NAME_WIDTH = 44
 
 def standard_output() -> Console:
     """The console that is the standard output, wide enough for the table where it is a log."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_LOG_WIDTH)
+    return progress.standard_output(_LOG_WIDTH, highlight=False)
 
 
 def show(runs: Sequence[SweepRun], console: Console) -> None:
