@@ -179,6 +179,21 @@ def test_impossible_changes_are_asked_for_again(make_environment, make_task):
     assert episode.world == HOTELS
 
 
+def test_an_error_without_a_reason_is_asked_for_again(make_environment, make_task):
+    """What a small model writes where it may say that a call failed; with a world and without."""
+    empty = [{"error": value} for value in ([], False, "", "none")]
+    script = Script([FIND, "Done."], overrides={"tool": Server(empty[0], {"error": "closed"})})
+    episode, _ = play(make_environment(world=WorldConfig(enabled=False)), make_task(), script)
+    assert results(episode) == [{"error": "closed"}]
+    assert episode.counts.simulator_retries == 1
+    answers = [{"result": result, "changes": []} for result in (*empty[1:], {"error": 0, "free": 2})]
+    script = Script([FIND, "Done."], overrides={"tool": Server(*answers)})
+    environment = make_environment(tool=RoleConfig(tries=4))
+    episode, _ = play(environment, make_task(world=HOTELS), script)
+    assert results(episode) == [{"error": 0, "free": 2}]
+    assert episode.counts.simulator_retries == 3
+
+
 def test_without_a_world_nothing_is_repeated(make_environment, make_task):
     environment = make_environment(world=WorldConfig(enabled=False))
     episode, _ = play(environment, make_task(), Script([FIND + FIND, "Done."]))

@@ -57,7 +57,7 @@ class SimulatedTools:
             schema,
             (Purpose.TOOL, *context.key, context.number),
             messages=context.messages,
-            check=lambda answer: _impossible(world, answer),
+            check=lambda answer: _object(world, answer),
             usage=context.usage,
         )
         if world is None:
@@ -70,11 +70,15 @@ class SimulatedTools:
         return result
 
 
-def _impossible(world: World | None, answer: dict[str, Any]) -> str | None:
-    """Why the world does not allow the changes of an answer."""
+def _object(world: World | None, answer: dict[str, Any]) -> str | None:
+    """What is wrong with an answer that says nothing, or with changes the world does not allow."""
+    result = answer if world is None else answer["result"]
+    if set(result) == {"error"} and not is_error(result):
+        # Small models like to fail a call without saying why: {"error": []}.
+        return "an error has a reason"
     if world is None:
         return None
-    if is_error(answer["result"]) and answer["changes"]:
+    if is_error(result) and answer["changes"]:
         return "a failed call changes nothing"
     try:
         apply_changes(world.records, answer["changes"])
