@@ -157,6 +157,52 @@ def test_rejected_tasks_are_counted_by_reason(make_environment, tools, aspects, 
     assert len(engine.requests) == 2  # no world is written for a refused task
 
 
+CARD = Tool(
+    "freeze_card",
+    "Freezes a card.",
+    {
+        "type": "object",
+        "properties": {
+            "last4": {"type": "string", "pattern": "^[0-9]{4}$"},
+            "days": {"type": "integer", "minimum": 1, "maximum": 30},
+            "since": {"type": "string", "format": "date"},
+        },
+        "required": ["last4", "days", "since"],
+    },
+    "banking",
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"last4": "4411", "days": "7", "since": "Monday"}, None),
+        ({"last4": "44112233", "days": "7", "since": "Monday"}, "'last4' must match the pattern"),
+        ({"last4": "4411", "days": "90", "since": "Monday"}, "'days' must be at most 30"),
+    ],
+)
+def test_what_no_call_can_carry_is_no_task(make_environment, aspects, values, problem):
+    text = f"Freeze my card {values['last4']} for {values['days']} days from Monday."
+    plan = {"persona": "Ann, a baker.", "intent": text, "query": text}
+    answer = json.dumps({**plan, "expected_calls": [{"name": "freeze_card", "values": values}]})
+    one_call, rejections = dataclasses.replace(aspects, calls=1), collections.Counter()
+    environment = make_environment(world=WorldConfig(enabled=False))
+    result, _ = generate(environment, [CARD], one_call, answer, rejections=rejections)
+    if problem is None:
+        assert result.expected_values == (values,)
+    else:
+        assert problem in result.detail and rejections == {"unfit_value": 2}
+
+
+@pytest.mark.parametrize(("ambiguity", "refused"), [(0, True), (1, False)])
+def test_a_clear_query_says_the_values(make_environment, tools, aspects, ambiguity, refused):
+    answer = json.dumps(GOOD | {"query": "Can you book two nights for me?"})
+    level, rejections = dataclasses.replace(aspects, ambiguity=ambiguity), collections.Counter()
+    result, _ = generate(make_environment(), tools, level, answer, rejections=rejections)
+    assert isinstance(result, Failure) is refused
+    assert rejections == ({"unsaid_value": 2} if refused else {})
+
+
 def test_the_prompts_example_is_a_near_copy(make_environment, tools, aspects):
     """Small models answer with the example they are shown."""
     copied = GOOD | {k: EXAMPLE_TASK[k] for k in ("intent", "query")}

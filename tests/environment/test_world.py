@@ -186,7 +186,8 @@ def test_an_error_without_a_reason_is_asked_for_again(make_environment, make_tas
     episode, _ = play(make_environment(world=WorldConfig(enabled=False)), make_task(), script)
     assert results(episode) == [{"error": "closed"}]
     assert episode.counts.simulator_retries == 1
-    answers = [{"result": result, "changes": []} for result in (*empty[1:], {"error": 0, "free": 2})]
+    results_of_tries = (*empty[1:], {"error": 0, "free": 2})
+    answers = [{"result": result, "changes": []} for result in results_of_tries]
     script = Script([FIND, "Done."], overrides={"tool": Server(*answers)})
     environment = make_environment(tool=RoleConfig(tries=4))
     episode, _ = play(environment, make_task(world=HOTELS), script)

@@ -120,9 +120,10 @@ class EnvironmentConfig:
       show_expected_calls: Tell the verifier the expected calls.
       check_calls: Let code answer calls that do not fit their tool's schema, with the error that a
         real API would give; otherwise the tool simulator answers those of tools that it plays.
-      check_tasks: Refuse a task whose intent lacks a value that its expected calls need.
-      check_queries: Refuse a task whose first query speaks as the assistant, or asks for something
-        else than its intent; see `find_query_fault`.
+      check_tasks: Refuse a task whose intent lacks a value that its expected calls need, or has one
+        that their tools refuse.
+      check_queries: Refuse a task whose first query speaks as the assistant, asks for something
+        else than its intent (see `find_query_fault`), or is to be clear and lacks a value.
       check_user: Refuse messages of the simulated user that no user would write; see
         `find_user_fault`.
       recent_tasks: Tasks that a new one is compared with; 0 turns it off.

@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trustee_jax.toolsets import Tool
+from trustee_jax.toolsets.arguments import check_arguments
 
 _NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
@@ -14,6 +15,9 @@ _NUMBER_WORDS = (
 _WORDS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
 # Apostrophes, the commas of 1,250,000 and the letters of 12th.
 _ORNAMENTS = re.compile(r"['\u2019]|(?<=\d),(?=\d{3}(?!\d))|(?<=\d)(?:st|nd|rd|th)\b")
+# What no way of saying a value gets round; a date may be said in words, and a choice by another
+# name.
+_HARD_LIMITS = ("type", "pattern", "minLength", "maxLength", "minimum", "maximum")
 
 
 def needed_values(tool: Tool) -> dict[str, str]:
@@ -33,21 +37,21 @@ def needed_values(tool: Tool) -> dict[str, str]:
     }
 
 
-def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]:
-    """Finds what the intent does not say of the calls that are to fulfil it.
+def missing_values(calls: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+    """Finds what an intent or a query does not say of the calls that are to fulfil it.
 
-    A value is said if all its words and numbers stand in the intent, in any order and spelling of
+    A value is said if all its words and numbers stand in the text, in any order and spelling of
     case, accents, apostrophes, ordinals, thousands and small numbers. A later call may leave a
     value empty: it comes from the result of an earlier one.
 
     Args:
       calls: {name, values: parameter -> text} in order.
-      intent: What the user wants.
+      text: What the user wants, or says.
 
     Returns:
       "call.parameter (value)" for each one missing.
     """
-    known = set(plain_words(intent))
+    known = set(plain_words(text))
     lacking = []
     for index, call in enumerate(calls):
         for parameter, value in call["values"].items():
@@ -55,6 +59,40 @@ def missing_values(calls: Sequence[Mapping[str, Any]], intent: str) -> list[str]
             if (not words and index == 0) or not words <= known:
                 lacking.append(f"{call['name']}.{parameter} ({value!r})")
     return lacking
+
+
+def unfit_values(calls: Sequence[Mapping[str, Any]], tools: Iterable[Tool]) -> list[str]:
+    """Finds values that a tool refuses in any spelling: a card's last four digits that are ten.
+
+    Args:
+      calls: {name, values: parameter -> text} in order; an empty text is no value yet.
+      tools: Those of the task.
+
+    Returns:
+      One message for each value that breaks its parameter's pattern, length or range.
+    """
+    by_name = {tool.name: tool for tool in tools}
+    problems = []
+    for call in calls:
+        tool = by_name[call["name"]]
+        properties = tool.parameters["properties"]
+        given = {name: text.strip() for name, text in call["values"].items() if text.strip()}
+        limits = {
+            name: {key: properties[name][key] for key in _HARD_LIMITS if key in properties[name]}
+            for name in given
+        }
+        typed = {
+            name: text if limits[name]["type"] == "string" else _number(text)
+            for name, text in given.items()
+        }
+        schema = {"type": "object", "properties": limits}
+        found = check_arguments(Tool(tool.name, "", schema, tool.category), typed)
+        problems += [f"{tool.name}: {problem}" for problem in found]
+    return problems
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdecimal() else float(text)
 
 
 def plain_words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.novelty import RecentTasks, similarity
 from trustee_jax.environment.query_faults import QueryFault, find_query_fault
-from trustee_jax.environment.solvability import missing_values, needed_values
+from trustee_jax.environment.solvability import missing_values, needed_values, unfit_values
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.world import Records, unique_records
 from trustee_jax.simulator.prompts import EXAMPLE_TASK
@@ -26,10 +26,13 @@ from trustee_jax.simulator.simulator import (
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import Tool
 
-Rejection = Literal["blank", "names_tool", "missing_value", QueryFault, "near_copy"]
+Rejection = Literal[
+    "blank", "names_tool", "missing_value", "unfit_value", "unsaid_value", QueryFault, "near_copy"
+]
 REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
 """Why a task that was written is refused: blank, a text is empty; names_tool, the query names a
-tool; missing_value, the intent lacks a value that an expected call needs; assistant_voice and
+tool; missing_value, the intent lacks a value that an expected call needs; unfit_value, its tool
+takes no such value; unsaid_value, a query that is to be clear lacks one; assistant_voice and
 other_wish, see `find_query_fault`; near_copy, it repeats a recent task or the prompt's example."""
 
 
@@ -162,10 +165,15 @@ def _rejection(
     planned = answer["expected_calls"] if config.check_tasks else []
     if lacking := missing_values(planned, answer["intent"]):
         return "missing_value", f"the intent lacks {', '.join(lacking)}"
+    if unfit := unfit_values(planned, tools):
+        return "unfit_value", "; ".join(unfit)
     if config.check_queries:
         clear = aspects.ambiguity == 0
         if found := find_query_fault(answer["query"], answer["intent"], planned, clear=clear):
             return found
+        # Asking for it takes a turn that an easy task does not have.
+        if clear and (unsaid := missing_values(planned, answer["query"])):
+            return "unsaid_value", f"the query lacks {', '.join(unsaid)}"
     if recent is not None and recent.size:
         text = f"{answer['intent']}\n{answer['query']}"
         example = f"{EXAMPLE_TASK['intent']}\n{EXAMPLE_TASK['query']}"
