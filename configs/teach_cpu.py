@@ -5,6 +5,8 @@ JSON (`model.call_syntax`). A step takes minutes on 2 cores. The weights (491 MB
 package index.
 """
 
+import pathlib
+
 from ml_collections import ConfigDict
 
 from trustee_jax.config import default
@@ -21,18 +23,23 @@ def get_config() -> ConfigDict:
     config.model.lora_rank = 16
     config.model.lora_alpha = 32.0
     config.curriculum.tools.low = 2  # with one tool there is nothing to choose
+    config.curriculum.calls.high = 2
+    # Its tools answer after examples: told that calls may fail, they let most of them fail.
+    config.simulator.prompts = str(pathlib.Path(__file__).with_name("teach_cpu_prompts"))
+    config.environment.judge.mode = "logprobs"  # its reasons recite the question
 
     config.training.steps = 40
     config.training.tasks_per_step = 4
     config.training.group_size = 4
     config.training.max_task_attempts = 4
     config.training.attempts_in_flight = 2
-    config.training.refill_groups = 2
+    config.training.refill_groups = 0  # a step of more tasks costs the same and has more episodes
     config.training.checkpoint_every = 2
     config.learner.updates_per_step = 1
     config.learner.learning_rate = 1e-4
 
-    config.environment.policy.max_tokens = 128
+    config.environment.policy.max_tokens = 96
+    config.environment.policy.sampling.temperature = 0.8
     config.simulator.text_limit = 160
     config.environment.tool_result_limit = 240
     limits = {"task": 256, "world": 160, "user": 80, "tool": 128, "verifier": 112}
