@@ -57,6 +57,8 @@ class Purpose(enum.IntEnum):
     """Tools, aspects and tokens of the tasks of a set; place: difficulty, task, draw."""
     SHUFFLE = 19
     """Who gets whose reward in a control run; place: step."""
+    DEMONSTRATION = 20
+    """Tools and arguments of demonstrations; place: step, task, episode, number, attempt."""
 
 
 def request_key(seed: int, key: tuple[int, ...]) -> np.ndarray:

@@ -39,8 +39,8 @@ class Rewarded:
         setattr(collect, "run_episode", self.run_episode)
         setattr(learning, "pack", self.pack)
 
-    def run_episode(self, environment, task, key):
-        episode = yield from self._run_episode(environment, task, key)
+    def run_episode(self, environment, task, key, help=None):
+        episode = yield from self._run_episode(environment, task, key, help)
         self._step, self._packed = key[0], 0
         sampled = np.concatenate([s.tokens[s.sampled] for s in episode.sequences])
         with self.tokens.open("a") as file:

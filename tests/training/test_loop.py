@@ -299,6 +299,26 @@ def test_a_run_that_plays_ahead_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
+def test_a_cold_start_goes_on_bit_for_bit(
+    runs: Runs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Killed in its last step; what it knows by then decides how step 4 is played."""
+    options = [
+        f"--config.training.{option}"
+        for option in ("probe_turns=4", "cold_start.steps=3", "cold_start.threshold=1.0")
+    ]
+    options.append("--config.training.cold_start.hold_calls")
+    whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
+    run = runs.start(whole, *options)
+    run.finish()
+    _kill_after_step_2(runs.start(killed, *options, pause="3:episodes"), killed)
+    assert "going on after step 2" in runs.start(killed, *options).finish()
+    _assert_same(whole, killed)
+    metrics = _metrics(whole)
+    assert [line.get("cold_start/demonstrations") for line in metrics] == [3, 2, 0, None]
+    assert len({line["curriculum/difficulty"] for line in metrics}) == 1
+
+
 def test_a_run_that_plays_ahead_is_stopped_and_made_longer(
     runs: Runs, stale: tuple[pathlib.Path, Run], tmp_path: pathlib.Path
 ) -> None:

@@ -57,7 +57,7 @@ def _script(monkeypatch, **options):
     script = Script(monkeypatch, _rewards, **(STALE | options))
     played = collect.run_episode
 
-    def run(environment, task, key):
+    def run(environment, task, key, help=None):
         yield types.SimpleNamespace(role="policy")
         script.played.append((key[0], float(script.system.policy["w"][0])))
         return (yield from played(environment, task, key))

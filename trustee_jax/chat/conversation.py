@@ -163,6 +163,32 @@ class Conversation:
         parts = (*self._finished, self._current)
         return tuple(_trim(part) for part in parts if part.sampled.any())
 
+    def sequences_after(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> tuple[TokenSequence, ...]:
+        """`sequences` as if the conversation had opened otherwise; `replace_tools` was not called.
+
+        The log-probabilities stay those under which the tokens were sampled, after the opening that
+        there was.
+
+        Args:
+          messages: The opening.
+          tools: OpenAI tools.
+
+        Raises:
+          ChatFormatError: The template refuses them.
+        """
+        prompt = self._format.prompt(messages, tools, thinking=self._thinking)
+        opening = _unsampled(prompt[: len(prompt) - self._header_length])
+        length = self._opening_length
+        return tuple(
+            _join(
+                opening,
+                TokenSequence(part.tokens[length:], part.sampled[length:], part.logprobs[length:]),
+            )
+            for part in self.sequences()
+        )
+
     def _cut_thoughts(self, messages: Sequence[Message]) -> None:
         keep = np.ones(len(self.context), bool)
         drops = {

@@ -37,6 +37,16 @@ class CallSyntax(enum.Enum):
         """The texts without which no call can be written."""
         return (CALL_START, CALL_END) if self is CallSyntax.HERMES else ()
 
+    @property
+    def frame(self) -> tuple[str, str]:
+        """What stands before and after the JSON object of a call."""
+        return (f"{CALL_START}\n", f"\n{CALL_END}") if self is CallSyntax.HERMES else ("", "")
+
+    @property
+    def arguments_field(self) -> str:
+        """The field of that object that holds the arguments."""
+        return "parameters" if self is CallSyntax.LLAMA else "arguments"
+
 
 @dataclass(frozen=True)
 class ToolCall:

@@ -10,12 +10,14 @@ from trustee_jax.environment.config import (
 from trustee_jax.environment.driver import Stopped, run
 from trustee_jax.environment.environment import Environment
 from trustee_jax.environment.episode import run_episode
+from trustee_jax.environment.help import Help, draw_demonstrations
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.judge import JUDGES, Judge, load_judges
 from trustee_jax.environment.judges.model import ModelJudge
 from trustee_jax.environment.novelty import RecentTasks
 from trustee_jax.environment.probe import Probe
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
+from trustee_jax.environment.success import succeeded
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.task_generator import REJECTIONS, generate_task
 from trustee_jax.environment.user_faults import USER_FAULTS
@@ -36,6 +38,7 @@ __all__ = [
     "EnvironmentConfig",
     "Episode",
     "Evidence",
+    "Help",
     "Judge",
     "JudgeConfig",
     "JudgeVerdict",
@@ -49,9 +52,11 @@ __all__ = [
     "Verdict",
     "World",
     "WorldConfig",
+    "draw_demonstrations",
     "generate_task",
     "load_judges",
     "read_calls",
     "run",
     "run_episode",
+    "succeeded",
 ]

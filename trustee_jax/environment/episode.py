@@ -7,6 +7,7 @@ cause; an invalid episode has no reward. What a real tool does wrong is its answ
 """
 
 import dataclasses
+import json
 from collections.abc import Generator
 from typing import Any
 
@@ -24,6 +25,7 @@ from trustee_jax.chat import (
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.environment.calls import CallRecord, find_problem
 from trustee_jax.environment.environment import Environment
+from trustee_jax.environment.help import Help, call_outstanding, call_schema
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.judge import JudgeError
@@ -49,7 +51,7 @@ class _Broken(Exception):
 
 
 def run_episode(
-    environment: Environment, task: Task, key: Key
+    environment: Environment, task: Task, key: Key, help: Help | None = None
 ) -> Generator[Request | Invocation, Any, Episode]:
     """Coroutine that plays and grades one episode.
 
@@ -57,15 +59,18 @@ def run_episode(
       environment: Its options, and who plays the other roles.
       task: The task.
       key: (step, task, episode); no two episodes of a run share it.
+      help: What the policy has besides. The episode's sequences are then without it, so that their
+        log-probabilities are not those of their context.
     """
-    return (yield from _Play(environment, task, key).run())
+    return (yield from _Play(environment, task, key, help or Help()).run())
 
 
 class _Play:
     """The state of a running episode."""
 
-    def __init__(self, environment: Environment, task: Task, key: Key):
+    def __init__(self, environment: Environment, task: Task, key: Key, help: Help):
         self.environment, self.config = environment, environment.config
+        self.help = help
         self.simulator, self.format = environment.simulator, environment.policy_format
         self.task, self.key = task, key
         self.counts, self.usage = Counts(), Usage()
@@ -79,10 +84,11 @@ class _Play:
             {"role": "user", "content": task.query},
         ]
         self.context = CallContext(task, key, self.messages, self.world, self.counts, self.usage)
+        self.opening = tuple(self.messages)
         self.conversation = Conversation(
             self.format,
-            self.messages,
-            tools=[tool.openai() for tool in task.tools],
+            help.opening(self.messages),
+            tools=help.tools(task.tools),
             thinking=self.config.policy.thinking and self.format.thinks,
             history=self.config.policy.history,
         )
@@ -103,7 +109,7 @@ class _Play:
             cause, detail = "judge_error", str(error)
         except _Broken as error:
             cause, detail = error.args
-        sequences = self.conversation.sequences()
+        sequences = self._sequences()
         self.counts.policy_tokens = sum(int(np.sum(part.sampled)) for part in sequences)
         self.counts.context_tokens = len(self.conversation.context)
         self.counts.changes = len(self.world.changes) if self.world else 0
@@ -126,6 +132,13 @@ class _Play:
             changes=tuple(self.world.changes) if self.world else (),
             segments=tuple(_segments(self.format, part) for part in sequences),
         )
+
+    def _sequences(self) -> tuple[TokenSequence, ...]:
+        """What is learnt from: the conversation as it is without help."""
+        if not self.help.demonstrations:
+            return self.conversation.sequences()
+        tools = [tool.openai() for tool in self.task.tools]
+        return self.conversation.sequences_after(self.opening, tools)
 
     def _has_called(self) -> bool:
         """Whether there is anything to judge; what code refuses is no use of a tool."""
@@ -168,6 +181,10 @@ class _Play:
             self.conversation.add_messages(new)
 
     def _ask_policy(self, room: int) -> Generator[Request, Completion, Completion]:
+        if self.help.hold_calls and call_outstanding(self.task, list(self.calls.values())):
+            held = yield from self._ask_for_call(room)
+            if held is not None:
+                return held
         options = self.config.policy
         try:
             return (
@@ -182,6 +199,35 @@ class _Play:
             )
         except RequestError as error:
             raise _Broken("policy_refused", str(error)) from None
+
+    def _ask_for_call(self, room: int) -> Generator[Request, Completion, Completion | None]:
+        """A turn that is one call; None where the engine cannot hold it to one of these tools."""
+        before, after = self.format.call_syntax.frame
+        opening, closing = map(self.format.encode, (before, after))
+        # What it is written as in the end has more spaces.
+        room = min(self.config.policy.max_tokens, room // 2) - len(opening) - len(closing) - 1
+        if room < 1:
+            return None
+        try:
+            completion = yield Request(
+                tokens=np.concatenate([self.conversation.context, opening]),
+                max_new_tokens=room,
+                key=(Purpose.POLICY, *self.key, self.counts.assistant_turns, 1),
+                role="policy",
+                sampling=self.config.policy.sampling,
+                stop_ids=self.format.stop_ids,
+                schema=call_schema(self.task.tools, self.format.call_syntax),
+            )
+        except RequestError:
+            return None
+        if completion.finish == "length":
+            return None
+        # Written as templates write it, not as the grammar does, whose shortest form is a model's
+        # least likely one. Whoever learns from it computes the log-probabilities anew.
+        call = json.dumps(json.loads(self.format.decode(completion.tokens)), ensure_ascii=False)
+        ids = self.format.encode(f"{before}{call}{after}")
+        tokens = np.append(ids, np.int32(self.format.stop_ids[0]))
+        return Completion(tokens, np.zeros(len(tokens), np.float32), "stop")
 
     def _add_turn(self, completion: Completion) -> AssistantTurn:
         turn = self.conversation.add_sampled(completion.tokens, completion.logprobs)

@@ -75,15 +75,15 @@ class Probe:
         """
         if not self.turns or self.share("valid_call") >= _FEW:
             return ""
-        fix = "try another model, or prompts with examples (simulator.prompts)"
+        fix = "lead it in with --config.training.cold_start.steps=6, or try another model"
         if self.share("unmarked_call") >= _FEW and syntax is not CallSyntax.JSON:
             share = f"{self.share('unmarked_call'):.0%}"
             fix = f"{share} of turns have one as mere text: try --config.model.call_syntax=json"
         return f"warning: next to no turn has a valid call, so episodes can hardly differ; {fix}"
 
-    def scalars(self) -> dict[str, float]:
+    def scalars(self, prefix: str = "probe") -> dict[str, float]:
         """Share of each kind, as metrics name it."""
-        return {f"probe/{kind}": self.share(kind) for kind in get_args(Kind)}
+        return {f"{prefix}/{kind}": self.share(kind) for kind in get_args(Kind)}
 
     def __str__(self) -> str:
         """One line for a reader."""
@@ -95,15 +95,18 @@ class Probe:
         return f"asked for a call in {self.turns} turns: {found or 'nothing'}"
 
 
-def draw_questions(repository: ToolRepository, count: int, seed: int) -> Iterator[Question]:
+def draw_questions(
+    repository: ToolRepository, count: int, seed: int, first: int = 0
+) -> Iterator[Question]:
     """Draws requests for one call each.
 
     Args:
       repository: The tools.
       count: Questions at most; there are fewer where code can write no arguments for the tools.
       seed: Of the run.
+      first: Number of the first one, which what is drawn depends on.
     """
-    for number in range(count):
+    for number in range(first, first + count):
         for attempt in range(_ATTEMPTS):
             place = (number, attempt)
             rng = streams.choices(Purpose.PROBE, seed, *place)

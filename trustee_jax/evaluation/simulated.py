@@ -13,9 +13,8 @@ import numpy as np
 from trustee_jax import streams
 from trustee_jax.curriculum import ASPECTS
 from trustee_jax.engine.types import Role
-from trustee_jax.environment import Environment, Episode, Evidence, Task, run, run_episode
+from trustee_jax.environment import Environment, Episode, Task, run, run_episode, succeeded
 from trustee_jax.environment.driver import SupportsRequests
-from trustee_jax.environment.judges.rules import find_violations
 from trustee_jax.rates import Rate
 from trustee_jax.streams import Purpose
 
@@ -29,8 +28,7 @@ class Outcome:
     Attributes:
       id: Number of the task and of its episode.
       reward: As in training; None if the episode is invalid.
-      success: Whether code finds every expected call carried out with the values of the wish, and
-        no attempt at a call that cannot be read; no model is asked. None if invalid.
+      success: By code alone; see `environment.succeeded`. None if invalid.
       cause: Why it is invalid; None if it is valid.
       difficulty: Of the task.
       aspects: Of the task, by name.
@@ -55,24 +53,6 @@ class Outcome:
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
         """Reads what `to_json` returned; other fields are left out."""
         return cls(**{field.name: value[field.name] for field in dataclasses.fields(cls)})
-
-
-def succeeded(episode: Episode) -> bool:
-    """Whether code finds the expected calls carried out; see `Outcome.success`."""
-    assert episode.ended is not None
-    evidence = Evidence(
-        task=episode.task,
-        messages=episode.messages,
-        calls=episode.calls,
-        ended=episode.ended,
-        world=episode.world,
-        changes=episode.changes,
-    )
-    done = {"intent_met", "calls_correct"}
-    # Whether the user was told is not what is counted here.
-    found = find_violations(evidence, require_answer=False)
-    objections = (violation.criterion in done for violation in found)
-    return not (any(objections) or episode.counts.malformed_calls)
 
 
 def play(

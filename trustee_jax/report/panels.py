@@ -180,6 +180,25 @@ def _reward(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     )
 
 
+def _cold_start(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
+    yield Panel(
+        "Asked for a call, without help",
+        {name: words(name) for name in _with("cold_start/probe/", every)},
+        "share of the probed turns, after each step",
+        limits=(0.0, 1.0),
+    )
+    yield Panel(
+        "Successes with help",
+        {"cold_start/successes": "episodes"},
+        "by judge and code, in a step; these are learnt",
+    )
+    yield Panel(
+        "Demonstrations",
+        {"cold_start/demonstrations": "exchanges"},
+        "before each episode of a cold start",
+    )
+
+
 def _validity(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
     causes = [name for name in _with("share/invalid_", occurred)]
     yield Panel(
@@ -294,6 +313,7 @@ def _speed(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel]:
 _GROUPS: tuple[tuple[str, bool, Callable[[Sequence[str], Sequence[str]], Iterable[Panel]]], ...] = (
     ("Reward", False, _reward),
     ("Validity", False, _validity),
+    ("Cold start", True, _cold_start),
     ("Curriculum", True, _curriculum),
     ("Learning", False, _learning),
     ("Lengths", False, _lengths),

@@ -109,6 +109,15 @@ def make_samples(
     return samples
 
 
+def success_samples(groups: Sequence[Sequence[Trajectory]]) -> list[list[Sample]]:
+    """Samples for maximum likelihood: those of every trajectory, each token worth 1.
+
+    Args:
+      groups: Trajectories to be imitated, by task; groups without one are left out.
+    """
+    return [[s for one in group for s in _samples(one, 1.0)] for group in groups if group]
+
+
 def _samples(trajectory: Trajectory, advantage: float) -> list[Sample]:
     length = sum(int(sequence.sampled.sum()) for sequence in trajectory.sequences)
     return [Sample(sequence, advantage, length) for sequence in trajectory.sequences]
@@ -123,6 +132,7 @@ def update_policy(
     skipped: int = 0,
     meanwhile: Callable[[Callable[[], None]], None] = lambda dispatch: None,
     in_parts: bool = False,
+    imitate: int = 0,
 ) -> tuple[dict[str, float], int]:
     """Updates the policy by a step's groups.
 
@@ -139,6 +149,10 @@ def update_policy(
       in_parts: Let `meanwhile` dispatch the updates: it gets a function that dispatches the next
         micro-batch, if one is left. A device works in the order of dispatches: what is dispatched
         in between need not wait for whole updates.
+      imitate: Above 0, the groups hold successes alone, which are learnt by likelihood, in so many
+        passes: with advantage 1, at log-probabilities that the learner computes itself before each
+        update. At ratio 1 its gradient is that of the mean log-likelihood. For trajectories that
+        were sampled in another context than that which they are learnt in.
 
     Returns:
       Metrics, and the updates that were left out in a row now. learner/updates and
@@ -151,13 +165,19 @@ def update_policy(
     """
     start = time.monotonic()
     config = learner.config
-    samples = make_samples(groups, learner.objective, config, min_valid)
+    if imitate:
+        samples = success_samples(groups)
+    else:
+        samples = make_samples(groups, learner.objective, config, min_valid)
     updates = min(config.updates_per_step, len(samples))
     # Groups stay whole: their episodes share a prompt.
     shares = [samples[i::updates] for i in range(updates)]
+    if imitate:
+        shares *= imitate
+        updates = len(shares)
     with display(updates) as advance:
         pending: list[tuple[PackedBatch, dict[str, jax.Array]]] = []
-        work = _updates(learner, shares, pending, in_parts)
+        work = _updates(learner, shares, pending, in_parts, imitate > 0)
         if not in_parts:
             collections.deque(work, maxlen=0)
         left = time.monotonic()
@@ -182,6 +202,7 @@ def _updates(
     shares: Sequence[Sequence[Sequence[Sample]]],
     pending: list[tuple[PackedBatch, dict[str, jax.Array]]],
     in_parts: bool,
+    imitate: bool,
 ) -> Iterator[None]:
     """Dispatches an update for every share, and adds its batch and metrics to `pending`.
 
@@ -192,7 +213,9 @@ def _updates(
     batches: Iterator[PackedBatch] = (
         pack(share, learner.config.row_length, learner.rows) for share in shares
     )
-    if learner.config.tis_cap is not None:
+    if imitate:
+        batches = (_at_present(learner, batch) for batch in batches)
+    elif learner.config.tis_cap is not None:
         # All of them before the first update.
         scored = []
         for batch in batches:
@@ -209,6 +232,12 @@ def _updates(
             metrics = learner.update(batch)
             yield
         pending.append((batch, metrics))
+
+
+def _at_present(learner: Learner, batch: PackedBatch) -> PackedBatch:
+    """The batch as if the present policy had sampled it."""
+    present = learner.logprobs(batch)
+    return dataclasses.replace(batch, sampler_logprobs=present, old_logprobs=present)
 
 
 def _scalars(

@@ -49,6 +49,17 @@ def example_request(tool: Tool, arguments: Mapping[str, Any]) -> str:
     return f"I need this: {text}. Use {values}."
 
 
+def example_result(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tool may return that did what it was asked for: two of its arguments, and that."""
+    return {**dict(list(arguments.items())[:2]), "status": "done"}
+
+
+def example_answer(result: Mapping[str, Any]) -> str:
+    """What an assistant may tell the user of a result."""
+    told = (f"{name.replace('_', ' ')} {_said(value)}" for name, value in result.items())
+    return f"Here is the result: {', '.join(told)}."
+
+
 class _UnknownSchemaError(Exception):
     """Nothing is known that such a schema takes."""
 

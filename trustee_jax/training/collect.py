@@ -13,7 +13,7 @@ import numpy as np
 from trustee_jax import streams
 from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
-from trustee_jax.environment import Episode, RecentTasks, Task, generate_task, run_episode
+from trustee_jax.environment import Episode, Help, RecentTasks, Task, generate_task, run_episode
 from trustee_jax.environment import run as drive
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.probe import Probe, answer, draw_questions
@@ -27,6 +27,9 @@ from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.system import System
 
 T = TypeVar("T")
+
+Key = tuple[int, int, int]
+"""Step, task and episode."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -142,22 +145,29 @@ class RolloutCollector:
         self._progress = progress
         self._should_stop = should_stop
 
-    def probe(self) -> Probe:
+    def probe(self, step: int = 0) -> Probe:
         """Asks the policy for calls, as it stands.
+
+        Args:
+          step: The step that it was trained in last; each has questions of its own. A probe after
+            one is part of it, and is not stopped.
 
         Raises:
           Stopped: The run was asked to stop.
         """
         self._system.refresh_policy()
         count = self._config.probe_turns
-        questions = enumerate(draw_questions(self._repository, count, self._seed))
-        asked = [answer(self._system.environment, question, i) for i, question in questions]
-        with self._progress.phase(1, "probe", len(asked)) as advance:
+        questions = draw_questions(self._repository, count, self._seed, first=step * count)
+        asked = [
+            answer(self._system.environment, question, step * count + number)
+            for number, question in enumerate(questions)
+        ]
+        with self._progress.phase(max(1, step), "probe", len(asked)) as advance:
             kinds = drive(
                 asked,
                 self._system.engines,
                 on_progress=lambda ended, _: advance(ended),
-                should_stop=self._should_stop,
+                should_stop=(lambda: False) if step else self._should_stop,
             )
         return Probe.of(kinds)
 
@@ -183,6 +193,7 @@ class RolloutCollector:
         rollouts: StepRollouts,
         curriculum: Curriculum,
         on_episode: Callable[[Episode], None] = lambda episode: None,
+        help: Callable[[Task, Key], Help] | None = None,
     ) -> None:
         """Plays a group of episodes for every task, and refills groups up to the budget.
 
@@ -194,6 +205,8 @@ class RolloutCollector:
           rollouts: The step's tasks; receives the episodes.
           curriculum: The one that the tasks were drawn from; only read.
           on_episode: Receives each episode as it ends, in an order that a resumed run repeats.
+          help: What the policy of each episode gets besides. Of such, successes alone are of use:
+            no group is refilled.
 
         Raises:
           Stopped: The run was asked to stop.
@@ -201,10 +214,12 @@ class RolloutCollector:
         """
         options = self._config
         first_round = [(group, options.group_size) for group in rollouts.groups]
-        self._play(rollouts, first_round, on_episode)
+        self._play(rollouts, first_round, on_episode, help)
         first = rollouts.episodes
         if first and all(episode.cause == "prompt_too_long" for episode in first):
             self._check_fit(rollouts.step, "episode", first[0].detail)
+        if help is not None:
+            return
         next_index = options.tasks_per_step
         while rollouts.refills < options.refill_groups:
             useless = [group for group in rollouts.groups if self._useless(group)]
@@ -298,6 +313,7 @@ class RolloutCollector:
         rollouts: StepRollouts,
         wanted: Sequence[tuple[Group, int]],
         on_episode: Callable[[Episode], None],
+        help: Callable[[Task, Key], Help] | None = None,
     ) -> None:
         """Adds as many episodes to each group as are wanted of it."""
         environment = self._system.environment
@@ -306,7 +322,8 @@ class RolloutCollector:
 
         def play(group: Group, number: int) -> Generator[Request | Invocation, Any, Episode]:
             key = (rollouts.step, group.index, number)
-            episode = yield from run_episode(environment, group.task, key)
+            helped = None if help is None else help(group.task, key)
+            episode = yield from run_episode(environment, group.task, key, helped)
             on_episode(episode)
             return episode
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from trustee_jax.errors import ConfigError
+from trustee_jax.training.cold_start import ColdStartConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TrainingConfig:
         the engine has idle slots, and wastes work elsewhere.
       probe_turns: Turns in which the policy is asked for a call before the first step: what it then
         writes says whether it can learn here. 0 leaves them out.
+      cold_start: Help for a policy that hardly ever calls, in the first steps.
       shuffle_rewards: A control: the policy learns from the step's rewards in random order, while
         refills and the curriculum go by the true ones. What such a run gains, the verdicts did not
         teach.
@@ -55,6 +57,7 @@ class TrainingConfig:
     max_task_attempts: int = 3
     attempts_in_flight: int = 1
     probe_turns: int = 24
+    cold_start: ColdStartConfig = dataclasses.field(default_factory=ColdStartConfig)
     shuffle_rewards: bool = False
     checkpoint_every: int = 5
     keep_last: int = 2
@@ -87,3 +90,17 @@ class TrainingConfig:
         for name in ("keep_best", "refill_groups", "probe_turns"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "it must be 0 (off) or more")
+        if self.cold_start.steps:
+            self._check_cold_start()
+
+    def _check_cold_start(self) -> None:
+        if self.cold_start.steps > self.steps:
+            fix = f"at most training.steps = {self.steps}"
+            raise ConfigError("cold_start.steps", self.cold_start.steps, fix)
+        for name, off in {"max_staleness": 0, "shuffle_rewards": False}.items():
+            if getattr(self, name) != off:
+                fix = f"a cold start goes without it: {off}, or training.cold_start.steps = 0"
+                raise ConfigError(name, getattr(self, name), fix)
+        if not self.probe_turns:
+            fix = "a cold start ends by what the policy does when it is probed: 1 or more"
+            raise ConfigError("probe_turns", self.probe_turns, fix)

@@ -13,13 +13,14 @@ import jax
 
 from trustee_jax import streams
 from trustee_jax.curriculum import Curriculum
-from trustee_jax.environment import Episode, RecentTasks, Stopped
+from trustee_jax.environment import Episode, RecentTasks, Stopped, succeeded
 from trustee_jax.progress import Progress
 from trustee_jax.rl import Trajectory, shuffled_rewards, update_policy
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training import summary
 from trustee_jax.training.checkpoint import Checkpointer
+from trustee_jax.training.cold_start import ColdStart
 from trustee_jax.training.collect import RolloutCollector, StepRollouts
 from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.evaluator import Evaluation, Evaluator
@@ -147,6 +148,7 @@ class Trainer:
         self._system = system
         self._should_stop = should_stop
         self._collector = RolloutCollector(config, system, repository, progress, self._poll, seed)
+        self._cold_start = ColdStart(config.cold_start, repository, seed)
         self._prepared: StepRollouts | None = None
         self._policy_step = 0  # steps that the engine's policy has behind it
         self._dispatch: Callable[[], None] = lambda: None
@@ -166,6 +168,7 @@ class Trainer:
         """
         number, start = self.step + 1, time.monotonic()
         probed = self._probe() if number == 1 and self.config.probe_turns else {}
+        helps = self._cold_start.helps(number)
         curriculum_before = self.curriculum.metrics()
 
         # 1. Tasks at the present difficulty.
@@ -181,7 +184,8 @@ class Trainer:
 
         # 4. The curriculum moves, and the policy is updated. In this order, because the next tasks
         # need the next difficulty, but no new weights: they are written while these are computed.
-        self.curriculum.update([group.outcome for group in rollouts.groups])
+        if not helps:
+            self.curriculum.update([group.outcome for group in rollouts.groups])
         self._recent = rollouts.recent
         if self.config.max_staleness:
             self._refresh_policy()
@@ -195,9 +199,12 @@ class Trainer:
             skipped=self._skipped,
             meanwhile=functools.partial(self._prepare, on_episode),
             in_parts=self.config.max_staleness > 0,
+            imitate=self.config.cold_start.epochs if helps else 0,
         )
 
         self.step = number
+        if helps:
+            scalars |= self._end_cold_step(rollouts)
         seconds = time.monotonic() - start
         statuses = collections.Counter(map(self._collector.status, rollouts.groups))
         scalars |= probed
@@ -212,13 +219,16 @@ class Trainer:
         causes = collections.Counter(e.cause for e in episodes if not e.valid).most_common(1)
         broken = f" (mostly {causes[0][0]})" if causes else ""
         skipped = scalars["learner/skipped_updates"]
+        useful = f"{statuses['trainable']}/{statuses.total()} groups of use"
+        if helps:
+            useful = f"{scalars['cold_start/successes']:.0f} successes with help"
         self.progress.finish_step(
             number,
             reward=result.reward,
             difficulty=curriculum_before["difficulty"],
             seconds=seconds,
-            note=f"{valid}/{len(episodes)} episodes valid{broken}, {statuses['trainable']}/"
-            f"{statuses.total()} groups of use, {scalars['learner/updates']:.0f} updates"
+            note=f"{valid}/{len(episodes)} episodes valid{broken}, {useful}, "
+            f"{scalars['learner/updates']:.0f} updates"
             + (f", {skipped:.0f} skipped (not finite)" if skipped else ""),
         )
         return result
@@ -227,12 +237,33 @@ class Trainer:
         """What the policy writes when it is asked for a call, before it has learnt anything."""
         found = self._collector.probe()
         self.progress.message(str(found))
-        if warning := found.warning(self._system.environment.policy_format.call_syntax):
+        if self.config.cold_start.steps:
+            self.progress.message(self._cold_start.probed(0, found))
+        elif warning := found.warning(self._system.environment.policy_format.call_syntax):
             self.progress.message(warning)
         return found.scalars()
 
+    def _end_cold_step(self, rollouts: StepRollouts) -> Scalars:
+        """Probes the policy without help, after a step with it."""
+        successes = sum(map(len, self._trajectories(rollouts)))
+        found = self._collector.probe(rollouts.step)
+        self.progress.message(self._cold_start.probed(rollouts.step, found))
+        return found.scalars("cold_start/probe") | {
+            "cold_start/demonstrations": float(self._cold_start.demonstrations(rollouts.step)),
+            "cold_start/successes": float(successes),
+        }
+
     def _trajectories(self, rollouts: StepRollouts) -> list[list[Trajectory]]:
-        """What is learnt from, by group."""
+        """What is learnt from, by group; of a step with help, what succeeded by judge and code."""
+        if self._cold_start.helps(rollouts.step):
+            return [
+                [
+                    one
+                    for one, episode in zip(group.trajectories, group.episodes, strict=True)
+                    if episode.reward == 1 and succeeded(episode)
+                ]
+                for group in rollouts.groups
+            ]
         groups = [group.trajectories for group in rollouts.groups]
         if not self.config.shuffle_rewards:
             return groups
@@ -274,7 +305,9 @@ class Trainer:
 
     def _play(self, rollouts: StepRollouts, on_episode: Callable[[int, Episode], None]) -> None:
         seen = functools.partial(on_episode, rollouts.step)
-        self._collector.play(rollouts, self.curriculum, seen)
+        cold = self._cold_start
+        help = cold.help if cold.helps(rollouts.step) else None
+        self._collector.play(rollouts, self.curriculum, seen, help)
         rollouts.policy_step = self._policy_step
 
     def _prepare(
@@ -319,6 +352,7 @@ class Trainer:
             "curriculum": self.curriculum.state(),
             "recent_tasks": self._recent.state(),
             "skipped_updates": self._skipped,
+            "cold_start": self._cold_start.state(),
         }
         arrays = dict(vars(self._system.learner.state))
         if self.config.max_staleness:
@@ -348,4 +382,5 @@ class Trainer:
         self.curriculum.restore(restored.host["curriculum"])
         self._recent.restore(restored.host["recent_tasks"])
         self._skipped = restored.host["skipped_updates"]
+        self._cold_start.restore(restored.host.get("cold_start", self._cold_start.state()))
         self._prepared = None
