@@ -43,7 +43,7 @@ from trustee_jax.simulator.simulator import (
     tool_fields,
 )
 from trustee_jax.streams import Purpose
-from trustee_jax.text import compact_json
+from trustee_jax.text import compact_json, without_surrogates
 
 
 class _Broken(Exception):
@@ -206,7 +206,7 @@ class _Play:
         opening, closing = map(self.format.encode, (before, after))
         # What it is written as in the end has more spaces.
         room = min(self.config.policy.max_tokens, room // 2) - len(opening) - len(closing) - 1
-        if room < 1:
+        if room < 1 or self.format.opens_thought(thinking=self.config.policy.thinking):
             return None
         try:
             completion = yield Request(
@@ -225,7 +225,7 @@ class _Play:
         # Written as templates write it, not as the grammar does, whose shortest form is a model's
         # least likely one. Whoever learns from it computes the log-probabilities anew.
         call = json.dumps(json.loads(self.format.decode(completion.tokens)), ensure_ascii=False)
-        ids = self.format.encode(f"{before}{call}{after}")
+        ids = self.format.encode(f"{before}{without_surrogates(call)}{after}")
         tokens = np.append(ids, np.int32(self.format.stop_ids[0]))
         return Completion(tokens, np.zeros(len(tokens), np.float32), "stop")
 

@@ -50,7 +50,8 @@ class Help:
 
     Attributes:
       demonstrations: Stand before the conversation.
-      hold_calls: Hold a turn to the grammar of a call while the task expects one that was not made.
+      hold_calls: Hold a turn to the grammar of a call while the task expects one that was not made;
+        it is free where the engine cannot, and where a template has the model think first.
     """
 
     demonstrations: tuple[Demonstration, ...] = ()

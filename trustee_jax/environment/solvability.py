@@ -75,7 +75,7 @@ def unfit_values(calls: Sequence[Mapping[str, Any]], tools: Iterable[Tool]) -> l
     problems = []
     for call in calls:
         tool = by_name[call["name"]]
-        properties = tool.parameters["properties"]
+        properties = tool.parameters.get("properties", {})
         given = {name: text.strip() for name, text in call["values"].items() if text.strip()}
         limits = {
             name: {key: properties[name][key] for key in _HARD_LIMITS if key in properties[name]}
