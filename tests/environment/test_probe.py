@@ -60,8 +60,8 @@ def test_kinds_are_told_apart(make_environment, questions):
         "text": 2,
     }
     assert str(probe) == (
-        "asked for a call in 12 turns: 4 valid call, 2 unfit call, 2 malformed call, "
-        "2 unmarked call, 2 text"
+        "asked for a call in 12 turns: 4 x valid call, 2 x unfit call, "
+        "2 x malformed call, 2 x unmarked call, 2 x text"
     )
     assert probe.scalars()["probe/valid_call"] == pytest.approx(1 / 3)
     assert probe.scalars()["probe/refused"] == 0

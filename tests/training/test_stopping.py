@@ -37,6 +37,26 @@ def test_the_second_ctrl_c_interrupts() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+_SWALLOWER = textwrap.dedent(
+    """
+    import gc, os, signal
+    from trustee_jax.commands.train import _ended_by_interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.callbacks.append(lambda phase, info: os.kill(os.getpid(), signal.SIGINT))
+    with _ended_by_interrupt():
+        gc.collect()
+    print("went on")
+    """
+)
+
+
+def test_ctrl_c_before_there_is_a_run_is_not_swallowed() -> None:
+    """Python passes over what a callback of its garbage collector raises."""
+    command = [sys.executable, "-c", _SWALLOWER]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (ended.returncode, ended.stdout) == (130, "")
+
+
 _WORKER = textwrap.dedent(
     """
     import os, signal, sys, time

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
 from absl import flags
 
 from trustee_jax.commands.command_line import Command, path
@@ -17,15 +22,29 @@ def _define_train(values: flags.FlagValues) -> None:
     )
 
 
+@contextlib.contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Ctrl-C ends the process at once, for as long as there is nothing to save.
+
+    Where it raised KeyboardInterrupt, JAX's callback of the garbage collector could swallow it.
+    """
+    previous = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def _train(values: flags.FlagValues) -> None:
-    from trustee_jax import config as run_config
+    with _ended_by_interrupt():
+        from trustee_jax import config as run_config
 
-    config = run_config.parse(values["config"].value)
-    if values["distributed"].value:
-        import jax
+        config = run_config.parse(values["config"].value)
+        if values["distributed"].value:
+            import jax
 
-        jax.distributed.initialize()
-    from trustee_jax.run import train
+            jax.distributed.initialize()
+        from trustee_jax.run import train
 
     train(config, path(values, "workdir"))
 

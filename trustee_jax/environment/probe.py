@@ -88,7 +88,7 @@ class Probe:
     def __str__(self) -> str:
         """One line for a reader."""
         found = ", ".join(
-            f"{self.kinds[kind]} {kind.replace('_', ' ')}"
+            f"{self.kinds[kind]} x {kind.replace('_', ' ')}"
             for kind in get_args(Kind)
             if self.kinds.get(kind)
         )
