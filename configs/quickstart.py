@@ -21,7 +21,10 @@ def get_config() -> ConfigDict:
     config.simulator.prompts = str(pathlib.Path(__file__).with_name("quickstart_prompts"))
     config.curriculum.calls.high = 1
 
-    config.training.steps = 3
+    config.training.steps = 4
+    # It seldom makes a valid call by itself, and held to one it can be shown what success is.
+    config.training.cold_start.steps = 2
+    config.training.cold_start.demonstrations = (0,)
     config.training.tasks_per_step = 2
     config.training.group_size = 4
     # Of two tries each: one written task in three can be solved.

@@ -130,7 +130,6 @@ def test_no_success_is_no_update(step):
         ({"cold_start.demonstrations": ()}, "training.cold_start.demonstrations"),
         ({"cold_start.demonstrations": (1, -1)}, "training.cold_start.demonstrations"),
         ({"cold_start.steps": 1, "probe_turns": 0}, "training.probe_turns"),
-        ({"cold_start.steps": 1, "shuffle_rewards": True}, "training.shuffle_rewards"),
         ({"cold_start.steps": 1, "max_staleness": 1}, "training.max_staleness"),
     ],
 )

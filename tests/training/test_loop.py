@@ -307,7 +307,6 @@ def test_a_cold_start_goes_on_bit_for_bit(
         f"--config.training.{option}"
         for option in ("probe_turns=4", "cold_start.steps=3", "cold_start.threshold=1.0")
     ]
-    options.append("--config.training.cold_start.hold_calls")
     whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
     run = runs.start(whole, *options)
     run.finish()

@@ -36,7 +36,7 @@ class ColdStartConfig:
     steps: int = 0
     threshold: float = 0.5
     demonstrations: tuple[int, ...] = (3, 2, 0)
-    hold_calls: bool = False
+    hold_calls: bool = True
     epochs: int = 4
 
     def __post_init__(self) -> None:

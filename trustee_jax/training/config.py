@@ -38,9 +38,9 @@ class TrainingConfig:
       probe_turns: Turns in which the policy is asked for a call before the first step: what it then
         writes says whether it can learn here. 0 leaves them out.
       cold_start: Help for a policy that hardly ever calls, in the first steps.
-      shuffle_rewards: A control: the policy learns from the step's rewards in random order, while
-        refills and the curriculum go by the true ones. What such a run gains, the verdicts did not
-        teach.
+      shuffle_rewards: A control: after a cold start, the policy learns from a step's rewards in
+        random order, while refills and the curriculum go by the true ones. What such a run gains,
+        the verdicts did not teach.
       checkpoint_every: Steps between two checkpoints. The last step is always saved.
       keep_last: Newest checkpoints that stay on disk.
       keep_best: Checkpoints with the highest mean reward that stay besides those.
@@ -97,10 +97,9 @@ class TrainingConfig:
         if self.cold_start.steps > self.steps:
             fix = f"at most training.steps = {self.steps}"
             raise ConfigError("cold_start.steps", self.cold_start.steps, fix)
-        for name, off in {"max_staleness": 0, "shuffle_rewards": False}.items():
-            if getattr(self, name) != off:
-                fix = f"a cold start goes without it: {off}, or training.cold_start.steps = 0"
-                raise ConfigError(name, getattr(self, name), fix)
+        if self.max_staleness:
+            fix = "a cold start goes without it: 0, or training.cold_start.steps = 0"
+            raise ConfigError("max_staleness", self.max_staleness, fix)
         if not self.probe_turns:
             fix = "a cold start ends by what the policy does when it is probed: 1 or more"
             raise ConfigError("probe_turns", self.probe_turns, fix)
