@@ -318,6 +318,7 @@ def test_a_cold_start_goes_on_bit_for_bit(
     assert len({line["curriculum/difficulty"] for line in metrics}) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_plays_ahead_is_stopped_and_made_longer(
     runs: Runs, stale: tuple[pathlib.Path, Run], tmp_path: pathlib.Path
 ) -> None:

@@ -149,8 +149,7 @@ class Conversation:
         Raises:
           ChatFormatError: The template refuses them.
         """
-        prompt = self._format.prompt(self._opening, tools, thinking=self._thinking)
-        opening = prompt[: len(prompt) - self._header_length]
+        opening = self._render_opening(self._opening, tools)
         moved = len(opening) - self._opening_length
         self._finished.append(self._current)
         rest = self.context[self._opening_length :]
@@ -178,8 +177,7 @@ class Conversation:
         Raises:
           ChatFormatError: The template refuses them.
         """
-        prompt = self._format.prompt(messages, tools, thinking=self._thinking)
-        opening = _unsampled(prompt[: len(prompt) - self._header_length])
+        opening = _unsampled(self._render_opening(messages, tools))
         length = self._opening_length
         return tuple(
             _join(
@@ -188,6 +186,13 @@ class Conversation:
             )
             for part in self.sequences()
         )
+
+    def _render_opening(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+    ) -> np.ndarray:
+        """Ids of an opening, without the generation prompt behind it."""
+        prompt = self._format.prompt(messages, tools, thinking=self._thinking)
+        return prompt[: len(prompt) - self._header_length]
 
     def _cut_thoughts(self, messages: Sequence[Message]) -> None:
         keep = np.ones(len(self.context), bool)

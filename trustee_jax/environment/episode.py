@@ -84,7 +84,6 @@ class _Play:
             {"role": "user", "content": task.query},
         ]
         self.context = CallContext(task, key, self.messages, self.world, self.counts, self.usage)
-        self.opening = tuple(self.messages)
         self.conversation = Conversation(
             self.format,
             help.opening(self.messages),
@@ -137,8 +136,8 @@ class _Play:
         """What is learnt from: the conversation as it is without help."""
         if not self.help.demonstrations:
             return self.conversation.sequences()
-        tools = [tool.openai() for tool in self.task.tools]
-        return self.conversation.sequences_after(self.opening, tools)
+        opening = self.messages[:2]
+        return self.conversation.sequences_after(opening, Help().tools(self.task.tools))
 
     def _has_called(self) -> bool:
         """Whether there is anything to judge; what code refuses is no use of a tool."""
@@ -181,7 +180,7 @@ class _Play:
             self.conversation.add_messages(new)
 
     def _ask_policy(self, room: int) -> Generator[Request, Completion, Completion]:
-        if self.help.hold_calls and call_outstanding(self.task, list(self.calls.values())):
+        if self.help.hold_calls and call_outstanding(self.task, self.calls.values()):
             held = yield from self._ask_for_call(room)
             if held is not None:
                 return held

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trustee_jax import streams
 from trustee_jax.chat import CallSyntax
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.task import Task
@@ -22,13 +21,11 @@ from trustee_jax.streams import Purpose
 from trustee_jax.text import compact_json
 from trustee_jax.toolsets import Tool, ToolRepository
 from trustee_jax.toolsets.example_calls import (
+    draw_call,
     example_answer,
-    example_arguments,
     example_request,
     example_result,
 )
-
-_ATTEMPTS = 10  # draws of a tool for one demonstration
 
 
 @dataclass(frozen=True)
@@ -82,15 +79,13 @@ def draw_demonstrations(
     known = {tool.name for tool in task.tools}
     found = []
     for number in range(count):
-        for attempt in range(_ATTEMPTS):
-            drawn = streams.generator(Purpose.DEMONSTRATION, seed, *place, number, attempt)
-            (tool,) = repository.sample(drawn, 1)
-            rng = streams.choices(Purpose.DEMONSTRATION, seed, *place, number, attempt)
-            arguments = None if tool.name in known else example_arguments(tool, rng)
-            if arguments is not None:
-                known.add(tool.name)
-                found.append(_demonstration(tool, arguments, number))
-                break
+        drawn = draw_call(
+            repository, Purpose.DEMONSTRATION, seed, *place, number, unlike=frozenset(known)
+        )
+        if drawn is not None:
+            (tool,) = drawn.tools
+            known.add(tool.name)
+            found.append(_demonstration(tool, drawn.arguments, number))
     return tuple(found)
 
 
@@ -117,7 +112,7 @@ def _demonstration(tool: Tool, arguments: dict[str, Any], number: int) -> Demons
     )
 
 
-def call_outstanding(task: Task, calls: Sequence[CallRecord]) -> bool:
+def call_outstanding(task: Task, calls: Iterable[CallRecord]) -> bool:
     """Whether the task expects a call that was not made in a form that its tool takes."""
     made = Counter(call.name for call in calls if call.problem is None)
     return bool(Counter(task.expected_calls) - made)

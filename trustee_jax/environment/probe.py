@@ -7,18 +7,16 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from trustee_jax import streams
 from trustee_jax.chat import AssistantTurn, CallSyntax, Conversation, unmarked_calls
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.environment.calls import find_problem
 from trustee_jax.environment.environment import Environment
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
-from trustee_jax.toolsets.example_calls import example_arguments, example_request
+from trustee_jax.toolsets.example_calls import draw_call, example_request
 from trustee_jax.toolsets.tool import Tool
 
 Kind = Literal["valid_call", "unfit_call", "malformed_call", "unmarked_call", "text", "refused"]
-_ATTEMPTS = 10  # draws of a tool for one question
 # Below it, most groups of episodes have no call in them, and nothing to tell them apart.
 _FEW = 0.1
 _OTHERS = 2  # tools that are offered beside the one that is asked for
@@ -107,18 +105,12 @@ def draw_questions(
       first: Number of the first one, which what is drawn depends on.
     """
     for number in range(first, first + count):
-        for attempt in range(_ATTEMPTS):
-            place = (number, attempt)
-            rng = streams.choices(Purpose.PROBE, seed, *place)
-            drawn = streams.generator(Purpose.PROBE, seed, *place)
-            tools = list(repository.sample(drawn, 1 + _OTHERS))
-            wanted = tools[0]
-            arguments = example_arguments(wanted, rng)
-            if arguments is not None:
-                rng.shuffle(tools)
-                text = example_request(wanted, arguments)
-                yield Question(tuple(tools), text, wanted, arguments)
-                break
+        drawn = draw_call(repository, Purpose.PROBE, seed, number, others=_OTHERS)
+        if drawn is not None:
+            tools, wanted = list(drawn.tools), drawn.tools[0]
+            drawn.rng.shuffle(tools)
+            text = example_request(wanted, drawn.arguments)
+            yield Question(tuple(tools), text, wanted, drawn.arguments)
 
 
 def answer(

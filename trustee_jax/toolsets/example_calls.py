@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from trustee_jax import streams
+from trustee_jax.streams import Purpose
 from trustee_jax.toolsets.arguments import check_arguments
+from trustee_jax.toolsets.repository import ToolRepository
 from trustee_jax.toolsets.tool import Tool
 
+_ATTEMPTS = 10  # draws of a tool for one call
 _WORDS = ("Maple", "Orion", "Lisbon", "Amber", "Harbour", "Willow", "Copper", "Juniper")
 _FORMATS = {
     "date": ("2025-03-14", "2025-09-02"),
@@ -38,6 +43,52 @@ def example_arguments(tool: Tool, rng: random.Random) -> dict[str, Any] | None:
     except _UnknownSchemaError:
         return None
     return None if check_arguments(tool, arguments) else arguments
+
+
+@dataclass(frozen=True)
+class DrawnCall:
+    """A call of a drawn tool.
+
+    Attributes:
+      tools: The tool that is called, and the others that were drawn with it.
+      arguments: What it is called with.
+      rng: For further choices of the same draw.
+    """
+
+    tools: tuple[Tool, ...]
+    arguments: dict[str, Any]
+    rng: random.Random
+
+
+def draw_call(
+    repository: ToolRepository,
+    purpose: Purpose,
+    seed: int,
+    *place: int,
+    others: int = 0,
+    unlike: Container[str] = (),
+) -> DrawnCall | None:
+    """Draws a tool that code can write arguments for.
+
+    Args:
+      repository: The tools.
+      purpose: Of the random streams.
+      seed: Of the run.
+      *place: Of the call; the attempt is added.
+      others: Tools that are drawn with it, of its category.
+      unlike: Names that it must not have.
+
+    Returns:
+      The call; None if no attempt found one.
+    """
+    for attempt in range(_ATTEMPTS):
+        rng = streams.choices(purpose, seed, *place, attempt)
+        drawn = streams.generator(purpose, seed, *place, attempt)
+        tools = repository.sample(drawn, 1 + others)
+        arguments = None if tools[0].name in unlike else example_arguments(tools[0], rng)
+        if arguments is not None:
+            return DrawnCall(tools, arguments, rng)
+    return None
 
 
 def example_request(tool: Tool, arguments: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from trustee_jax.environment import Help, Task, draw_demonstrations
 from trustee_jax.environment.probe import Probe
 from trustee_jax.errors import ConfigError
+from trustee_jax.simulator.simulator import Key
 from trustee_jax.toolsets import ToolRepository
 
 
@@ -82,7 +83,7 @@ class ColdStart:
         counts = self.config.demonstrations
         return counts[(step - 1) * len(counts) // self.config.steps]
 
-    def help(self, task: Task, key: tuple[int, int, int]) -> Help:
+    def help(self, task: Task, key: Key) -> Help:
         """What the policy of one episode gets.
 
         Args:

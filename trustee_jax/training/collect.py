@@ -21,15 +21,13 @@ from trustee_jax.errors import ConfigError
 from trustee_jax.progress import Progress
 from trustee_jax.rl import GroupStatus, Trajectory, trajectories_status
 from trustee_jax.simulator import Failure
+from trustee_jax.simulator.simulator import Key
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import ToolRepository
 from trustee_jax.training.config import TrainingConfig
 from trustee_jax.training.system import System
 
 T = TypeVar("T")
-
-Key = tuple[int, int, int]
-"""Step, task and episode."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -167,7 +165,7 @@ class RolloutCollector:
                 asked,
                 self._system.engines,
                 on_progress=lambda ended, _: advance(ended),
-                should_stop=(lambda: False) if step else self._should_stop,
+                should_stop=None if step else self._should_stop,
             )
         return Probe.of(kinds)
 

@@ -191,9 +191,10 @@ class Trainer:
             self._refresh_policy()
         if self.config.release_cache:
             self._system.release_caches()
+        learnt = self._trajectories(rollouts)
         scalars, self._skipped = update_policy(
             self._system.learner,
-            self._trajectories(rollouts),
+            learnt,
             functools.partial(self.progress.phase, number, "learning"),
             min_valid=self.config.min_valid,
             skipped=self._skipped,
@@ -204,7 +205,8 @@ class Trainer:
 
         self.step = number
         if helps:
-            scalars |= self._end_cold_step(rollouts)
+            scalars |= self._end_cold_step(number)
+            scalars["cold_start/successes"] = float(sum(map(len, learnt)))
         seconds = time.monotonic() - start
         statuses = collections.Counter(map(self._collector.status, rollouts.groups))
         scalars |= probed
@@ -243,15 +245,12 @@ class Trainer:
             self.progress.message(warning)
         return found.scalars()
 
-    def _end_cold_step(self, rollouts: StepRollouts) -> Scalars:
+    def _end_cold_step(self, number: int) -> Scalars:
         """Probes the policy without help, after a step with it."""
-        successes = sum(map(len, self._trajectories(rollouts)))
-        found = self._collector.probe(rollouts.step)
-        self.progress.message(self._cold_start.probed(rollouts.step, found))
-        return found.scalars("cold_start/probe") | {
-            "cold_start/demonstrations": float(self._cold_start.demonstrations(rollouts.step)),
-            "cold_start/successes": float(successes),
-        }
+        found = self._collector.probe(number)
+        self.progress.message(self._cold_start.probed(number, found))
+        shown = float(self._cold_start.demonstrations(number))
+        return found.scalars("cold_start/probe") | {"cold_start/demonstrations": shown}
 
     def _trajectories(self, rollouts: StepRollouts) -> list[list[Trajectory]]:
         """What is learnt from, by group; of a step with help, what succeeded by judge and code."""
