@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "trustee_jax"
 # own line; rooms of one layer know nothing of each other.
 LAYERS = (
     ("errors", "models", "paths", "progress", "rates", "streams", "text"),
-    ("chat", "curriculum", "engine", "options", "plugins", "storage", "weights"),
+    ("chat", "curriculum", "engine", "options", "plugins", "processes", "storage", "weights"),
     ("jsonl", "simulator", "toolsets"),
     ("environment", "rl"),
     ("evaluation", "synthesis", "training"),

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from trustee_jax import processes
 from trustee_jax.commands import config_flag
 from trustee_jax.commands import main as cli
 from trustee_jax.config import parse
 from trustee_jax.report.figures import interval
-from trustee_jax.sweep import runner
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEBUG = ROOT / "configs" / "debug.py"
@@ -28,7 +28,7 @@ RATE = "learner.learning_rate"
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, str(FAKE)))
+    monkeypatch.setattr(processes, "PROGRAM", (sys.executable, str(FAKE)))
 
 
 def write(folder: pathlib.Path, entries: list[dict[str, Any]], base: object = DEBUG) -> str:
@@ -153,7 +153,7 @@ def test_a_signal_stops_after_saving_and_the_same_command_goes_on(
 def test_what_nohup_started_goes_on_after_a_hangup() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with runner.Runner() as running:
+        with processes.Runner() as running:
             signal.raise_signal(signal.SIGHUP)
             assert not running.stopped
             signal.raise_signal(signal.SIGTERM)
@@ -272,8 +272,8 @@ def test_a_folder_with_another_run_and_other_wrong_input(
 def test_nothing_is_asked_of_the_device_that_the_runs_will_need(tmp_path: pathlib.Path) -> None:
     file, root = write(tmp_path, [entry(0.5, 0)]), tmp_path / "runs"
     code = (
-        "import sys; from trustee_jax.commands.main import main; from trustee_jax.sweep import "
-        f"runner; runner.PROGRAM = (sys.executable, {str(FAKE)!r}); "
+        "import sys; from trustee_jax.commands.main import main; from trustee_jax import "
+        f"processes; processes.PROGRAM = (sys.executable, {str(FAKE)!r}); "
         f"assert main(['sweep', {file!r}, '--workdir={root}']) == 0; "
         "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
     )

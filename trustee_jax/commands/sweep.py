@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trustee_jax.config import Config
-    from trustee_jax.sweep.runner import Job
     from trustee_jax.sweep.space import Member, Sweep
+    from trustee_jax.sweep.training import Training
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -64,11 +64,11 @@ def _sweep(values: flags.FlagValues, file: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SweepError(f"--workdir={workdir}: {error.strerror}; choose another") from None
-    from trustee_jax.sweep.runner import run_all
+    from trustee_jax.processes import run_all
     from trustee_jax.sweep.show import standard_output
 
     console = standard_output()
-    stopped = not values["report"].value and run_all(jobs, console)
+    stopped = not values["report"].value and run_all(jobs, "runs", console)
     _report(sweep, jobs, folder, console)
     if stopped:
         console.print("stopped; the same command goes on")
@@ -79,10 +79,10 @@ def _sweep(values: flags.FlagValues, file: str) -> None:
         )
 
 
-def _job(sweep: Sweep, member: Member, workdir: str) -> Job:
+def _job(sweep: Sweep, member: Member, workdir: str) -> Training:
     """A run that can begin, or go on: its options fit, and its folder is its own."""
     from trustee_jax.sweep import SweepError
-    from trustee_jax.sweep.runner import Job
+    from trustee_jax.sweep.training import Training
     from trustee_jax.training.workdir import holds_run
 
     folder = os.path.join(workdir, member.name)
@@ -93,13 +93,8 @@ def _job(sweep: Sweep, member: Member, workdir: str) -> Job:
     except (flags.Error, InputError) as error:
         text = " ".join(str(error).split())
         raise SweepError(f"{sweep.file}, run {member.name}: {text}") from None
-    return Job(
-        member.name,
-        member.variant,
-        absolute(folder),
-        config.training.steps,
-        ["train", *words, f"--workdir={folder}"],
-    )
+    arguments = ["train", *words, f"--workdir={folder}"]
+    return Training(member.name, absolute(folder), arguments, config.training.steps)
 
 
 def _config(words: list[str], member: Member) -> Config:
@@ -131,14 +126,16 @@ def _undecided(config: Config) -> set[str]:
     return {f"model.{name}" for name in cpu if cpu[name] != other[name]}
 
 
-def _report(sweep: Sweep, jobs: Sequence[Job], folder: pathlib.Path, console: Console) -> None:
+def _report(sweep: Sweep, jobs: Sequence[Training], folder: pathlib.Path, console: Console) -> None:
     from trustee_jax.config import all_options
     from trustee_jax.report.sweep import SweepRun, write_sweep
     from trustee_jax.sweep.show import show
 
     runs = [
-        SweepRun(job.name, job.variant, job.folder, job.state, job.step, job.steps, job.note).read()
-        for job in jobs
+        SweepRun(
+            job.name, member.variant, job.folder, job.state, job.step, job.steps, job.note
+        ).read()
+        for member, job in zip(sweep.members, jobs, strict=True)
     ]
     show(runs, console)
     page = write_sweep(

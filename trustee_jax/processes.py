@@ -1,7 +1,8 @@
-"""Runs of a sweep as processes, one after another: a crash of one costs that one."""
+"""Commands of `trustee` as processes, one after another: a crash of one costs that one."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import functools
@@ -17,7 +18,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from trustee_jax.progress import counted
-from trustee_jax.training.workdir import Layout, saved_steps
 
 PROGRAM = (sys.executable, "-m", "trustee_jax")
 LOG = "log.txt"
@@ -27,44 +27,47 @@ State = Literal["complete", "unfinished", "new", "failed"]
 
 
 @dataclasses.dataclass
-class Job:
-    """A run of a sweep, and how far it is.
+class Job(abc.ABC):
+    """A command that goes on where it was left, and how far it is.
 
     Attributes:
-      name: Of its folder.
-      variant: The runs that differ in the seed alone have the same.
-      folder: Its workdir.
-      steps: Steps that it has when it is complete.
-      arguments: Of `trustee`, which train it.
+      name: What it is called where progress is shown.
+      folder: What it writes to; receives its output, too.
+      arguments: Of `trustee`.
       note: Why it failed, as its process said last; empty if it did not.
     """
 
     name: str
-    variant: str
     folder: pathlib.Path
-    steps: int
     arguments: list[str]
-    note: str = ""
+    note: str = dataclasses.field(default="", kw_only=True)
 
-    @property
-    def step(self) -> int:
-        """Of the newest checkpoint, 0 if there is none."""
-        return max(saved_steps(Layout(self.folder)), default=0)
+    @abc.abstractmethod
+    def complete(self) -> bool:
+        """Whether nothing of it is left to do."""
+
+    @abc.abstractmethod
+    def begun(self) -> bool:
+        """Whether there is something that it would go on from."""
+
+    @abc.abstractmethod
+    def progress(self) -> str:
+        """How far it is, in words that follow its name."""
 
     @property
     def state(self) -> State:
         """As the folder has it; whether it has failed only the process that ran it knows."""
-        if self.step >= self.steps:
+        if self.complete():
             return "complete"
         if self.note:
             return "failed"
-        return "unfinished" if self.step else "new"
+        return "unfinished" if self.begun() else "new"
 
 
 class Runner:
-    """Runs jobs until one is asked to stop: SIGINT, SIGTERM and SIGHUP reach the run of the moment.
+    """Runs jobs until one is asked to stop: SIGINT, SIGTERM and SIGHUP reach the job of the moment.
 
-    A run gets SIGINT as it is and the others as SIGTERM: it saves and ends, and the runs after it
+    A job gets SIGINT as it is and the others as SIGTERM: it saves and ends, and the jobs after it
     do not begin. It has a process group of its own, or Ctrl-C would reach it twice, which ends it
     at once; and its output goes through this process, so that it does not outlive it for long.
 
@@ -79,7 +82,7 @@ class Runner:
         self._previous: dict[signal.Signals, Any] = {}
 
     def run(self, job: Job, show: Callable[[str], None]) -> None:
-        """Trains to the end, or as far as it goes; what goes wrong becomes the job's note.
+        """Runs it to the end, or as far as it goes; what goes wrong becomes the job's note.
 
         Args:
           job: Whose folder receives the output, beside all else.
@@ -132,7 +135,7 @@ class Runner:
         last = "it printed nothing"
         assert process.stdout is not None
         for line in process.stdout:
-            # A disk without room for it is for the run to complain about.
+            # A disk without room for it is for the job to complain about.
             with contextlib.suppress(OSError):
                 write(line)
             if text := line.strip():
@@ -146,24 +149,25 @@ class Runner:
             self._process.send_signal(number if number == signal.SIGINT else signal.SIGTERM)
 
 
-def run_all(jobs: Sequence[Job], console: Console) -> bool:
+def run_all(jobs: Sequence[Job], label: str, console: Console) -> bool:
     """Runs those that are not complete, in their order, and shows how far they are.
 
     Args:
-      jobs: Of a sweep.
+      jobs: The jobs.
+      label: What they are, in the plural.
       console: Where to.
 
     Returns:
       Whether it was asked to stop.
     """
     open_jobs = [job for job in jobs if job.state != "complete"]
-    with Runner() as runner, counted("runs", len(open_jobs), console) as advance:
+    with Runner() as runner, counted(label, len(open_jobs), console) as advance:
         for job in open_jobs:
             if runner.stopped:
                 break
             runner.run(job, functools.partial(_show, advance, job.name))
             advance(1)
-            note = f": {job.note}" if job.note else f" at step {job.step} of {job.steps}"
+            note = f": {job.note}" if job.note else f" {job.progress()}"
             console.print(f"{job.name}  {job.state}{note}", markup=False, soft_wrap=True)
     return runner.stopped
 
