@@ -1,13 +1,20 @@
 """One convention over all commands: help, flags, positional arguments and what is refused."""
 
+import dataclasses
+import json
+import pathlib
 import re
 import shlex
 
 import pytest
 from absl import flags
 
+from trustee_jax.commands import config_flag
 from trustee_jax.commands import main as cli
 from trustee_jax.commands.command_line import Command, Group, Positional
+from trustee_jax.config import parse
+
+DEBUG = pathlib.Path(__file__).parents[2] / "configs" / "debug.py"
 
 
 def walk(group: Group):
@@ -224,3 +231,21 @@ def test_numbers_below_zero_are_values(trustee):
     assert (
         parsed(cli.COMMANDS.command("export"), "run", "--output=x", "--step", "-1")[0]["step"] == -1
     )
+
+
+def test_the_folder_of_a_run_stands_for_its_options(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--config.seed=5", "--config.model.lora_targets=('q', 'v')"]
+    config = parse(config_flag.read([f"--config={DEBUG}", *options]))
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
+    for named in ([f"--config={tmp_path}"], ["--config", str(tmp_path)]):
+        assert parse(config_flag.read(named)) == config
+        other = parse(config_flag.read(["--config.training.steps=9", *named]))
+        training = dataclasses.replace(config.training, steps=9)
+        assert other == dataclasses.replace(config, training=training)
+    (tmp_path / "config.json").unlink()
+    assert cli.main(["train", f"--config={tmp_path}", "--workdir=x"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"trustee: --config={tmp_path}: ") and error.count("\n") == 1
+    assert "holds no run" in error

@@ -110,7 +110,7 @@ BENCH = Command(
     "what its memory and its matrix products would allow. Nothing is trained.",
     _bench,
     define=_define,
-    config="Python file with get_config(): the options of the run.",
+    config="Python file with get_config(), or a run's folder: the options of the run.",
     required=("config",),
     examples=(
         "bench --config=configs/debug.py --runs=1",

@@ -1,4 +1,7 @@
-"""The flag `--config` of the commands that take a run's options, and what overrides them."""
+"""The flag `--config` of the commands that take a run's options, and what overrides them.
+
+It names a Python file with get_config(), or the folder of a run, whose options it has.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_dict, config_flags
+
+from trustee_jax.paths import user_path
+
+_RUN_OPTIONS = pathlib.Path(__file__).with_name("run_options.py")
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str], text: str) -> None:
@@ -34,7 +41,8 @@ def parse(
 
     Raises:
       ConfigError: An option that is overridden does not exist.
-      flags.Error: A flag is unknown or ill-typed, or the config file is missing or fails.
+      flags.Error: A flag is unknown or ill-typed, or the config file is missing or fails, or a
+        folder holds no run.
     """
     _check_overrides(before)
     file = _config_path(before)
@@ -76,11 +84,17 @@ def _config_first(arguments: Sequence[str]) -> list[str]:
     first, rest = [], []
     words = iter(arguments)
     for word in words:
-        if re.fullmatch(r"--?config(=.*)?", word, re.DOTALL):
-            first += [word] if "=" in word else [word, *itertools.islice(words, 1)]
+        if match := re.fullmatch(r"--?config(?:=(.*))?", word, re.DOTALL):
+            named = [match[1]] if "=" in word else list(itertools.islice(words, 1))
+            first += [f"--config={_file(name)}" for name in named] or [word]
         else:
             rest.append(word)
     return [*first, *rest]
+
+
+def _file(named: str) -> str:
+    """The Python file of what --config names, with its parameter."""
+    return f"{_RUN_OPTIONS}:{named}" if user_path(named).is_dir() else named
 
 
 def _check_overrides(arguments: Sequence[str]) -> None:
@@ -122,7 +136,7 @@ def _config_path(arguments: Sequence[str]) -> str:
             found = following
         elif match := re.match(r"--?config=(.*)", word):
             found = match[1]
-    return found.partition(":")[0]
+    return _file(found).partition(":")[0]
 
 
 def _config_file_error(path: str, error: Exception) -> flags.Error:

@@ -215,7 +215,7 @@ TASKS = Command(
     "Has the simulator write tasks to measure by, once: the file knows its own hash.",
     _tasks,
     define=_define_tasks,
-    config="Python file with get_config(): the simulator, the tools and the curriculum.",
+    config="Python file with get_config(), or a run's folder: simulator, tools and curriculum.",
     required=("output",),
     examples=("eval tasks --config=configs/quickstart.py --output=held_out.jsonl",),
 )

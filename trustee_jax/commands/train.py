@@ -65,7 +65,7 @@ TRAIN = Command(
     "Trains. The same command again goes on after an interruption.",
     _train,
     define=_define_train,
-    config="Python file with get_config(): the options of the run.",
+    config="Python file with get_config(), or a run's folder: the options of the run.",
     required=("config", "workdir"),
     examples=(
         "train --config=configs/quickstart.py --workdir=runs/quickstart",
