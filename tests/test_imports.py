@@ -22,7 +22,7 @@ LAYERS = (
     ("audit", "bench", "config", "report"),
     ("ablations", "build", "run_evaluation"),
     ("model_card", "players", "run", "sweep"),
-    ("export",),
+    ("evidence", "export"),
     ("commands",),
     ("__main__",),
 )

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from trustee_jax.evaluation import results
 from trustee_jax.evaluation.results import (
     Record,
     ResultsError,
@@ -27,7 +28,26 @@ def test_what_is_written_is_read(tmp_path):
     fill(tmp_path)
     found = read_results(tmp_path)
     assert found.records == {"simple_java_0": RIGHT}
+    assert found.meta.pop("seconds") >= 0
     assert found.meta == {"identity": IDENTITY, "commit": "c", "sizes": {"simple_java": 100}}
+
+
+def test_the_seconds_of_all_parts_are_added_up(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(results.time, "monotonic", lambda: now[0])
+    for spent in (40.0, 2.5):
+        with ResultsFolder(tmp_path, IDENTITY, {}) as folder:
+            now[0] += spent
+        assert "seconds" not in folder.meta  # or a summary would tell when it was cut
+        now[0] += 1000.0
+    assert read_results(tmp_path).meta["seconds"] == 42.5
+
+
+def test_results_of_some_categories(tmp_path):
+    fill(tmp_path)
+    found = read_results(tmp_path)
+    assert found.only(["simple_java", "multiple"]).records == found.records
+    assert found.only(["multiple"]).records == {}
 
 
 @pytest.mark.parametrize(

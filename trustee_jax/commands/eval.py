@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
+    import dataclasses
+
     from trustee_jax.evaluation.board import choose_categories
 
     categories = choose_categories(given(values, "categories") or ())
@@ -32,6 +34,9 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax.training.workdir import Layout
     from trustee_jax.weights.downloads import cache_folder
 
+    if given(values, "slots"):
+        engine = dataclasses.replace(config.engine, slots=given(values, "slots"))
+        config = dataclasses.replace(config, engine=engine)
     options = _answer_options(values, config)
     environment = default_folder(cache_folder())
     if given(values, "bfcl_env"):
@@ -100,6 +105,7 @@ def _define_bfcl(values: flags.FlagValues) -> None:
         "seed": (0, 0, "Decides what is drawn at a temperature."),
         "max_tokens": (1024, 1, "Longest answer, in tokens, thoughts included."),
         "max_length": (None, 1, "Longest context, in tokens; that of the config if not given."),
+        "slots": (None, 1, "Answers under way at a time; engine.slots of the config if not given."),
     }
     for name, (number, least, text) in numbers.items():
         flags.DEFINE_integer(name, number, text, least, 2**32 - 1, flag_values=values)

@@ -46,12 +46,12 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class WeightedDifference:
-    """The difference of one of the board's figures.
+class Difference:
+    """How much higher a figure of B is than that of A.
 
     Attributes:
       difference: That of B less that of A.
-      low: Lower end of its 95% interval, by resampling the cases of each category.
+      low: Lower end of its 95% interval, by resampling what both were measured by.
       high: Upper end.
     """
 
@@ -66,13 +66,13 @@ class Comparison:
 
     Attributes:
       pairs: By category, then of `POOLED`.
-      board: By the board's figure, see `board.weights`.
+      board: By the board's figure, see `board.weights`; cases are resampled by category.
       only_in_a: Cases that A alone has answered, which are left out.
       only_in_b: Cases that B alone has answered.
     """
 
     pairs: Mapping[str, Pair]
-    board: Mapping[str, WeightedDifference]
+    board: Mapping[str, Difference]
     only_in_a: int
     only_in_b: int
 
@@ -123,14 +123,13 @@ def compare(a: Results, b: Results, readings: tuple[Reading, Reading]) -> Compar
         by_category.setdefault(a.records[case].category, []).append(both)
     ordered = {name: by_category[name] for name in CATEGORIES if name in by_category}
     resampled = {name: _resample(cases, name) for name, cases in ordered.items()}
-    pairs = {name: _pair(cases, resampled[name]) for name, cases in ordered.items()}
-    every = [case for cases in ordered.values() for case in cases]
-    pairs[POOLED] = _pair(every, _resample(every, POOLED))
+    pairs = {name: pair(cases, name) for name, cases in ordered.items()}
+    pairs[POOLED] = pair([case for cases in ordered.values() for case in cases], POOLED)
     board = {}
     for figure, parts in weights({name: a.meta["sizes"][name] for name in ordered}).items():
         value = sum(weight * pairs[name].difference for name, weight in parts.items())
         means = sum(weight * resampled[name] for name, weight in parts.items())
-        board[figure] = WeightedDifference(value, *_ends(np.asarray(means)))
+        board[figure] = Difference(value, *_ends(np.asarray(means)))
     return Comparison(pairs, board, len(right_a) - len(common), len(right_b) - len(common))
 
 
@@ -142,10 +141,16 @@ def _right(results: Results, reading: Reading) -> dict[str, bool]:
     }
 
 
-def _pair(cases: Sequence[tuple[bool, bool]], resampled: np.ndarray) -> Pair:
+def pair(cases: Sequence[tuple[bool, bool]], name: str) -> Pair:
+    """Counts pairs of verdicts.
+
+    Args:
+      cases: Of A and of B.
+      name: What they are, which the random numbers of the interval depend on.
+    """
     both, only_a, only_b, neither = _counts(cases)
     difference = (only_b - only_a) / len(cases)
-    low, high = _ends(resampled)
+    low, high = _ends(_resample(cases, name))
     return Pair(both, only_a, only_b, neither, mcnemar(only_a, only_b), difference, low, high)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -90,6 +91,11 @@ class Results:
         order = [name for name in CATEGORIES if name in counts]
         return {name: Rate(sum(counts[name]), len(counts[name])) for name in order}
 
+    def only(self, categories: Collection[str]) -> Results:
+        """What is of some categories."""
+        records = {id: one for id, one in self.records.items() if one.category in categories}
+        return Results(self.meta, records)
+
 
 class SupportsRecord(Protocol):
     """What a folder keeps of a case."""
@@ -117,7 +123,8 @@ class RecordsFolder(Closing, Generic[R]):
 
     Attributes:
       path: The folder.
-      meta: What is evaluated: `identity`, and what else a reader wants to know.
+      meta: What is evaluated: `identity`, and what else a reader wants to know. On the disk it has
+        the `seconds` that the evaluation took so far, too, loading apart.
       records: Of the cases that are done, by id.
     """
 
@@ -162,11 +169,13 @@ class RecordsFolder(Closing, Generic[R]):
         self._lines = JsonLines(lines, resume_step=self._step)
         self.records = {one.id: one for one in map(kind.from_json, read(lines))}
         self.meta = meta
+        self._began = time.monotonic() - meta.pop("seconds", 0.0)
         self.write_meta()
 
     def write_meta(self) -> None:
         """Writes `meta` to the disk."""
-        write_text(self._meta_path, json.dumps(self.meta, indent=1) + "\n")
+        seconds = round(time.monotonic() - self._began, 1)
+        write_text(self._meta_path, json.dumps(self.meta | {"seconds": seconds}, indent=1) + "\n")
 
     def add(self, record: R) -> None:
         """Keeps a case that is done; it is on the disk when this returns."""
@@ -175,8 +184,9 @@ class RecordsFolder(Closing, Generic[R]):
         self.records[record.id] = record
 
     def close(self) -> None:
-        """Closes the file."""
+        """Notes the time that it took, and closes the file."""
         self._lines.close()
+        self.write_meta()
 
 
 class ResultsFolder(RecordsFolder[Record]):
@@ -209,11 +219,20 @@ def read_results(path: pathlib.Path) -> Results:
     meta = read_meta(path)
     if "sizes" not in meta:
         raise ResultsError(f"{path} holds results of another kind than `trustee eval bfcl` writes")
+    return Results(meta, read_records(path, Record))
+
+
+def read_records(path: pathlib.Path, kind: type[R]) -> dict[str, R]:
+    """What a folder keeps of each case, by id.
+
+    Raises:
+      ResultsError: It keeps nothing, or something else.
+    """
+    file = path / "results.jsonl"
     try:
-        records = {one.id: one for one in map(Record.from_json, read(path / "results.jsonl"))}
+        return {one.id: one for one in map(kind.from_json, read(file))}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path / 'results.jsonl'} cannot be read ({error})") from None
-    return Results(meta, records)
+        raise ResultsError(f"{file} cannot be read ({error})") from None
 
 
 def read_meta(path: pathlib.Path) -> dict[str, Any]:

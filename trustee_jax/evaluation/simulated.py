@@ -15,6 +15,7 @@ from trustee_jax.curriculum import ASPECTS
 from trustee_jax.engine.types import Role
 from trustee_jax.environment import Environment, Episode, Task, run, run_episode, succeeded
 from trustee_jax.environment.driver import SupportsRequests
+from trustee_jax.evaluation.pairs import Difference, Pair, pair
 from trustee_jax.rates import Rate
 from trustee_jax.streams import Purpose
 
@@ -168,6 +169,28 @@ class Row:
             "success": self.success.to_json(),
             "valid": self.valid.to_json(),
         }
+
+
+def compare(a: Mapping[str, Outcome], b: Mapping[str, Outcome]) -> tuple[Pair, Difference] | None:
+    """Compares two policies by what both have valid episodes of.
+
+    Args:
+      a: Outcomes of the one, by id; one episode of each task.
+      b: Those of the other.
+
+    Returns:
+      Success by code, and how much higher the mean reward of B is; None if they share nothing.
+    """
+    both = [(a[id], b[id]) for id in a if id in b and a[id].cause is None and b[id].cause is None]
+    if not both:
+        return None
+    successes = [(bool(one.success), bool(other.success)) for one, other in both]
+    rewards = np.array([(other.reward or 0.0) - (one.reward or 0.0) for one, other in both])
+    rng = streams.generator(Purpose.COMPARISON, 0, "simulated reward")
+    means = rewards[rng.integers(0, len(both), (_RESAMPLES, len(both)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    difference = Difference(float(rewards.mean()), float(low), float(high))
+    return pair(successes, "simulated success"), difference
 
 
 def summarize(outcomes: Sequence[Outcome]) -> list[Row]:

@@ -22,7 +22,7 @@ from trustee_jax.storage import replacing
 
 T = TypeVar("T")
 
-_PROGRAM = ("dom.js", "data.js", "charts.js", "overview.js", "sweep.js")
+_PROGRAM = ("dom.js", "data.js", "charts.js", "overview.js", "tables.js", "sweep.js")
 PAGE, REPORT = "sweep.html", "report.html"
 # What a column is called -> of which metric, and which figure of its curve.
 FIGURES: Mapping[str, tuple[str, Callable[[Values, str], float | None]]] = {
@@ -36,7 +36,7 @@ FIGURES: Mapping[str, tuple[str, Callable[[Values, str], float | None]]] = {
     "seconds a step": ("seconds/step", figures.over_all),
 }
 # The charts that are not folded away.
-_FIRST = (
+FIRST = (
     "reward/mean",
     "curriculum/difficulty",
     "episodes/valid",
@@ -162,7 +162,7 @@ def _reported(run: SweepRun, defaults: Mapping[str, Any]) -> SweepRun:
 
 def _summary(runs: Sequence[SweepRun], base: str, file: str) -> dict[str, Any]:
     groups = variants(runs)
-    metrics, bands = _curves(list(groups.values()))
+    metrics, bands = curves(list(groups.values()))
     return {
         "sweep": {
             "base": base,
@@ -193,7 +193,7 @@ def _summary(runs: Sequence[SweepRun], base: str, file: str) -> dict[str, Any]:
             for run in runs
         ],
         "metrics": metrics | {"bands": bands},
-        "groups": _groups(runs, list(groups)),
+        "groups": chart_groups(runs, list(groups)),
     }
 
 
@@ -207,7 +207,7 @@ def _key(metric: str, variant: int) -> str:
     return f"{metric}#{variant}"
 
 
-def _curves(groups: Sequence[Sequence[SweepRun]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def curves(groups: Sequence[Sequence[SweepRun]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns of the means over a variant's runs, and the least and the most of these."""
     steps = sorted({step for runs in groups for run in runs for step in run.metrics})
     means: dict[str, list[float | None]] = {}
@@ -236,8 +236,20 @@ def _names(runs: Iterable[SweepRun]) -> list[str]:
     )
 
 
-def _groups(runs: Sequence[SweepRun], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The charts: one for each metric, with a curve for each variant that has it."""
+def chart_groups(
+    runs: Sequence[SweepRun],
+    names: Sequence[str],
+    first: Iterable[str] = FIRST,
+    note: str = "mean over a variant's runs; the band is from the least to the most",
+) -> list[dict[str, Any]]:
+    """The charts: one for each metric, with a curve for each variant that has it.
+
+    Args:
+      runs: Of all variants.
+      names: Of the variants.
+      first: The metrics whose charts are not folded away.
+      note: How to read a chart.
+    """
     having = {
         number: set(_names(members)) for number, members in enumerate(variants(runs).values())
     }
@@ -245,12 +257,12 @@ def _groups(runs: Sequence[SweepRun], names: Sequence[str]) -> list[dict[str, An
         metric: panels.Panel(
             metric,
             {_key(metric, n): names[n] for n, known in having.items() if metric in known},
-            "mean over a variant's runs; the band is from the least to the most",
+            note,
         ).to_json()
         for metric in _names(runs)
     }
-    first = [charts.pop(metric) for metric in _FIRST if metric in charts]
-    result = [{"title": "Curves", "folded": False, "panels": first}] if first else []
+    shown = [charts.pop(metric) for metric in first if metric in charts]
+    result = [{"title": "Curves", "folded": False, "panels": shown}] if shown else []
     if charts:
         rest = list(charts.values())
         result.append({"title": "All other metrics", "folded": True, "panels": rest})

@@ -210,16 +210,32 @@ def holds_run(
     return True
 
 
+def other_options(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """In what two runs differ, apart from what a resumed run may change.
+
+    Args:
+      a: Options of a run, as `read_options` returns them.
+      b: Those of another one.
+
+    Returns:
+      Dotted name -> the values of both.
+    """
+    of_a, of_b = flatten(a), flatten(b)
+    values = {
+        name: (of_a.get(name, _ABSENT), of_b.get(name, _ABSENT))
+        for name in dict.fromkeys([*of_b, *of_a])
+        if not _may_change(name)
+    }
+    return {name: both for name, both in values.items() if both[0] != both[1]}
+
+
 def _check_same_run(
     layout: Layout, options: Mapping[str, Any], undecided: Collection[str] = ()
 ) -> None:
-    saved, given = flatten(_read_json(layout)), flatten(options)
     differences = [
-        f"{name}: {saved.get(name, _ABSENT)!r} there, {given.get(name, _ABSENT)!r} given"
-        for name in dict.fromkeys([*given, *saved])
-        if saved.get(name, _ABSENT) != given.get(name, _ABSENT)
-        and name not in undecided
-        and not _may_change(name)
+        f"{name}: {saved!r} there, {given!r} given"
+        for name, (saved, given) in other_options(_read_json(layout), options).items()
+        if name not in undecided
     ]
     if differences:
         raise WorkdirError(

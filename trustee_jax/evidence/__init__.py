@@ -1,0 +1,1 @@
+"""Whether a run has taught anything: what a sceptic asks for, measured and said in words."""
