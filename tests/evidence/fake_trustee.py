@@ -72,8 +72,9 @@ def bfcl(run: pathlib.Path, given: dict[str, str]) -> None:
 def simulated(run: pathlib.Path, given: dict[str, str]) -> None:
     step, folder = int(given["step"]), pathlib.Path(given["output"])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "meta.json").write_text(json.dumps({"identity": {"model": "m"}, "seconds": 36.0}))
-    _, *tasks = map(json.loads, pathlib.Path(given["tasks"]).read_text().splitlines())
+    about, *tasks = map(json.loads, pathlib.Path(given["tasks"]).read_text().splitlines())
+    identity = {"model": "m", "tasks": about["sha256"]}
+    (folder / "meta.json").write_text(json.dumps({"identity": identity, "seconds": 36.0}))
     with (folder / "results.jsonl").open("w") as file:
         for place, task in enumerate(tasks):
             success = place < (len(tasks) - 2 if step else 2)

@@ -96,7 +96,10 @@ def test_control_and_seed_are_trained_and_everything_is_compared(
 
 
 def test_what_is_there_is_not_done_again(
-    run: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("FAKE_DIES", "bfcl-trained-step000004")
     error = refused(capsys, run)
@@ -109,9 +112,11 @@ def test_what_is_there_is_not_done_again(
     assert (folder / "shuffled_rewards" / "metrics.jsonl").read_text() == control
     first = found_in(run)
     assert prove(run) == 0 and found_in(run) == first
-    # Fewer cases are among those that there are; more of them are answered now.
-    assert cli.main(["prove", str(run), QUICK[0], "--limit=30"]) == 0
-    assert found_in(run)["noise"]["cases"] == 80
+    # What is compared are the cases that all of them have; nobody answers any twice.
+    control = make_run(tmp_path / "control", "--config.training.shuffle_rewards")
+    assert cli.main(["prove", str(run), QUICK[0], "--limit=30", f"--control={control}"]) == 0
+    assert found_in(run)["noise"]["cases"] == 60
+    assert {one["calls"]["strict"]["of"] for one in found_in(run)["policies"]} == {30}
 
 
 def test_what_fails_is_said_and_the_rest_is_there(
@@ -210,6 +215,7 @@ def test_simulated_tasks_are_compared_too(run: pathlib.Path, tmp_path: pathlib.P
     [
         ("--categories=multi_turn_base", "multi_turn_base is of conversations"),
         ("--categories=simple_pyton", "there is no 'simple_pyton'; close: simple_python"),
+        ("--categories=irrelevance", "name one in which there is something to call"),
         ("--seeds=a", "--seeds=a: give whole numbers"),
         ("--step=3", "has no checkpoint of step 3; there are: 4"),
         ("--limit=0", "limit"),

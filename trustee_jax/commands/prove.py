@@ -73,6 +73,7 @@ def _prove(values: flags.FlagValues, run: str) -> None:
 def _measures(values: flags.FlagValues) -> Measures:
     from trustee_jax.evaluation.board import MULTI_TURN, choose_categories
     from trustee_jax.evaluation.task_set import read_task_set
+    from trustee_jax.evidence.findings import CALLS
     from trustee_jax.evidence.measuring import Measures
 
     categories = choose_categories(given(values, "categories") or ())
@@ -80,6 +81,11 @@ def _measures(values: flags.FlagValues) -> Measures:
         raise flags.Error(
             f"--categories: {conversations[0]} is of conversations, which are read in one way "
             "only; leave it out, and compare it by `trustee eval compare`"
+        )
+    if not set(categories) & set(CALLS):
+        raise flags.Error(
+            f"--categories={','.join(given(values, 'categories'))}: name one in which there is "
+            "something to call, e.g. simple_python"
         )
     tasks = path(values, "tasks").absolute() if given(values, "tasks") else None
     if tasks is not None:
@@ -115,11 +121,9 @@ def _evaluations(
     for one in subjects:
         if not one.ready:
             continue
-        name = one.name.replace(" ", "_")
-        step = f"-step{one.step:06d}" if one.step else ""
-        jobs[one.name] = [measures.benchmark(one, one.name, folder / f"bfcl-{name}{step}")]
+        jobs[one.name] = [measures.benchmark(one, one.name, folder / f"bfcl-{one.label}")]
         if measures.tasks is not None:
-            place = folder / f"simulated-{name}{step}"
+            place = folder / f"simulated-{one.label}"
             jobs[one.name].append(measures.simulation(one, f"{one.name}, simulated", place))
     base = subjects[0]
     slots = read_config(base.run).engine.slots

@@ -159,6 +159,7 @@ def find(
       EvidenceError: They were not measured in the same way.
     """
     _check_alike(measured)
+    measured = _shared(measured)
     base, trained, *others = measured
     claims = [
         _on_calls(base, "lenient", trained, "better"),
@@ -200,6 +201,16 @@ def _check_alike(measured: Sequence[Measured]) -> None:
                     f"{first.subject.name} with {there.get(name)!r}; move the folder of one of the "
                     "results away, and the same command measures it again"
                 )
+
+
+def _shared(measured: Sequence[Measured]) -> list[Measured]:
+    """Each with the cases that all of them have, or their shares would be of different ones."""
+    common = set.intersection(*(set(one.results.records) for one in measured))
+    found = []
+    for one in measured:
+        records = {id: record for id, record in one.results.records.items() if id in common}
+        found.append(dataclasses.replace(one, results=Results(one.results.meta, records)))
+    return found
 
 
 def _pairs(

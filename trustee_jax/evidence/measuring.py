@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trustee_jax.evaluation.results import ResultsError, read_records, read_results
+from trustee_jax.evaluation.results import ResultsError, read_meta, read_records, read_results
 from trustee_jax.evaluation.simulated import Outcome
-from trustee_jax.evaluation.task_set import read_task_set
+from trustee_jax.evaluation.task_set import TaskSet, read_task_set
 from trustee_jax.evidence.subjects import Subject
 from trustee_jax.processes import Job
 
@@ -63,7 +63,7 @@ class Measures:
         assert self.tasks is not None
         given = {"step": subject.step, "tasks": self.tasks, "output": folder}
         arguments = ["eval", "simulated", str(subject.run), *_flags(given)]
-        return Simulation(name, folder, arguments, len(read_task_set(self.tasks).tasks))
+        return Simulation(name, folder, arguments, read_task_set(self.tasks))
 
 
 @dataclasses.dataclass
@@ -110,14 +110,14 @@ class Simulation(Job):
     """`trustee eval simulated` of one policy; its folder is that of the results.
 
     Attributes:
-      episodes: How many there are to be.
+      task_set: What is played, once each.
     """
 
-    episodes: int
+    task_set: TaskSet
 
     def complete(self) -> bool:
-        """Whether every episode is there."""
-        return self._played() >= self.episodes
+        """Whether every episode of these tasks is there."""
+        return self._played() >= len(self.task_set.tasks)
 
     def begun(self) -> bool:
         """Whether any is."""
@@ -125,10 +125,12 @@ class Simulation(Job):
 
     def progress(self) -> str:
         """How many there are."""
-        return f"{self._played()} of {self.episodes} episodes"
+        return f"{self._played()} of {len(self.task_set.tasks)} episodes"
 
     def _played(self) -> int:
         try:
+            if read_meta(self.folder)["identity"].get("tasks") != self.task_set.hash:
+                return 0
             return len(read_records(self.folder, Outcome))
         except ResultsError:
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -47,6 +48,16 @@ class Subject:
     step: int
     differs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Training | None = None
+
+    @property
+    def label(self) -> str:
+        """Of folders of its results; another run's of the same name have another one."""
+        parts = [self.name.replace(" ", "_")]
+        if self.step:
+            parts.append(f"step{self.step:06d}")
+        if self.role not in ("base", "trained") and self.training is None:
+            parts.append(hashlib.sha256(str(self.run).encode()).hexdigest()[:8])
+        return "-".join(parts)
 
     @property
     def ready(self) -> bool:
