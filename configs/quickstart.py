@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     # It writes sensible tasks of one call from examples; the package's prompts have rules.
     config.simulator.prompts = str(pathlib.Path(__file__).with_name("quickstart_prompts"))
     config.curriculum.calls.high = 1
+    config.environment.judge.require_values = True  # its verifier does not compare them
 
     config.training.steps = 4
     # It seldom makes a valid call by itself, and held to one it can be shown what success is.

@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     # Its tools answer after examples: told that calls may fail, they let most of them fail.
     config.simulator.prompts = str(pathlib.Path(__file__).with_name("teach_cpu_prompts"))
     config.environment.judge.mode = "logprobs"  # its reasons recite the question
+    config.environment.judge.require_values = True  # and it does not compare values
 
     config.training.steps = 40
     config.training.tasks_per_step = 4

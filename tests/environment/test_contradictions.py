@@ -6,7 +6,7 @@ import json
 import pytest
 
 from trustee_jax.environment import Evidence
-from trustee_jax.environment.judges.contradictions import contradicts
+from trustee_jax.environment.judges.contradictions import contradicts, unfounded
 from trustee_jax.environment.judges.rules import find_violations
 from trustee_jax.environment.solvability import plain_words
 
@@ -97,6 +97,55 @@ def test_another_value(expected, given):
     assert not contradicts(expected, given, set(plain_words(str(given))))
 
 
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ("Lille", "Lyon"),
+        ("Lille", "Museum of Lyon"),
+        ("the Louvre", "the Prado"),
+        ("Lille", ""),
+        ("Lille", "city"),
+        ("20", 100),
+        ("20", "100"),
+        ("1.5", 3),
+    ],
+)
+def test_what_has_nothing_of_a_value_is_unfounded(expected, given):
+    told = set(plain_words("Which museum has the Lille? I have 20."))
+    assert unfounded(expected, given, told)
+    assert not contradicts(expected, given, told) or given == 3
+    # What the policy was told need not be what the task was written with.
+    assert not unfounded(expected, given, {*told, *plain_words(str(given))}) or given == ""
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ("Lille", "lille"),
+        ("Lille", "Lille, France"),
+        ("Lille", "museum"),  # told
+        ("buy milk", "Get some milk"),
+        ("Munich", "Muenchen"),
+        ("Rome", "Roma"),
+        ("Apple", "AAPL"),
+        ("euros", "EUR"),
+        ("German", "de"),
+        ("tomorrow", "2026-11-25"),
+        ("5 pm", "17:00"),
+        ("20", 20.0),
+        ("seven", 7),
+        ("7", 19),
+        ("7", "at 7"),
+        ("", "Lyon"),
+        ("Lille", True),
+        ("Lille", ["Lyon"]),
+        ("Lille", None),
+    ],
+)
+def test_what_may_be_the_value_is_not(expected, given):
+    assert not unfounded(expected, given, set(plain_words("Which museum has the Lille?")))
+
+
 def booking(call_id: str, nights: int, answer: str = '{"ok":true}') -> list[dict]:
     arguments = json.dumps({"hotel": "Ibis", "nights": nights})
     call = {"id": call_id, "function": {"name": "book", "arguments": arguments}}
@@ -144,3 +193,41 @@ def test_a_call_with_another_value_is_vetoed(make_task, calls, vetoed, searched)
 
     assert found() == vetoed
     assert found(expected_calls=False) == set()
+
+
+CITY = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "vetoed"),
+    [
+        (CITY, "Oslo", True),
+        (CITY, "Lyon", False),
+        (CITY, "Oslo, " * 50_000, True),  # in no time
+        # Other spellings are to be expected here.
+        (CITY | {"format": "uri"}, "Oslo", False),
+        (CITY | {"pattern": "^O"}, "Oslo", False),
+        (CITY | {"enum": ["Oslo", "Rome"]}, "Oslo", False),
+        ({"type": "array", "items": CITY}, ["Oslo"], False),
+    ],
+)
+def test_unfounded_values_are_vetoed_on_request(make_task, schema, given, vetoed):
+    task = make_task()
+    find, *others = task.tools
+    properties = find.parameters["properties"] | {"city": schema}
+    parameters = find.parameters | {"properties": properties, "required": ["city"]}
+    tools = (dataclasses.replace(find, parameters=parameters), *others)
+    task = dataclasses.replace(
+        task, tools=tools, expected_calls=(find.name,), expected_values=({"city": "Lyon"},)
+    )
+    call = {"id": "a", "function": {"name": find.name, "arguments": json.dumps({"city": given})}}
+    messages = [
+        {"role": "user", "content": "A room in Lyon, please."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "name": find.name, "content": '{"ok":true}'},
+        {"role": "assistant", "content": "Done."},
+    ]
+    evidence = Evidence.read(task, messages)
+    found = {veto.check for veto in find_violations(evidence, require_values=True)}
+    assert ("wrong_value" in found) == vetoed
+    assert "wrong_value" not in {veto.check for veto in find_violations(evidence)}

@@ -91,6 +91,9 @@ def test_the_switches(make_environment, make_task):
         ('I booked it: {"name": "book", "arguments": {}}', True),
         ('{"name": "book", "arguments": {}}\nThat is booked.', True),
         ('{"number": 4}', True),  # data, but told
+        ('<tool_response>\n{"number": 4}\n</tool_response>', False),  # an imitated result
+        ('<tool_response>\n{"number": 4', False),
+        ("<tool_response>{}</tool_response> It is 4.<tool_response>{}</tool_response>", True),
         ("預訂好了", True),
     ],
 )
@@ -101,7 +104,14 @@ def test_a_call_as_mere_text_says_nothing(make_environment, make_task, text, say
 
 
 def test_hostile_texts_take_no_time_to_check(make_task):
-    for text in ("{" * 100_000, "}" * 100_000, "```" * 50_000, "{}" * 50_000, " " * 100_000):
+    for text in (
+        "{" * 100_000,
+        "}" * 100_000,
+        "```" * 50_000,
+        "{}" * 50_000,
+        " " * 100_000,
+        "<tool_response>" * 20_000,
+    ):
         messages = [*dialogue(FOUND, BOOKED), {"role": "assistant", "content": text}]
         messages[-1]["unmarked_calls"] = ["book"]
         find_violations(Evidence.read(make_task(), json.loads(json.dumps(messages))))

@@ -81,6 +81,10 @@ class JudgeConfig:
         `find_violations`.
       require_answer: Let the same code take away "intent_met" where the assistant says nothing to
         the user after the last result.
+      require_values: Let it take away "calls_correct", and where no call is right "intent_met",
+        where an argument has nothing of the value that the task was written with, nor is it what
+        the policy was told, nor an abbreviation: for a verifier that does not compare them. A
+        strong one knows that Cologne is Koeln, and 2 weeks are 14 days.
     """
 
     use: tuple[str, ...] = ("model",)
@@ -89,6 +93,7 @@ class JudgeConfig:
     threshold: float = 0.5
     rules: bool = True
     require_answer: bool = True
+    require_values: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:

@@ -24,6 +24,6 @@ def succeeded(episode: Episode) -> bool:
     )
     done = {"intent_met", "calls_correct"}
     # Whether the user was told is not what is counted here.
-    found = find_violations(evidence, require_answer=False)
+    found = find_violations(evidence, require_answer=False, require_values=True)
     objections = (violation.criterion in done for violation in found)
     return not (any(objections) or episode.counts.malformed_calls)

@@ -1,10 +1,12 @@
-"""Whether an argument is certainly another one than the value that a task was written with.
+"""Whether an argument is another one than the value that a task was written with.
 
-Code can tell only where both have the same form: the same letters and signs around other digits.
-Anything else may be the same value in other words (tomorrow and 2026-11-25, Apple and AAPL, 2 hours
-and 120, 07911 123456 and +447911123456), and is left to the verifier.
+Code can be certain only where both have the same form: the same letters and signs around other
+digits. Anything else may be the same value in other words (tomorrow and 2026-11-25, Apple and AAPL,
+2 hours and 120, 07911 123456 and +447911123456), and is left to the verifier; where that one does
+not look, code can still tell what is most probably made up.
 """
 
+import difflib
 import re
 from collections.abc import Set as AbstractSet
 
@@ -12,6 +14,11 @@ from trustee_jax.environment.solvability import plain_words
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _HALF_DAY = 12
+_ABBREVIATION = 3  # letters: de, EUR
+_SYMBOL = 5  # capitals: AAPL
+_ALIKE = 0.6  # that of Munich and Muenchen
+_LONGEST = 100  # characters that are compared: it takes the square of them
+_FUNCTION_WORDS = frozenset(("a", "an", "and", "at", "for", "in", "of", "on", "the", "to"))
 
 
 def contradicts(expected: str, given: object, known: AbstractSet[str]) -> bool:
@@ -44,3 +51,33 @@ def contradicts(expected: str, given: object, known: AbstractSet[str]) -> bool:
 
 def _form(text: str) -> str:
     return re.sub(r"\d", "0", text)
+
+
+def unfounded(expected: str, given: object, known: AbstractSet[str]) -> bool:
+    """Whether an argument has nothing of a value, nor is it what the policy was told: Lille, Lyon.
+
+    It may still be the value by another name or in another unit (Cologne and Koeln, 2 weeks and 14
+    days): probable, not certain. Not judged are texts with digits, abbreviations, spellings alike,
+    and the two numbers of an hour.
+
+    Args:
+      expected: The value as the task's intent has it; "" if it was to come from a result.
+      given: The argument.
+      known: Words (`plain_words`) that the policy was told before the call.
+    """
+    if isinstance(given, bool) or not isinstance(given, str | int | float) or not expected.strip():
+        return False
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
+    one, other = expected.strip(), str(given).strip()
+    wanted, words = (set(plain_words(text)) - _FUNCTION_WORDS for text in (one, other))
+    if words & wanted or (words and words <= known):
+        return False
+    if _NUMBER.fullmatch(one) and _NUMBER.fullmatch(other):
+        return abs(float(one) - float(other)) not in (0.0, _HALF_DAY)
+    if re.search(r"\d", one + other):
+        return False
+    if 0 < len(other) <= _ABBREVIATION or (other.isupper() and len(other) <= _SYMBOL):
+        return False
+    spellings = (text.casefold()[:_LONGEST] for text in (one, other))
+    return difflib.SequenceMatcher(None, *spellings).ratio() < _ALIKE

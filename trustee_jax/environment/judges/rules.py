@@ -7,14 +7,14 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trustee_jax.engine.types import Completion, Request
 from trustee_jax.environment.calls import CallRecord
-from trustee_jax.environment.judges.contradictions import contradicts
+from trustee_jax.environment.judges.contradictions import contradicts, unfounded
 from trustee_jax.environment.judges.evidence import Evidence
-from trustee_jax.environment.solvability import plain_words
+from trustee_jax.environment.solvability import needed_values, plain_words
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.verdict import CriterionVerdict, RuleViolation, Verdict
 from trustee_jax.simulator import Simulator
@@ -32,6 +32,8 @@ _AMOUNT = re.compile(r"\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _CODE = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9][\w-]{4,}")
 # Such a word may still be a number and its unit, of which the number counts: 5-star, 250ml, 1990s.
 _QUANTITY = re.compile(r"(?:[a-z]+-)*\d+[A-Za-z]*(?:-[A-Za-z]+)*")
+# A result that the assistant writes itself, in the marks of many templates.
+_IMITATED = re.compile(r"<tool_response>.*?(?:</tool_response>|\Z)", re.DOTALL)
 _FIELD = re.compile(r'"([^"]{1,32})":(\d+(?:\.\d+)?)')
 # Sums and products of more numbers than these youngest would cover nearly everything.
 _OPERANDS = 40
@@ -69,28 +71,34 @@ def violations_of(evidence: Evidence, config: EnvironmentConfig) -> tuple[RuleVi
 
     Args:
       evidence: The dialogue.
-      config: Its `show_expected_calls` and `judge.require_answer` leave out checks.
+      config: Which checks there are: `show_expected_calls`, and `require_answer` and
+        `require_values` of its judge.
     """
     names = CRITERIA[: evidence.task.aspects.criteria]
     found = find_violations(
         evidence,
         expected_calls=config.show_expected_calls,
         require_answer=config.judge.require_answer,
+        require_values=config.judge.require_values,
     )
     return tuple(violation for violation in found if violation.criterion in names)
 
 
 def find_violations(
-    evidence: Evidence, *, expected_calls: bool = True, require_answer: bool = True
+    evidence: Evidence,
+    *,
+    expected_calls: bool = True,
+    require_answer: bool = True,
+    require_values: bool = False,
 ) -> list[RuleViolation]:
     """Checks a dialogue.
 
     expected_call: an expected tool never answered without an error: "calls_correct". wrong_value:
     each call of an expected tool that succeeded contradicts a value of the task (see
-    `contradicts`): "calls_correct". Where all expected calls are missing, or missing or wrong:
-    "intent_met". no_answer: the assistant could have said something to the user after the last
-    result, and did not: "intent_met". unknown_tool: a call of a tool that does not exist:
-    "no_hallucination".
+    `contradicts`), or has nothing of it (`unfounded`): "calls_correct". Where all expected calls
+    are missing, or missing or wrong: "intent_met". no_answer: the assistant could have said
+    something to the user after the last result, and did not: "intent_met". unknown_tool: a call of
+    a tool that does not exist: "no_hallucination".
     repeated_call: a call repeated although nothing had changed; failed_call: one that is malformed
     or does not fit its tool: "no_waste". invented_value: a number or a code in a message of the
     assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
@@ -100,11 +108,12 @@ def find_violations(
       evidence: The dialogue.
       expected_calls: Whether the expected calls may be held against the policy.
       require_answer: Whether its silence may be.
+      require_values: Whether a value that is most probably made up may be.
     """
     violations: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
     if expected_calls:
-        violations += _expected(evidence)
+        violations += _expected(evidence, require_values)
     if require_answer:
         violations += _no_answer(evidence)
     names = {tool.name for tool in task.tools}
@@ -220,7 +229,7 @@ def _descriptions(task: Task) -> Iterator[str]:
         yield f"{tool.description} {json.dumps(tool.parameters)}"
 
 
-def _expected(evidence: Evidence) -> Iterator[RuleViolation]:
+def _expected(evidence: Evidence, require_values: bool) -> Iterator[RuleViolation]:
     task, calls = evidence.task, evidence.calls
     done = Counter(call.name for call in calls if call.succeeded)
     for name in Counter(task.expected_calls) - done:
@@ -228,7 +237,7 @@ def _expected(evidence: Evidence) -> Iterator[RuleViolation]:
     right = False
     for name, values in zip(task.expected_calls, task.expected_values, strict=False):
         wrong = [
-            _wrong_value(call, values, evidence)
+            _wrong_value(call, values, evidence, require_values)
             for call in calls
             if call.name == name and call.succeeded
         ]
@@ -267,8 +276,8 @@ def _no_answer(evidence: Evidence) -> Iterator[RuleViolation]:
 
 
 def _says_something(turn: Mapping[str, Any]) -> bool:
-    """Whether a turn has words for the user; a call written as mere text is none."""
-    text = turn.get("content") or ""
+    """Whether a turn has words for the user; a call or a result written as mere text is none."""
+    text = _IMITATED.sub("", turn.get("content") or "")
     if turn.get("unmarked_calls"):
         head, _, rest = text.partition("{")
         text = head + rest.rpartition("}")[2]
@@ -276,8 +285,11 @@ def _says_something(turn: Mapping[str, Any]) -> bool:
     return bool(text.strip())
 
 
-def _wrong_value(call: CallRecord, values: Mapping[str, str], evidence: Evidence) -> str | None:
+def _wrong_value(
+    call: CallRecord, values: Mapping[str, str], evidence: Evidence, require_values: bool
+) -> str | None:
     """The first argument that contradicts what was wanted, for a reader."""
+    free = _free_values(evidence.task, call.name) if require_values else ()
     known: set[str] = set()
     own: set[str] = set()
     for index, message in enumerate(evidence.messages[: call.message]):
@@ -292,9 +304,22 @@ def _wrong_value(call: CallRecord, values: Mapping[str, str], evidence: Evidence
                 own.update(plain_words(json.dumps(earlier.arguments, ensure_ascii=False)))
     for parameter, expected in values.items():
         given = call.arguments.get(parameter)
-        if contradicts(expected, given, known):
+        if contradicts(expected, given, known) or (
+            parameter in free and unfounded(expected, given, known)
+        ):
             return f"{parameter} {given!r} instead of {expected!r}"
     return None
+
+
+def _free_values(task: Task, name: str) -> Collection[str]:
+    """Parameters of a tool whose value is as the user says it, in no prescribed form."""
+    (tool,) = (tool for tool in task.tools if tool.name == name)
+    properties = tool.parameters.get("properties", {})
+    return {
+        parameter
+        for parameter in needed_values(tool)
+        if properties[parameter].keys().isdisjoint(("format", "pattern"))
+    }
 
 
 def _waste(
