@@ -194,10 +194,16 @@ def test_what_no_call_can_carry_is_no_task(make_environment, aspects, values, pr
         assert problem in result.detail and rejections == {"unfit_value": 2}
 
 
-@pytest.mark.parametrize(("ambiguity", "refused"), [(0, True), (1, False)])
-def test_a_clear_query_says_the_values(make_environment, tools, aspects, ambiguity, refused):
+@pytest.mark.parametrize(
+    ("ambiguity", "turns", "refused"), [(0, 4, True), (1, 4, False), (1, 3, False), (1, 2, True)]
+)
+def test_a_query_says_the_values_that_nobody_can_ask_for(
+    make_environment, tools, aspects, ambiguity, turns, refused
+):
     answer = json.dumps(GOOD | {"query": "Can you book two nights for me?"})
-    level, rejections = dataclasses.replace(aspects, ambiguity=ambiguity), collections.Counter()
+    limits = {"assistant_turns": turns, "user_turns": 1, "tool_turns": 3}
+    level = dataclasses.replace(aspects, ambiguity=ambiguity, **limits)
+    rejections = collections.Counter()
     result, _ = generate(make_environment(), tools, level, answer, rejections=rejections)
     assert isinstance(result, Failure) is refused
     assert rejections == ({"unsaid_value": 2} if refused else {})

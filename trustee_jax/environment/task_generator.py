@@ -26,14 +26,17 @@ from trustee_jax.simulator.simulator import (
 from trustee_jax.streams import Purpose
 from trustee_jax.toolsets import Tool
 
+_TURNS_TO_ASK = 3  # of the assistant: to ask, to call, to tell
+
 Rejection = Literal[
     "blank", "names_tool", "missing_value", "unfit_value", "unsaid_value", QueryFault, "near_copy"
 ]
 REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
 """Why a task that was written is refused: blank, a text is empty; names_tool, the query names a
 tool; missing_value, the intent lacks a value that an expected call needs; unfit_value, its tool
-takes no such value; unsaid_value, a query that is to be clear lacks one; assistant_voice and
-other_wish, see `find_query_fault`; near_copy, it repeats a recent task or the prompt's example."""
+takes no such value; unsaid_value, the query lacks one, although it is to be clear or nobody has a
+turn to ask for it; assistant_voice and other_wish, see `find_query_fault`; near_copy, it repeats a
+recent task or the prompt's example."""
 
 
 def generate_task(
@@ -171,8 +174,8 @@ def _rejection(
         clear = aspects.ambiguity == 0
         if found := find_query_fault(answer["query"], answer["intent"], planned, clear=clear):
             return found
-        # Asking for it takes a turn that an easy task does not have.
-        if clear and (unsaid := missing_values(planned, answer["query"])):
+        askable = not clear and aspects.reachable_turns >= _TURNS_TO_ASK
+        if not askable and (unsaid := missing_values(planned, answer["query"])):
             return "unsaid_value", f"the query lacks {', '.join(unsaid)}"
     if recent is not None and recent.size:
         text = f"{answer['intent']}\n{answer['query']}"
