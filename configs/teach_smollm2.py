@@ -18,12 +18,14 @@ def get_config() -> ConfigDict:
     simulator = runpy.run_path(str(FOLDER / "teach_cpu.py"))["get_config"]().model.source
     config.model.simulator = simulator
     config.tools = str(FOLDER / "everyday_tools.json")
+    config.simulator.prompts = str(FOLDER / "teach_smollm2_prompts")
     config.curriculum.tools.low = 3  # with one tool there is nothing to choose
     config.environment.policy.max_tokens = 96
     config.environment.judge.mode = "logprobs"  # the simulator's reasons recite the question
 
     config.training.steps = 24
     config.training.tasks_per_step = 4
+    config.training.max_task_attempts = 8  # one in three can be solved
     config.training.refill_groups = 0  # a step of more tasks costs the same and has more episodes
     config.training.cold_start.steps = 6
     config.training.cold_start.threshold = 0.6
