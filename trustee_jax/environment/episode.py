@@ -8,7 +8,7 @@ cause; an invalid episode has no reward. What a real tool does wrong is its answ
 
 import dataclasses
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from trustee_jax.chat import (
 from trustee_jax.engine.types import Completion, Request, RequestError
 from trustee_jax.environment.calls import CallRecord, find_problem
 from trustee_jax.environment.environment import Environment
-from trustee_jax.environment.help import Help, call_outstanding, call_schema
+from trustee_jax.environment.help import Help, call_schema, outstanding_tools
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.judge import JudgeError
@@ -44,6 +44,7 @@ from trustee_jax.simulator.simulator import (
 )
 from trustee_jax.streams import Purpose
 from trustee_jax.text import compact_json, without_surrogates
+from trustee_jax.toolsets import Tool
 
 
 class _Broken(Exception):
@@ -180,8 +181,9 @@ class _Play:
             self.conversation.add_messages(new)
 
     def _ask_policy(self, room: int) -> Generator[Request, Completion, Completion]:
-        if self.help.hold_calls and call_outstanding(self.task, self.calls.values()):
-            held = yield from self._ask_for_call(room)
+        wanted = outstanding_tools(self.task, self.calls.values())
+        if self.help.hold_calls and wanted:
+            held = yield from self._ask_for_call(wanted, room)
             if held is not None:
                 return held
         options = self.config.policy
@@ -199,7 +201,9 @@ class _Play:
         except RequestError as error:
             raise _Broken("policy_refused", str(error)) from None
 
-    def _ask_for_call(self, room: int) -> Generator[Request, Completion, Completion | None]:
+    def _ask_for_call(
+        self, tools: Sequence[Tool], room: int
+    ) -> Generator[Request, Completion, Completion | None]:
         """A turn that is one call; None where the engine cannot hold it to one of these tools."""
         before, after = self.format.call_syntax.frame
         opening, closing = map(self.format.encode, (before, after))
@@ -215,7 +219,7 @@ class _Play:
                 role="policy",
                 sampling=self.config.policy.sampling,
                 stop_ids=self.format.stop_ids,
-                schema=call_schema(self.task.tools, self.format.call_syntax),
+                schema=call_schema(tools, self.format.call_syntax),
             )
         except RequestError:
             return None

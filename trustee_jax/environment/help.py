@@ -47,7 +47,7 @@ class Help:
 
     Attributes:
       demonstrations: Stand before the conversation.
-      hold_calls: Hold a turn to the grammar of a call while the task expects one that was not made;
+      hold_calls: Hold a turn to the grammar of a call that the task still expects, while it does;
         it is free where the engine cannot, and where a template has the model think first.
     """
 
@@ -112,10 +112,11 @@ def _demonstration(tool: Tool, arguments: dict[str, Any], number: int) -> Demons
     )
 
 
-def call_outstanding(task: Task, calls: Iterable[CallRecord]) -> bool:
-    """Whether the task expects a call that was not made in a form that its tool takes."""
+def outstanding_tools(task: Task, calls: Iterable[CallRecord]) -> tuple[Tool, ...]:
+    """The tools that the task expects a call of that was not made in a form that they take."""
     made = Counter(call.name for call in calls if call.problem is None)
-    return bool(Counter(task.expected_calls) - made)
+    left = Counter(task.expected_calls) - made
+    return tuple(tool for tool in task.tools if left[tool.name])
 
 
 def call_schema(tools: Sequence[Tool], syntax: CallSyntax) -> Schema:

@@ -30,7 +30,7 @@ class ColdStartConfig:
         probe has none. Reached before the first step, there is no cold start.
       demonstrations: Exchanges that stand before an episode, through equal parts of `steps`: with
         six steps, (3, 2, 0) are 3, 3, 2, 2, 0, 0.
-      hold_calls: Hold a turn to the grammar of a call while the task expects one.
+      hold_calls: Hold a turn to the grammar of a call that the task still expects, while it does.
       epochs: Passes over the successes of a step; each is an update, or `learner.updates_per_step`.
     """
 

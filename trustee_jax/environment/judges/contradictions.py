@@ -79,5 +79,5 @@ def unfounded(expected: str, given: object, known: AbstractSet[str]) -> bool:
         return False
     if 0 < len(other) <= _ABBREVIATION or (other.isupper() and len(other) <= _SYMBOL):
         return False
-    spellings = (text.casefold()[:_LONGEST] for text in (one, other))
-    return difflib.SequenceMatcher(None, *spellings).ratio() < _ALIKE
+    one, other = (text.casefold()[:_LONGEST] for text in (one, other))
+    return difflib.SequenceMatcher(None, one, other).ratio() < _ALIKE
