@@ -22,7 +22,13 @@ SECTIONS = {name.partition(".")[0] for name in OPTIONS if "." in name}
 SUFFIXES = "py|md|jinja|toml|sh|json|yaml"
 # What a user's folders hold, not the repository.
 OF_A_RUN = {getattr(Layout(pathlib.Path()), name).name for name in dir(Layout) if name[0] != "_"}
-OF_A_USER = {"api.yaml", "config.json", "generation_config.json"} | OF_A_RUN
+OF_A_USER = {
+    "api.yaml",
+    "config.json",
+    "generation_config.json",
+    "prove.json",
+    "prove.md",
+} | OF_A_RUN
 
 
 @functools.cache
