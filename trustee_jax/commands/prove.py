@@ -25,12 +25,11 @@ _AGAIN = "base once more"
 
 def _prove(values: flags.FlagValues, run: str) -> None:
     from trustee_jax.evidence.subjects import Asked, EvidenceError, choose
-    from trustee_jax.paths import user_path
     from trustee_jax.processes import run_all
     from trustee_jax.sweep.show import standard_output
 
     def folders(name: str) -> list[pathlib.Path]:
-        return [user_path(text).absolute() for text in given(values, name) or ()]
+        return [absolute(text) for text in given(values, name) or ()]
 
     workdir = absolute(run)
     measures = _measures(values)
@@ -88,14 +87,13 @@ def _measures(values: flags.FlagValues) -> Measures:
             "something to call, e.g. simple_python"
         )
     tasks = path(values, "tasks").absolute() if given(values, "tasks") else None
-    if tasks is not None:
-        read_task_set(tasks)
     return Measures(
         categories=categories,
         limit=given(values, "limit"),
         max_tokens=given(values, "max_tokens"),
         max_length=given(values, "max_length"),
         tasks=tasks,
+        task_set=None if tasks is None else read_task_set(tasks),
         bfcl_env=given(values, "bfcl_env"),
     )
 

@@ -181,8 +181,7 @@ class _Play:
             self.conversation.add_messages(new)
 
     def _ask_policy(self, room: int) -> Generator[Request, Completion, Completion]:
-        wanted = outstanding_tools(self.task, self.calls.values())
-        if self.help.hold_calls and wanted:
+        if self.help.hold_calls and (wanted := outstanding_tools(self.task, self.calls.values())):
             held = yield from self._ask_for_call(wanted, room)
             if held is not None:
                 return held

@@ -44,6 +44,11 @@ class Pair:
     low: float
     high: float
 
+    @property
+    def cases(self) -> int:
+        """How many."""
+        return self.both + self.only_a + self.only_b + self.neither
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -123,13 +128,13 @@ def compare(a: Results, b: Results, readings: tuple[Reading, Reading]) -> Compar
         by_category.setdefault(a.records[case].category, []).append(both)
     ordered = {name: by_category[name] for name in CATEGORIES if name in by_category}
     resampled = {name: _resample(cases, name) for name, cases in ordered.items()}
-    pairs = {name: pair(cases, name) for name, cases in ordered.items()}
+    pairs = {name: _pair(cases, resampled[name]) for name, cases in ordered.items()}
     pairs[POOLED] = pair([case for cases in ordered.values() for case in cases], POOLED)
     board = {}
     for figure, parts in weights({name: a.meta["sizes"][name] for name in ordered}).items():
         value = sum(weight * pairs[name].difference for name, weight in parts.items())
         means = sum(weight * resampled[name] for name, weight in parts.items())
-        board[figure] = Difference(value, *_ends(np.asarray(means)))
+        board[figure] = Difference(value, *percentile_interval(np.asarray(means)))
     return Comparison(pairs, board, len(right_a) - len(common), len(right_b) - len(common))
 
 
@@ -148,9 +153,13 @@ def pair(cases: Sequence[tuple[bool, bool]], name: str) -> Pair:
       cases: Of A and of B.
       name: What they are, which the random numbers of the interval depend on.
     """
+    return _pair(cases, _resample(cases, name))
+
+
+def _pair(cases: Sequence[tuple[bool, bool]], resampled: np.ndarray) -> Pair:
     both, only_a, only_b, neither = _counts(cases)
     difference = (only_b - only_a) / len(cases)
-    low, high = _ends(_resample(cases, name))
+    low, high = percentile_interval(resampled)
     return Pair(both, only_a, only_b, neither, mcnemar(only_a, only_b), difference, low, high)
 
 
@@ -173,6 +182,7 @@ def _resample(cases: Sequence[tuple[bool, bool]], name: str) -> np.ndarray:
     return (drawn[:, 2] - drawn[:, 0]) / len(cases)
 
 
-def _ends(means: np.ndarray) -> tuple[float, float]:
+def percentile_interval(means: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95% interval of resampled means (percentile bootstrap, Efron 1979)."""
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

@@ -15,7 +15,7 @@ from trustee_jax.curriculum import ASPECTS
 from trustee_jax.engine.types import Role
 from trustee_jax.environment import Environment, Episode, Task, run, run_episode, succeeded
 from trustee_jax.environment.driver import SupportsRequests
-from trustee_jax.evaluation.pairs import Difference, Pair, pair
+from trustee_jax.evaluation.pairs import Difference, Pair, pair, percentile_interval
 from trustee_jax.rates import Rate
 from trustee_jax.streams import Purpose
 
@@ -188,8 +188,7 @@ def compare(a: Mapping[str, Outcome], b: Mapping[str, Outcome]) -> tuple[Pair, D
     rewards = np.array([(other.reward or 0.0) - (one.reward or 0.0) for one, other in both])
     rng = streams.generator(Purpose.COMPARISON, 0, "simulated reward")
     means = rewards[rng.integers(0, len(both), (_RESAMPLES, len(both)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    difference = Difference(float(rewards.mean()), float(low), float(high))
+    difference = Difference(float(rewards.mean()), *percentile_interval(means))
     return pair(successes, "simulated success"), difference
 
 
@@ -249,5 +248,4 @@ def _mean(valid: Sequence[Outcome]) -> Mean:
     rng = streams.generator(Purpose.COMPARISON, 0, json.dumps(sorted(tasks)))
     drawn = rng.integers(0, len(tasks), (_RESAMPLES, len(tasks)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Mean(float(sums.sum() / counts.sum()), float(low), float(high), len(valid))
+    return Mean(float(sums.sum() / counts.sum()), *percentile_interval(means), len(valid))

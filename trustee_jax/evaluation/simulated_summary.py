@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trustee_jax.evaluation.simulated import Outcome, summarize
+from trustee_jax.evaluation.summary import markdown_table
 from trustee_jax.storage import write_text
 
 _COLUMNS = ("episodes", "reward", "success by code", "valid")
@@ -28,8 +29,7 @@ def write(outcomes: Sequence[Outcome], meta: Mapping[str, Any], folder: pathlib.
     text = json.dumps({"meta": meta, "rows": rows}, indent=1, ensure_ascii=False)
     write_text(folder / "summary.json", text + "\n")
     lines = [f"# Simulated episodes: {meta['identity']['model']}", "", _LEGEND, ""]
-    lines += [f"| {' | '.join(_COLUMNS)} |", f"|---|{'---:|' * (len(_COLUMNS) - 1)}"]
-    lines += [f"| {' | '.join(cells)} |" for cells in _cells(outcomes)]
+    lines += markdown_table([_COLUMNS, *_cells(outcomes)])
     write_text(folder / "summary.md", "\n".join(lines) + "\n")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import rich.box
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trustee_jax.evaluation.board import OVERALL, Score, scores
-from trustee_jax.evaluation.pairs import Comparison
+from trustee_jax.evaluation.pairs import Comparison, Difference, Pair
 from trustee_jax.evaluation.play import READINGS
 from trustee_jax.evaluation.results import Results
 from trustee_jax.rates import Rate
@@ -55,7 +55,7 @@ def write(results: Results, folder: pathlib.Path) -> None:
     write_text(folder / "summary.json", text + "\n")
     identity = results.meta["identity"]
     title = " ".join(str(identity[name]) for name in ("model", "step") if identity.get(name))
-    lines = [f"# BFCL: {title}", "", *_LEGEND.splitlines(), "", *_markdown(_rows(results))]
+    lines = [f"# BFCL: {title}", "", *_LEGEND.splitlines(), "", *markdown_table(_rows(results))]
     lines += ["", *(f"- {name}: `{value}`" for name, value in identity.items()), ""]
     write_text(folder / "summary.md", "\n".join(lines))
 
@@ -144,18 +144,19 @@ def _score(score: Score | None) -> str:
 def _pair_rows(comparison: Comparison) -> Rows:
     rows: Rows = [("category", "cases", "A", "B", "only A", "only B", "p", "B - A")]
     for name, pair in comparison.pairs.items():
-        cases = pair.both + pair.only_a + pair.only_b + pair.neither
+        cases = pair.cases
         right = (f"{(pair.both + only) / cases:.1%}" for only in (pair.only_a, pair.only_b))
         only = str(pair.only_a), str(pair.only_b)
-        rows.append((name, str(cases), *right, *only, f"{pair.p:.2g}", _difference(pair)))
+        rows.append((name, str(cases), *right, *only, f"{pair.p:.2g}", difference_text(pair)))
     for name, found in comparison.board.items():
-        rows.append((f"board: {name}", "", "", "", "", "", "", _difference(found)))
+        rows.append((f"board: {name}", "", "", "", "", "", "", difference_text(found)))
     return rows
 
 
-def _difference(found: Any) -> str:
+def difference_text(found: Pair | Difference, unit: str = "") -> str:
+    """A difference in percent with its interval, e.g. "+3.0 points (-1.0 to +7.0)"."""
     ends = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
-    return f"{100 * found.difference:+.1f} ({ends})"
+    return f"{100 * found.difference:+.1f}{unit} ({ends})"
 
 
 def _table(rows: Rows, title: str) -> Table:
@@ -171,7 +172,8 @@ def _table(rows: Rows, title: str) -> Table:
     return table
 
 
-def _markdown(rows: Rows) -> Iterator[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose first row is its head and whose first column are names."""
     header, *rest = (f"| {' | '.join(row)} |" for row in rows)
     yield header
     yield f"|---|{'---:|' * (len(rows[0]) - 1)}"

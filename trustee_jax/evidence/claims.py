@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from trustee_jax.evaluation.pairs import Pair
+from trustee_jax.evaluation.summary import difference_text
 
 LEVEL = 0.05
 Wanted = Literal["better", "not worse", "not better"]
@@ -50,13 +51,12 @@ class Claim:
     def __str__(self) -> str:
         """As the pages say it."""
         pair = self.pair
-        count = pair.both + pair.only_a + pair.only_b + pair.neither
         right_a, right_b = pair.both + pair.only_a, pair.both + pair.only_b
         corrected = " (Holm)" if self.wanted == "better" else ""
         return (
             f"{self.b} is {self.wanted} than {self.a} on {self.cases}: "
-            f"{'yes' if self.holds else 'no'}. {right_b} against {right_a} of {count}, "
-            f"{100 * pair.difference:+.1f} points ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
+            f"{'yes' if self.holds else 'no'}. {right_b} against {right_a} of {pair.cases}, "
+            f"{difference_text(pair, ' points')}"
             f", p = {self.p:.2g}{corrected}{f'; {self.note}' if self.note else ''}"
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trustee_jax.evaluation.results import ResultsError, read_meta, read_records, read_results
 from trustee_jax.evaluation.simulated import Outcome
-from trustee_jax.evaluation.task_set import TaskSet, read_task_set
+from trustee_jax.evaluation.task_set import TaskSet
 from trustee_jax.evidence.subjects import Subject
 from trustee_jax.processes import Job
 
@@ -24,6 +24,7 @@ class Measures:
       max_tokens: Longest answer.
       max_length: Longest context; None for the run's.
       tasks: File of simulated tasks; None for none.
+      task_set: What it holds.
       bfcl_env: Environment of the official checkers; None for the user's cache.
     """
 
@@ -32,6 +33,7 @@ class Measures:
     max_tokens: int
     max_length: int | None
     tasks: pathlib.Path | None
+    task_set: TaskSet | None
     bfcl_env: str | None
 
     def benchmark(
@@ -60,10 +62,10 @@ class Measures:
 
     def simulation(self, subject: Subject, name: str, folder: pathlib.Path) -> Simulation:
         """The job that has a policy play the tasks."""
-        assert self.tasks is not None
+        assert self.task_set is not None
         given = {"step": subject.step, "tasks": self.tasks, "output": folder}
         arguments = ["eval", "simulated", str(subject.run), *_flags(given)]
-        return Simulation(name, folder, arguments, read_task_set(self.tasks))
+        return Simulation(name, folder, arguments, self.task_set)
 
 
 @dataclasses.dataclass

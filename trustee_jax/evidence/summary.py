@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from trustee_jax.evaluation.pairs import Pair
 from trustee_jax.evaluation.play import READINGS
+from trustee_jax.evaluation.summary import difference_text, markdown_table
 from trustee_jax.evidence.claims import RULES
 from trustee_jax.evidence.findings import CALLS, IRRELEVANCE, Findings, Gain, Measured, Noise
 
@@ -47,10 +47,8 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "tables": {
             "policies": {"head": list(policy_head(findings)), "rows": policy_rows(findings)},
             "costs": {"head": list(COSTS), "rows": cost_rows(findings)},
-            "gains": [gain_text(one) for one in findings.gains],
-            "seeds": seeds_text(findings),
-            "noise": findings.noise and noise_text(findings.noise),
         },
+        "remarks": remarks(findings),
     }
 
 
@@ -63,12 +61,9 @@ def markdown(findings: Findings, title: str, commands: Sequence[str]) -> str:
       commands: That made what it rests on.
     """
     lines = [f"# {title}", "", *(f"- {one}" for one in findings.claims), "", RULES, ""]
-    lines += [_LEGEND, "", *_table([policy_head(findings), *policy_rows(findings)]), ""]
-    lines += [f"- {gain_text(one)}" for one in findings.gains]
-    lines += [f"- {text}" for text in (seeds_text(findings),) if text]
-    lines += [f"- {noise_text(findings.noise)}"] if findings.noise else []
-    lines += [f"- not there: {name} ({why})" for name, why in findings.missing.items()]
-    lines += ["", *_table([COSTS, *cost_rows(findings)]), ""]
+    lines += [_LEGEND, "", *markdown_table([policy_head(findings), *policy_rows(findings)]), ""]
+    lines += [f"- {text}" for text in remarks(findings)]
+    lines += ["", *markdown_table([COSTS, *cost_rows(findings)]), ""]
     lines += ["```bash", *commands, "```", ""]
     return "\n".join(lines)
 
@@ -82,13 +77,16 @@ def show(findings: Findings, console: Console) -> None:
     for row in policy_rows(findings):
         table.add_row(*row)
     console.print(table)
-    sentences = [*map(str, findings.claims), *map(gain_text, findings.gains)]
-    sentences += [text for text in (seeds_text(findings),) if text]
-    sentences += [noise_text(findings.noise)] if findings.noise else []
-    for text in sentences:
+    for text in (*map(str, findings.claims), *remarks(findings)):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
-    for name, why in findings.missing.items():
-        console.print(f"not there: {name} ({why})", highlight=False, markup=False, soft_wrap=True)
+
+
+def remarks(findings: Findings) -> list[str]:
+    """What is said beside the claims: further comparisons, seeds, noise, what is not there."""
+    texts = [*map(gain_text, findings.gains), seeds_text(findings)]
+    texts += [noise_text(findings.noise)] if findings.noise else []
+    texts += [f"not there: {name} ({why})" for name, why in findings.missing.items()]
+    return list(filter(None, texts))
 
 
 def policy_head(findings: Findings) -> Cells:
@@ -133,8 +131,8 @@ def cost_rows(findings: Findings) -> list[Cells]:
 
 def gain_text(gain: Gain) -> str:
     """A comparison beside the claims."""
-    pair = gain.pair
-    return f"{gain.b} against {gain.a} on calls: {_difference(pair)}, p = {pair.p:.2g}, uncorrected"
+    difference = difference_text(gain.pair, " points")
+    return f"{gain.b} against {gain.a} on calls: {difference}, p = {gain.pair.p:.2g}, uncorrected"
 
 
 def seeds_text(findings: Findings) -> str:
@@ -186,14 +184,3 @@ def _machine(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def _played(findings: Findings) -> bool:
     return any(one.outcomes is not None for one in findings.measured)
-
-
-def _difference(pair: Pair) -> str:
-    return f"{100 * pair.difference:+.1f} points ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
-
-
-def _table(rows: Sequence[Cells]) -> Iterator[str]:
-    header, *rest = (f"| {' | '.join(row)} |" for row in rows)
-    yield header
-    yield f"|---|{'---:|' * (len(rows[0]) - 1)}"
-    yield from rest

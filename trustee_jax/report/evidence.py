@@ -10,7 +10,7 @@ from typing import Any
 from trustee_jax.report.archive import compress
 from trustee_jax.report.page import write_page
 from trustee_jax.report.run import ReportError
-from trustee_jax.report.sweep import FIRST, SweepRun, chart_groups, curves
+from trustee_jax.report.sweep import FIRST, SweepRun, chart_groups, curves, metric_names
 from trustee_jax.storage import replacing
 
 _PROGRAM = ("dom.js", "data.js", "charts.js", "overview.js", "tables.js", "evidence.js")
@@ -33,8 +33,7 @@ def write_evidence(
     """
     names = [run.name for run in runs]
     metrics, bands = curves([[run] for run in runs])
-    known = dict.fromkeys(name for run in runs for line in run.metrics.values() for name in line)
-    first = [name for name in known if name.startswith(_MEASURES)]
+    first = [name for name in metric_names(runs) if name.startswith(_MEASURES)]
     summary = {
         "found": found,
         "title": title,

@@ -213,7 +213,7 @@ def curves(groups: Sequence[Sequence[SweepRun]]) -> tuple[dict[str, Any], dict[s
     means: dict[str, list[float | None]] = {}
     bands: dict[str, tuple[list[float | None], list[float | None]]] = {}
     for number, runs in enumerate(groups):
-        for metric in _names(runs):
+        for metric in metric_names(runs):
             found = [_at(runs, step, metric) for step in steps]
             key = _key(metric, number)
             means[key] = [panels.rounded(sum(v) / len(v)) if v else None for v in found]
@@ -229,7 +229,7 @@ def _at(runs: Sequence[SweepRun], step: int, metric: str) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _names(runs: Iterable[SweepRun]) -> list[str]:
+def metric_names(runs: Iterable[SweepRun]) -> list[str]:
     """Every metric of some step of some run, in the order of their first."""
     return list(
         dict.fromkeys(name for run in runs for line in run.metrics.values() for name in line)
@@ -251,7 +251,7 @@ def chart_groups(
       note: How to read a chart.
     """
     having = {
-        number: set(_names(members)) for number, members in enumerate(variants(runs).values())
+        number: set(metric_names(members)) for number, members in enumerate(variants(runs).values())
     }
     charts = {
         metric: panels.Panel(
@@ -259,7 +259,7 @@ def chart_groups(
             {_key(metric, n): names[n] for n, known in having.items() if metric in known},
             note,
         ).to_json()
-        for metric in _names(runs)
+        for metric in metric_names(runs)
     }
     shown = [charts.pop(metric) for metric in first if metric in charts]
     result = [{"title": "Curves", "folded": False, "panels": shown}] if shown else []

@@ -1,14 +1,12 @@
 // What is claimed of a run, by which rule, what was found, and what it took.
 
 function showEvidence({ found, title, written, metrics, groups }) {
-  const { claims, rules, policies, missing, tables } = found;
+  const { claims, rules, policies, remarks, tables } = found;
   showFacts([
     ["claims", `${count(claims.filter(({ holds }) => holds).length)} of ${count(claims.length)} hold`],
     ["model", policies[0].identity.model],
     ["written", written.slice(0, 16).replace("T", " ")],
   ]);
-  const sentences = [...tables.gains, tables.seeds, tables.noise,
-    ...Object.entries(missing).map(([name, why]) => `not there: ${name} (${why})`)].filter(Boolean);
   const section = document.getElementById("sweep");
   section.append(
     h("div", { class: "group", id: "claims" },
@@ -20,7 +18,7 @@ function showEvidence({ found, title, written, metrics, groups }) {
       h("h3", null, "Policies"),
       h("p", { class: "note" }, "Right answers by the official checkers of BFCL, greedy, with Wilson's 95% interval. Strict: calls in the model's own form; lenient: in any form that a reader would accept."),
       named(tables.policies),
-      h("ul", null, sentences.map((text) => h("li", null, plain(text))))),
+      h("ul", null, remarks.map((text) => h("li", null, plain(text))))),
     h("div", { class: "group", id: "categories" },
       h("h3", null, "By category"),
       h("p", { class: "note" }, "The trained policy, read strictly, against its base; p not corrected."),
