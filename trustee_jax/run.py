@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from trustee_jax.build import build
 from trustee_jax.config import Config, parse
 from trustee_jax.curriculum import Curriculum
+from trustee_jax.environment import check_tools
 from trustee_jax.environment.tools.sources import has_real_tools, open_tools
 from trustee_jax.errors import ConfigError
 from trustee_jax.models import MeshRules, param_shardings
@@ -72,6 +73,7 @@ def train(config: Config, workdir: pathlib.Path) -> None:
         open_tools(config.tools, config.environment) as tools,
         Measures(config.evaluation) as measures,
     ):
+        check_tools(tools.repository, config.curriculum)
         layout = claimed.layout
         with Progress(options.steps, enabled=primary) as progress:
             for note in tools.notes:

@@ -37,6 +37,7 @@ def outcomes(curriculum: Curriculum, *rewards: float) -> list[Outcome]:
 def test_table(d):
     aspects = at(d, epsilon=0.0).aspects(np.random.default_rng(0))
     expected = transcribed(d) | {"difficulty": float(d), "redrawn": False, "probed": None}
+    expected |= {"irrelevant": False}  # which is not the method's
     assert dataclasses.asdict(aspects) == expected
 
 

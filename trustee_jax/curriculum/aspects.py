@@ -180,6 +180,8 @@ class Aspects:
       difficulty: The difficulty that it was drawn at.
       redrawn: Whether the soft curriculum redrew the aspects that it may redraw.
       probed: The aspect that is at its frontier; None under the rules without one.
+      irrelevant: Whether the tools on offer are irrelevant: none serves the user, and none is to be
+        called.
     """
 
     difficulty: float
@@ -195,6 +197,7 @@ class Aspects:
     tool_turns: int
     redrawn: bool = False
     probed: str | None = None
+    irrelevant: bool = False
 
     @property
     def reachable_turns(self) -> int:

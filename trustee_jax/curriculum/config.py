@@ -64,6 +64,8 @@ class CurriculumConfig:
       lower_at: Mean reward up to which the difficulty falls.
       epsilon: Scalar and fixed rule: probability that a task redraws the aspects that may be
         redrawn, uniformly over their full ranges (the soft curriculum); 0 turns it off.
+      irrelevance: Probability that the policy is offered tools of another category than the one
+        that its task is about, of which none is to be called, whatever the rule.
       frontier: Options of the frontier rule.
     """
 
@@ -76,6 +78,7 @@ class CurriculumConfig:
     raise_at: float = 0.5
     lower_at: float = 0.0
     epsilon: float = 0.5
+    irrelevance: float = 0.0
     frontier: FrontierConfig = FrontierConfig()
 
     def __post_init__(self) -> None:
@@ -91,8 +94,9 @@ class CurriculumConfig:
             raise ConfigError(
                 "initial", self.initial, f"give a value from {self.minimum} to {self.maximum}"
             )
-        if not 0 <= self.epsilon <= 1:
-            raise ConfigError("epsilon", self.epsilon, "give a probability from 0 to 1")
+        for name in ("epsilon", "irrelevance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(name, getattr(self, name), "give a probability from 0 to 1")
         if not self.lower_at < self.raise_at:
             raise ConfigError(
                 "raise_at", self.raise_at, f"give more than lower_at = {self.lower_at}"

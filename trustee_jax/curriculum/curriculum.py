@@ -1,5 +1,6 @@
 """The curriculum of a run: draws aspects, and moves by what became of them."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,11 @@ class Curriculum:
         Args:
           rng: The only source of randomness.
         """
-        return self._rule.draw(rng).coherent()
+        aspects = self._rule.draw(rng).coherent()
+        if self.config.irrelevance:
+            irrelevant = bool(rng.random() < self.config.irrelevance)
+            aspects = dataclasses.replace(aspects, irrelevant=irrelevant)
+        return aspects
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
         """Moves after a step.

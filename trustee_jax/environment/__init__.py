@@ -19,7 +19,12 @@ from trustee_jax.environment.probe import Probe
 from trustee_jax.environment.records import INVALID_CAUSES, Counts, End, Episode
 from trustee_jax.environment.success import succeeded
 from trustee_jax.environment.task import Task
-from trustee_jax.environment.task_generator import REJECTIONS, generate_task
+from trustee_jax.environment.task_generator import (
+    REJECTIONS,
+    check_tools,
+    draw_tools,
+    generate_task,
+)
 from trustee_jax.environment.user_faults import USER_FAULTS
 from trustee_jax.environment.verdict import CriterionVerdict, JudgeVerdict, RuleViolation, Verdict
 from trustee_jax.environment.world import Change, World
@@ -52,7 +57,9 @@ __all__ = [
     "Verdict",
     "World",
     "WorldConfig",
+    "check_tools",
     "draw_demonstrations",
+    "draw_tools",
     "generate_task",
     "load_judges",
     "read_calls",

@@ -98,7 +98,7 @@ class _Play:
         verdict, reward, cause, detail = None, None, None, ""
         try:
             ended = yield from self._dialogue()
-            if self._has_called():
+            if self.task.aspects.irrelevant or self._has_called():
                 verdict = yield from self._verify(ended)
                 reward = verdict.reward
             else:

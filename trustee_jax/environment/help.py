@@ -1,8 +1,8 @@
 """Help for a policy that hardly ever calls: demonstrations in its context, turns held to calls.
 
 A demonstration is written by code: a request for one tool, the call that answers it, a result and a
-last word to the user. It stands before the conversation, for the policy alone; user, tools and
-judge do not see it.
+last word to the user; or, where no tool serves the task, words that say so. It stands before the
+conversation, for the policy alone; user, tools and judge do not see it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from trustee_jax.toolsets import Tool, ToolRepository
 from trustee_jax.toolsets.example_calls import (
     draw_call,
     example_answer,
+    example_refusal,
     example_request,
     example_result,
 )
@@ -33,11 +34,12 @@ class Demonstration:
     """An earlier exchange.
 
     Attributes:
-      tool: What it calls; offered as long as it is shown.
-      messages: OpenAI messages: user, call, result, answer.
+      tool: What it calls; offered as long as it is shown. None if it shows a request that no tool
+        serves.
+      messages: OpenAI messages: user, call, result, answer; or user and answer.
     """
 
-    tool: Tool
+    tool: Tool | None
     messages: tuple[Mapping[str, Any], ...]
 
 
@@ -61,13 +63,16 @@ class Help:
 
     def tools(self, tools: Sequence[Tool]) -> list[dict[str, Any]]:
         """What is offered, as OpenAI tools: those of the task, and those demonstrated."""
-        return [tool.openai() for tool in (*tools, *(one.tool for one in self.demonstrations))]
+        shown = (one.tool for one in self.demonstrations if one.tool is not None)
+        return [tool.openai() for tool in (*tools, *shown)]
 
 
 def draw_demonstrations(
     repository: ToolRepository, task: Task, count: int, seed: int, *place: int
 ) -> tuple[Demonstration, ...]:
     """Writes demonstrations of tools that the task does not have.
+
+    They show what the task wants: calls, or, where its tools are irrelevant, none.
 
     Args:
       repository: Where tools are drawn from.
@@ -85,7 +90,8 @@ def draw_demonstrations(
         if drawn is not None:
             (tool,) = drawn.tools
             known.add(tool.name)
-            found.append(_demonstration(tool, drawn.arguments, number))
+            show = _refusal if task.aspects.irrelevant else _demonstration
+            found.append(show(tool, drawn.arguments, number))
     return tuple(found)
 
 
@@ -108,6 +114,16 @@ def _demonstration(tool: Tool, arguments: dict[str, Any], number: int) -> Demons
                 "content": compact_json(result),
             },
             {"role": "assistant", "content": example_answer(result)},
+        ),
+    )
+
+
+def _refusal(tool: Tool, arguments: dict[str, Any], number: int) -> Demonstration:
+    return Demonstration(
+        None,
+        (
+            {"role": "user", "content": example_request(tool, arguments)},
+            {"role": "assistant", "content": example_refusal(tool)},
         ),
     )
 

@@ -19,7 +19,8 @@ class Task:
       aspects: What the task was asked to be like, and the limits of its episodes.
       persona: Who the user is.
       intent: What the user wants; the policy never sees it.
-      expected_calls: Names of the tools that solve it, in order.
+      expected_calls: Names of the tools that solve it, in order; none where no tool does
+        (`aspects.irrelevant`).
       query: The user's first message.
       expected_values: For each expected call the values of required parameters, as the intent has
         them; empty where they were not asked for.

@@ -5,7 +5,9 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from trustee_jax.curriculum import Aspects
+import numpy as np
+
+from trustee_jax.curriculum import Aspects, CurriculumConfig
 from trustee_jax.engine.types import Completion, Request
 from trustee_jax.environment.config import EnvironmentConfig
 from trustee_jax.environment.environment import Environment
@@ -14,6 +16,7 @@ from trustee_jax.environment.query_faults import QueryFault, find_query_fault
 from trustee_jax.environment.solvability import missing_values, needed_values, unfit_values
 from trustee_jax.environment.task import Task
 from trustee_jax.environment.world import Records, unique_records
+from trustee_jax.errors import ConfigError
 from trustee_jax.simulator.prompts import EXAMPLE_TASK
 from trustee_jax.simulator.schemas import planned_task_schema, task_schema, world_schema
 from trustee_jax.simulator.simulator import (
@@ -24,7 +27,7 @@ from trustee_jax.simulator.simulator import (
     tool_fields,
 )
 from trustee_jax.streams import Purpose
-from trustee_jax.toolsets import Tool
+from trustee_jax.toolsets import Tool, ToolRepository
 
 _TURNS_TO_ASK = 3  # of the assistant: to ask, to call, to tell
 
@@ -39,12 +42,48 @@ turn to ask for it; assistant_voice and other_wish, see `find_query_fault`; near
 recent task or the prompt's example."""
 
 
+def check_tools(repository: ToolRepository, curriculum: CurriculumConfig) -> None:
+    """Whether `draw_tools` has what every task of a curriculum asks for.
+
+    Raises:
+      ConfigError: Irrelevant tools are asked for, and there is no other category to take them from.
+    """
+    if curriculum.irrelevance and len(repository.categories) < 2:
+        fix = "give tools of two or more categories, or 0: irrelevant tools are of another one"
+        raise ConfigError("curriculum.irrelevance", curriculum.irrelevance, fix)
+
+
+def draw_tools(
+    repository: ToolRepository, rng: np.random.Generator, aspects: Aspects
+) -> tuple[tuple[Tool, ...], tuple[Tool, ...]]:
+    """Draws the tools that a task is written about, and those that the policy is offered.
+
+    They are the same unless the task has irrelevant tools: then the policy is offered tools of
+    another category (function masking, arXiv 2410.04587, takes the right one away; what is left of
+    its category may still do).
+
+    Args:
+      repository: Where they are drawn from.
+      rng: The only source of randomness.
+      aspects: How many, and whether they are relevant.
+
+    Raises:
+      ValueError: There is no other category; see `check_tools`.
+      ToolError: A stored repository is damaged where a drawn tool lies.
+    """
+    tools = repository.sample(rng, aspects.tools)
+    if not aspects.irrelevant:
+        return tools, tools
+    return tools, repository.sample(rng, aspects.tools, unlike=tools[0].category)
+
+
 def generate_task(
     environment: Environment,
     tools: Sequence[Tool],
     aspects: Aspects,
     key: Key,
     *,
+    offered: Sequence[Tool] | None = None,
     recent: RecentTasks | None = None,
     rejections: collections.Counter[str] | None = None,
     usage: Usage | None = None,
@@ -53,9 +92,10 @@ def generate_task(
 
     Args:
       environment: Its options, and the simulator that writes.
-      tools: The tools of the task, all of one category.
+      tools: The tools that it is written about, all of one category.
       aspects: What the task shall be like.
       key: (step, task, attempt); the same triple may be used for an episode, not for another task.
+      offered: Those of the policy where they are others (`draw_tools`).
       recent: Tasks that this one must not repeat; only read.
       rejections: Is added to: tasks that were written and refused, by reason (`REJECTIONS`).
       usage: Is added to.
@@ -96,14 +136,14 @@ def generate_task(
         world = None
         # What real tools find nobody has to make up.
         simulated = [tool for tool in tools if tool.name not in environment.backends]
-        if config.world.enabled and simulated:
+        if config.world.enabled and simulated and not aspects.irrelevant:
             world = yield from _write_world(environment, simulated, answer, key, usage)
     except SimulatorError as error:
         return error.failure
-    calls = answer["expected_calls"]
+    calls = () if aspects.irrelevant else answer["expected_calls"]
     planned = [call for call in calls if isinstance(call, dict)]
     return Task(
-        tools=tuple(tools),
+        tools=tuple(offered or tools),
         aspects=aspects,
         persona=answer["persona"].strip(),
         intent=answer["intent"].strip(),

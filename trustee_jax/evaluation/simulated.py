@@ -20,6 +20,7 @@ from trustee_jax.rates import Rate
 from trustee_jax.streams import Purpose
 
 _RESAMPLES = 10_000
+_ASPECTS = (*(row.name for row in ASPECTS), "irrelevant")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _outcome(id: str, episode: Episode) -> Outcome:
         success=succeeded(episode) if episode.valid else None,
         cause=episode.cause,
         difficulty=aspects.difficulty,
-        aspects={row.name: float(getattr(aspects, row.name)) for row in ASPECTS},
+        aspects={name: float(getattr(aspects, name)) for name in _ASPECTS},
         valid_calls=episode.counts.valid_calls,
         malformed_calls=episode.counts.malformed_calls,
     )
@@ -218,11 +219,12 @@ def _divisions(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, dict[float, l
     for one in outcomes:
         by_difficulty.setdefault(one.difficulty, []).append(one)
     yield "difficulty", by_difficulty
-    for row in ASPECTS:
+    for name in _ASPECTS:
         parts: dict[float, list[Outcome]] = {}
         for one in outcomes:
-            parts.setdefault(one.aspects[row.name], []).append(one)
-        yield row.name, parts
+            # Results from before an aspect was there lack it.
+            parts.setdefault(one.aspects.get(name, 0.0), []).append(one)
+        yield name, parts
 
 
 def _row(name: str, outcomes: Sequence[Outcome]) -> Row:

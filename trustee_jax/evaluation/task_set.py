@@ -14,7 +14,15 @@ from typing import Any
 from trustee_jax import streams
 from trustee_jax.curriculum import Curriculum, CurriculumConfig
 from trustee_jax.engine.types import Completion, Request, Role
-from trustee_jax.environment import Environment, RecentTasks, Task, generate_task, run
+from trustee_jax.environment import (
+    Environment,
+    RecentTasks,
+    Task,
+    check_tools,
+    draw_tools,
+    generate_task,
+    run,
+)
 from trustee_jax.environment.driver import SupportsRequests
 from trustee_jax.errors import InputError
 from trustee_jax.simulator import Failure
@@ -118,9 +126,13 @@ def write_tasks(
       seed: Decides tools and aspects; what the simulator writes follows from the engine's seed.
       on_task: Called after each task, written or given up.
 
+    Raises:
+      ConfigError: The repository lacks what the curriculum asks for (`check_tools`).
+
     Returns:
       The tasks, and the failures by cause: a task that is not written in a few attempts is missing.
     """
+    check_tools(repository, curriculum)
     failures: collections.Counter[str] = collections.Counter()
     recent = RecentTasks(len(difficulties) * per_difficulty, environment.config.near_copy)
 
@@ -131,10 +143,12 @@ def write_tasks(
             place = (level, number, attempt)
             rng = streams.generator(Purpose.EVALUATION_TASKS, seed, *place)
             aspects = Curriculum(pinned).aspects(rng)
-            tools = repository.sample(rng, aspects.tools)
+            tools, offered = draw_tools(repository, rng, aspects)
             # Four numbers, where a training run's keys have three.
             key = (Purpose.EVALUATION_TASKS, *place)
-            task = yield from generate_task(environment, tools, aspects, key, recent=recent)
+            task = yield from generate_task(
+                environment, tools, aspects, key, offered=offered, recent=recent
+            )
             if isinstance(task, Failure):
                 failures[task.cause] += 1
             elif recent.nearest(task.text) < recent.threshold:

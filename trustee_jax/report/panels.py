@@ -24,7 +24,8 @@ _COUNTED = re.compile(
     r"episodes/(played$|valid$|invalid_)|tasks/(failed|rejected)|user/(used$|refused_)|share/"
 )
 _MEANINGS = {aspect.name: aspect.meaning for aspect in ASPECTS} | {
-    "redrawn": "share of the tasks whose aspects were drawn at random"
+    "redrawn": "share of the tasks whose aspects were drawn at random",
+    "irrelevant": "share of the tasks whose tools do not serve the user",
 }
 _AT_FRONTIER = {
     "frontier": "level of difficulty at which it is probed",
@@ -247,7 +248,7 @@ def _curriculum(every: Sequence[str], occurred: Sequence[str]) -> Iterable[Panel
     frontier = [name for name in every if "frontier" in name]
     for name in rest:
         if name not in frontier:
-            share = _last(name) == "redrawn" or _last(name).startswith("success_")
+            share = _last(name) in ("redrawn", "irrelevant") or _last(name).startswith("success_")
             limits = (0.0, 1.0) if share else None
             yield Panel(words(name).capitalize(), {name: words(name)}, _note(name), limits=limits)
     for name in frontier:

@@ -111,6 +111,11 @@ def example_answer(result: Mapping[str, Any]) -> str:
     return f"Here is the result: {', '.join(told)}."
 
 
+def example_refusal(tool: Tool) -> str:
+    """What an assistant may say who lacks the tool that is wanted."""
+    return f"None of my tools can do this: {tool.description.strip().rstrip('.')}."
+
+
 class _UnknownSchemaError(Exception):
     """Nothing is known that such a schema takes."""
 

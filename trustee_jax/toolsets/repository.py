@@ -75,7 +75,9 @@ class ToolRepository:
         """Returns the number of tools."""
         return len(self.tools)
 
-    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tool, ...]:
+    def sample(
+        self, rng: np.random.Generator, count: int, *, unlike: str | None = None
+    ) -> tuple[Tool, ...]:
         """Draws the tools of one task, all from one category, in random order.
 
         The category is drawn uniformly among those with at least `count` tools; where none has
@@ -85,14 +87,17 @@ class ToolRepository:
         Args:
           rng: The only source of randomness.
           count: Tools wanted, at least 1.
+          unlike: A category that they must not be of.
 
         Raises:
-          ValueError: Count below 1, or the repository is empty.
+          ValueError: Count below 1, or no category is left to draw from.
           ToolError: A stored repository is damaged where a drawn tool lies.
         """
-        if count < 1 or not self.tools:
-            raise ValueError(f"cannot sample {count} tool(s) from {len(self)}; ask for 1 or more")
-        groups = list(self.categories.values())
+        groups = [group for name, group in self.categories.items() if name != unlike]
+        if count < 1 or not groups:
+            raise ValueError(
+                f"cannot sample {count} tool(s) from {len(groups)} categories; ask for 1 or more"
+            )
         groups = [group for group in groups if len(group) >= count] or groups
         group = groups[rng.integers(len(groups))]
         return tuple(group[i] for i in rng.permutation(len(group))[:count])

@@ -13,7 +13,15 @@ import numpy as np
 from trustee_jax import streams
 from trustee_jax.curriculum import Curriculum, Outcome
 from trustee_jax.engine import Completion, Request
-from trustee_jax.environment import Episode, Help, RecentTasks, Task, generate_task, run_episode
+from trustee_jax.environment import (
+    Episode,
+    Help,
+    RecentTasks,
+    Task,
+    draw_tools,
+    generate_task,
+    run_episode,
+)
 from trustee_jax.environment import run as drive
 from trustee_jax.environment.invocations import Invocation
 from trustee_jax.environment.probe import Probe, answer, draw_questions
@@ -264,15 +272,15 @@ class RolloutCollector:
                     return
                 place = (step, index, draw)
                 aspects = curriculum.aspects(streams.generator(Purpose.ASPECTS, self._seed, *place))
-                tools = self._repository.sample(
-                    streams.generator(Purpose.TOOLS, self._seed, *place), aspects.tools
-                )
+                rng = streams.generator(Purpose.TOOLS, self._seed, *place)
+                tools, offered = draw_tools(self._repository, rng, aspects)
                 rollouts.draws += 1
                 task = yield from generate_task(
                     self._system.environment,
                     tools,
                     aspects,
                     place,
+                    offered=offered,
                     recent=recent,
                     rejections=rollouts.rejections,
                 )

@@ -143,7 +143,9 @@ def aspect_scalars(tasks: Sequence[Task]) -> dict[str, float]:
     }
     # A category may have fewer tools than were asked for.
     means["curriculum/tools"] = _mean(len(task.tools) for task in tasks)
-    return means | {"curriculum/redrawn": _mean(task.aspects.redrawn for task in tasks)}
+    for name in ("redrawn", "irrelevant"):
+        means[f"curriculum/{name}"] = _mean(getattr(task.aspects, name) for task in tasks)
+    return means
 
 
 def episode_scalars(episodes: Sequence[Episode]) -> dict[str, float]:
@@ -224,7 +226,7 @@ def describe(episode: Episode) -> str:
         f"tools: {', '.join(tool.name for tool in task.tools)}",
         f"persona: {task.persona}",
         f"intent: {task.intent}",
-        f"expected calls: {', '.join(task.expected_calls)}",
+        f"expected calls: {', '.join(task.expected_calls) or 'none'}",
         "",
         *transcript(episode.messages, unmarked=True),
     ]

@@ -83,6 +83,7 @@ class ModelJudge:
             "intent": task.intent if config.show_intent else None,
             "query": task.query,
             "expected_calls": task.expected_calls if config.show_expected_calls else None,
+            "irrelevant": task.aspects.irrelevant,
             "ended": evidence.ended,
             "world": None if world is None else record_lines(world),
             "changes": change_lines(evidence.changes),

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trustee_jax.chat import attempts
 from trustee_jax.engine.types import Completion, Request
 from trustee_jax.environment.calls import CallRecord
 from trustee_jax.environment.judges.contradictions import contradicts, unfounded
@@ -97,7 +98,9 @@ def find_violations(
     each call of an expected tool that succeeded contradicts a value of the task (see
     `contradicts`), or has nothing of it (`unfounded`): "calls_correct". Where all expected calls
     are missing, or missing or wrong: "intent_met". no_answer: the assistant could have said
-    something to the user after the last result, and did not: "intent_met". unknown_tool: a call of
+    something to the user after the last result, or where no tool serves the user, and did not:
+    "intent_met". needless_call: any attempt at a call where no tool serves the user: "intent_met"
+    and "calls_correct". unknown_tool: a call of
     a tool that does not exist: "no_hallucination".
     repeated_call: a call repeated although nothing had changed; failed_call: one that is malformed
     or does not fit its tool: "no_waste". invented_value: a number or a code in a message of the
@@ -112,7 +115,9 @@ def find_violations(
     """
     violations: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
-    if expected_calls:
+    if task.aspects.irrelevant:
+        violations += _irrelevant(evidence)
+    elif expected_calls:
         violations += _expected(evidence, require_values)
     if require_answer:
         violations += _no_answer(evidence)
@@ -252,6 +257,16 @@ def _expected(evidence: Evidence, require_values: bool) -> Iterator[RuleViolatio
         )
     elif task.expected_values and not right:
         yield RuleViolation("intent_met", "wrong_value", "no expected call had the right values")
+
+
+def _irrelevant(evidence: Evidence) -> Iterator[RuleViolation]:
+    """Objects to what is no answer in words, of a task whose tools do not serve the user."""
+    turns = [message for message in evidence.messages if message["role"] == "assistant"]
+    if any(attempts(turn) or turn.get("unmarked_calls") for turn in turns):
+        for criterion in ("intent_met", "calls_correct"):
+            yield RuleViolation(criterion, "needless_call", "no tool serves what the user wants")
+    elif not any(map(_says_something, turns)):
+        yield RuleViolation("intent_met", "no_answer", "the user was told nothing")
 
 
 def _no_answer(evidence: Evidence) -> Iterator[RuleViolation]:
