@@ -9,6 +9,7 @@ from trustee_jax.environment import Evidence
 from trustee_jax.environment.judges.contradictions import contradicts, unfounded
 from trustee_jax.environment.judges.rules import find_violations
 from trustee_jax.environment.solvability import plain_words
+from trustee_jax.toolsets import Tool
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,8 @@ def test_another_value(expected, given):
         ("20", 100),
         ("20", "100"),
         ("1.5", 3),
+        ("Lille", "Suffering_weekend_12:10"),
+        ("water leak", "Could have been further analyzed to find the cause of a data leak"),
     ],
 )
 def test_what_has_nothing_of_a_value_is_unfounded(expected, given):
@@ -155,6 +158,7 @@ def booking(call_id: str, nights: int, answer: str = '{"ok":true}') -> list[dict
     ]
 
 
+CITY = {"type": "string"}
 ONE, ALL = {"calls_correct"}, {"calls_correct", "intent_met"}
 
 
@@ -195,7 +199,43 @@ def test_a_call_with_another_value_is_vetoed(make_task, calls, vetoed, searched)
     assert found(expected_calls=False) == set()
 
 
-CITY = {"type": "string"}
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        ({"start": "Lyon", "end": "Oslo", "days": [3, 5.0]}, ""),
+        ({"start": "Oslo", "end": "Lyon"}, "start"),  # the right values, in each other's place
+        ({"start": "Lyon", "end": "Lyon"}, "end"),
+        ({"start": "from Lyon", "end": "Oslo, Norway"}, ""),
+        ({"start": "Lyon", "end": ""}, "end"),
+        ({"start": "Lyon", "end": "Oslo", "days": [3, 4]}, "days"),
+    ],
+)
+def test_what_was_said_for_another_parameter_is_unfounded(make_task, arguments, wrong):
+    names = ("start", "end")
+    parameters = {
+        "type": "object",
+        "properties": dict.fromkeys(names, CITY) | {"days": {"type": "array"}},
+        "required": list(names),
+    }
+    task = dataclasses.replace(
+        make_task(),
+        tools=(Tool("find_train", "Finds trains.", parameters, "travel"),),
+        expected_calls=("find_train",),
+        expected_values=({"start": "Lyon", "end": "Oslo"},),
+    )
+    call = {"id": "a", "function": {"name": "find_train", "arguments": json.dumps(arguments)}}
+    messages = [
+        {"role": "user", "content": "A train from Lyon to Oslo in 3 or five days, please."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "name": "find_train", "content": '{"ok":true}'},
+        {"role": "assistant", "content": "Done."},
+    ]
+    evidence = Evidence.read(task, messages)
+    found = find_violations(evidence, require_values=True)
+    assert {veto.reason.split(" with ")[-1].split()[0] for veto in found} == (
+        {wrong, "no"} if wrong else set()
+    )
+    assert find_violations(evidence) == []
 
 
 @pytest.mark.parametrize(

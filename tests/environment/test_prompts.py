@@ -11,7 +11,7 @@ from trustee_jax.simulator.transcript import transcript
 
 FINISHED = {
     "tools": [], "persona": None, "intent": None, "query": "q", "expected_calls": None,
-    "irrelevant": False, "history": ["h"], "ended": "user", "world": None, "changes": [],
+    "history": ["h"], "ended": "user", "world": None, "changes": [],
     "criteria": CRITERIA[:1], "mode": "reasoned",
 }  # fmt: skip
 

@@ -138,7 +138,10 @@ def test_schema_is_tight(make_environment, aspects):
     ("change", "reason"),
     [
         ({"persona": " " * 9}, "blank"),
+        ({"query": "Is there a room on road A1010101010101?"}, "loop"),
+        ({"intent": "Two nights. Two nights. Two nights. Two nights. Two nights. Two"}, "loop"),
         ({"query": "Call find_hotels for Lyon"}, "names_tool"),
+        ({"intent": "Lyon for 1,000,000,000,000 nights!!!!!"}, "missing_value"),
         ({"intent": "A place in Lyon."}, "missing_value"),
         ({"intent": "Two nights in Lyon, please."}, "near_copy"),
         ({k: EXAMPLE_TASK[k] for k in ("intent", "query")}, "missing_value"),

@@ -31,11 +31,23 @@ from trustee_jax.toolsets import Tool, ToolRepository
 
 _TURNS_TO_ASK = 3  # of the assistant: to ask, to call, to tell
 
+# What a small model falls into: A10101010101010. A million has as many zeros, but is shorter.
+_LOOP = re.compile(r"(.{1,24}?)\1{4,}", re.DOTALL)
+_LOOP_LENGTH = 12  # characters
+
 Rejection = Literal[
-    "blank", "names_tool", "missing_value", "unfit_value", "unsaid_value", QueryFault, "near_copy"
+    "blank",
+    "loop",
+    "names_tool",
+    "missing_value",
+    "unfit_value",
+    "unsaid_value",
+    QueryFault,
+    "near_copy",
 ]
 REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
-"""Why a task that was written is refused: blank, a text is empty; names_tool, the query names a
+"""Why a task that was written is refused: blank, a text is empty; loop, a text repeats a piece of
+itself over and over; names_tool, the query names a
 tool; missing_value, the intent lacks a value that an expected call needs; unfit_value, its tool
 takes no such value; unsaid_value, the query lacks one, although it is to be clear or nobody has a
 turn to ask for it; assistant_voice and other_wish, see `find_query_fault`; near_copy, it repeats a
@@ -199,6 +211,8 @@ def _rejection(
     for field in ("persona", "intent", "query"):
         if not answer[field].strip():
             return "blank", f"the {field} is blank"
+        if (loop := _LOOP.search(answer[field])) and len(loop[0]) >= _LOOP_LENGTH:
+            return "loop", f"the {field} repeats {loop[1]!r}"
     for tool in tools:
         # A name like "search" is also a word; one like "search_hotels" no user would write.
         if not re.fullmatch(r"[A-Za-z]?[a-z]*", tool.name) and re.search(

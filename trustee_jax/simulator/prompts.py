@@ -63,7 +63,6 @@ _SAMPLE_FIELDS: dict[SimulatorRole, dict[str, Any]] = {
         "intent": "g",
         "query": "q",
         "expected_calls": ["find"],
-        "irrelevant": False,
         "history": ["h"],
         "ended": "user",
         "world": ["hotels: {}"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from trustee_jax.engine.types import Completion, Request, Sampling
 from trustee_jax.environment.copies import copied_share
 from trustee_jax.environment.judges.evidence import Evidence
-from trustee_jax.environment.judges.rules import violations_of
+from trustee_jax.environment.judges.rules import needless_calls, violations_of
 from trustee_jax.environment.verdict import CriterionVerdict, Verdict
 from trustee_jax.environment.world import change_lines, record_lines
 from trustee_jax.simulator.config import RoleConfig
@@ -29,6 +29,8 @@ from trustee_jax.simulator.transcript import events
 if TYPE_CHECKING:
     from trustee_jax.environment.config import EnvironmentConfig
 
+# The first of the criteria.
+_BY_CODE = ("intent_met", "calls_correct")
 # Tokens of a part without reasons: names of the fields, a line number, a boolean.
 _SHORT_ANSWER = 48
 # Share of the reasons in the words of the prompt from which they say nothing of the conversation.
@@ -63,12 +65,13 @@ class ModelJudge:
         """
         options = self._config.judge
         names = CRITERIA[: evidence.task.aspects.criteria]
+        parts = list(_known(evidence, names))
+        asked = names[len(parts) :]
         fields = self._fields(evidence)
-        if options.mode == "joint":
-            parts = yield from self._joint(evidence, fields, names, key, usage)
-        else:
-            parts = []
-            for index, name in enumerate(names):
+        if options.mode == "joint" and asked:
+            parts += yield from self._joint(evidence, fields, asked, key, usage)
+        elif asked:
+            for index, name in enumerate(asked, len(parts)):
                 part = yield from self._part(evidence, fields, name, (*key, index), usage)
                 parts.append(part)
         violations = violations_of(evidence, self._config) if options.rules else ()
@@ -83,7 +86,6 @@ class ModelJudge:
             "intent": task.intent if config.show_intent else None,
             "query": task.query,
             "expected_calls": task.expected_calls if config.show_expected_calls else None,
-            "irrelevant": task.aspects.irrelevant,
             "ended": evidence.ended,
             "world": None if world is None else record_lines(world),
             "changes": change_lines(evidence.changes),
@@ -143,6 +145,18 @@ class ModelJudge:
             CriterionVerdict(name, answer[name], reasoning=reasoning, recites=recites)
             for name in names
         ]
+
+
+def _known(evidence: Evidence, names: Sequence[str]) -> Iterator[CriterionVerdict]:
+    """The first criteria, where no tool serves the user: code knows better than a model.
+
+    Asked whether the user got what they wanted, a model objects to "None of my tools can do this"
+    and believes what was made up instead.
+    """
+    if evidence.task.aspects.irrelevant:
+        failed = {violation.criterion for violation in needless_calls(evidence)}
+        for name in names[: len(_BY_CODE)]:
+            yield CriterionVerdict(name, name not in failed)
 
 
 def short_options(options: RoleConfig) -> RoleConfig:

@@ -116,7 +116,7 @@ def find_violations(
     violations: list[RuleViolation] = []
     task, messages, calls = evidence.task, evidence.messages, evidence.calls
     if task.aspects.irrelevant:
-        violations += _irrelevant(evidence)
+        violations += needless_calls(evidence)
     elif expected_calls:
         violations += _expected(evidence, require_values)
     if require_answer:
@@ -259,8 +259,11 @@ def _expected(evidence: Evidence, require_values: bool) -> Iterator[RuleViolatio
         yield RuleViolation("intent_met", "wrong_value", "no expected call had the right values")
 
 
-def _irrelevant(evidence: Evidence) -> Iterator[RuleViolation]:
-    """Objects to what is no answer in words, of a task whose tools do not serve the user."""
+def needless_calls(evidence: Evidence) -> Iterator[RuleViolation]:
+    """Objects to what is no answer in words, of a task whose tools do not serve the user.
+
+    It objects to "intent_met" and "calls_correct", and knows all that there is to know of them.
+    """
     turns = [message for message in evidence.messages if message["role"] == "assistant"]
     if any(attempts(turn) or turn.get("unmarked_calls") for turn in turns):
         for criterion in ("intent_met", "calls_correct"):
@@ -319,11 +322,26 @@ def _wrong_value(
                 own.update(plain_words(json.dumps(earlier.arguments, ensure_ascii=False)))
     for parameter, expected in values.items():
         given = call.arguments.get(parameter)
+        # What was said for another parameter is not what was said for this one.
+        others = (text for name, text in values.items() if name != parameter)
+        elsewhere = {word for text in others for word in plain_words(text)}
         if contradicts(expected, given, known) or (
-            parameter in free and unfounded(expected, given, known)
+            parameter in free and unfounded(expected, given, known - elsewhere)
         ):
             return f"{parameter} {given!r} instead of {expected!r}"
+    if require_values:
+        for parameter, given in call.arguments.items():
+            if isinstance(given, list) and any(_unsaid(item, known) for item in given):
+                return f"{parameter} {given!r}, of which a number was not said"
     return None
+
+
+def _unsaid(item: Any, known: Collection[str]) -> bool:
+    """Whether an item of a list is a number that nobody said."""
+    if isinstance(item, bool) or not isinstance(item, int | float):
+        return False
+    whole = isinstance(item, float) and item.is_integer()
+    return not set(plain_words(str(int(item) if whole else item))) <= set(known)
 
 
 def _free_values(task: Task, name: str) -> Collection[str]:
