@@ -227,9 +227,44 @@ def test_choice_logits_are_those_of_transformers(tiny):
         np.testing.assert_allclose(alone.reported_logits, expected, atol=1e-4)
 
 
+def test_the_likeliest_tokens_are_those_of_transformers(tiny):
+    """Before any cut, at the request's temperature, and only for those that want them."""
+    kind = "qwen3-tied-1e6"
+    hf, engine = tiny.hf_model(kind), _engine(tiny, tiny.ours(kind), top_logprobs=6)
+    samplings = [GREEDY, Sampling(0.3, top_k=3), Sampling(2.0, top_p=0.5)]
+    requests = [
+        Request(prompt, 5 + i, (i,), "simulator", samplings[i % 3], top_logprobs=(6, 0, 2)[i % 3])
+        for i, prompt in enumerate(_prompts(9))
+    ]
+    plain = _engine(tiny, tiny.ours(kind)).run(
+        [dataclasses.replace(request, top_logprobs=0) for request in requests]
+    )
+    told = [[] for _ in requests]
+    tickets = [engine.submit(*one) for one in zip(requests, [t.append for t in told], strict=True)]
+    done = {}
+    while not engine.idle:
+        done.update((tickets.index(ticket), answer) for ticket, answer in engine.step())
+    for i, request in enumerate(requests):
+        found = done[i]
+        np.testing.assert_array_equal(found.tokens, plain[i].tokens)
+        whole = np.concatenate([request.tokens, found.tokens])
+        with torch.no_grad():
+            logits = hf(torch.tensor(whole)[None]).logits[0, len(request.tokens) - 1 : -1]
+        scaled = torch.log_softmax(logits / (request.sampling.temperature or 1.0), -1)
+        expected = scaled.topk(request.top_logprobs)
+        assert found.top_tokens.shape == expected.indices.shape
+        np.testing.assert_allclose(found.top_logprobs, expected.values.numpy(), atol=1e-4)
+        np.testing.assert_array_equal(found.top_tokens, expected.indices.numpy())
+        parts = [row for part in told[i] for row in part.top_logprobs]
+        np.testing.assert_array_equal(
+            np.array(parts).reshape(found.top_logprobs.shape), found.top_logprobs
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
+        ({"top_logprobs": 1}, "engine.top_logprobs"),
         ({"tokens": np.zeros(0, np.int32)}, "tokens"),
         ({"tokens": np.array([320])}, "tokens"),
         ({"tokens": np.zeros(150, np.int32)}, "max_new_tokens"),

@@ -157,7 +157,9 @@ def test_tokens_are_told_as_they_come_each_once(tiny):
     assert engine.stats.restarts > 0
     for ticket, parts in told.items():
         assert len(parts) > 1
-        assert list(itertools.chain(*parts)) == done[ticket].tokens.tolist()
+        assert list(itertools.chain(*(p.tokens for p in parts))) == done[ticket].tokens.tolist()
+        said = np.array([number for part in parts for number in part.logprobs], np.float32)
+        np.testing.assert_array_equal(said, done[ticket].logprobs)
 
 
 def test_a_cancelled_request_leaves_nothing_behind(tiny):

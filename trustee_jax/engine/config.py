@@ -27,6 +27,8 @@ class EngineConfig:
         more is faster as a whole, less is steadier.
       decode_steps: Decoding steps per dispatch while no request is held to a schema (a schema is
         checked on the host after each token).
+      top_logprobs: Most of the likeliest tokens that a request may ask to be told of; what it asks
+        for is computed for all rows of a step.
       attention: What computes attention over the cache: "xla" anywhere, "ragged" on a TPU, "paged"
         on a GPU; "auto" is the platform's own where it fits the model and these options, else
         "xla".
@@ -41,6 +43,7 @@ class EngineConfig:
     prefill_tokens: int = 64
     prefill_budget: int = 4096
     decode_steps: int = 8
+    top_logprobs: int = 0
     attention: Literal["auto", "xla", "ragged", "paged"] = "auto"
 
     @property
@@ -79,6 +82,8 @@ class EngineConfig:
                 raise ConfigError(
                     f"engine.{name}", getattr(self, name), "use a number of at least 1"
                 )
+        if self.top_logprobs < 0:
+            raise ConfigError("engine.top_logprobs", self.top_logprobs, "use 0 (none) or more")
         if self.cache_dtype not in (None, "int8"):
             raise ConfigError(
                 "engine.cache_dtype", self.cache_dtype, 'write "int8", or leave it out'

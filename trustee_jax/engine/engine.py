@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -157,7 +158,7 @@ class Engine:
 
         Args:
           request: What is asked for.
-          on_tokens: Called by `step` with the tokens of the answer as they come; must not raise.
+          on_tokens: Called by `step` with what the answer gains, as it comes; must not raise.
 
         Raises:
           RequestError: It can never be served; the message says why.
@@ -198,6 +199,11 @@ class Engine:
         if len(request.stop_ids) > MAX_STOP_IDS:
             raise RequestError(
                 f"stop_ids: {len(request.stop_ids)} given, at most {MAX_STOP_IDS} are supported"
+            )
+        if not 0 <= request.top_logprobs <= self.config.top_logprobs:
+            raise RequestError(
+                f"top_logprobs={request.top_logprobs}: must be from 0 to engine.top_logprobs="
+                f"{self.config.top_logprobs}"
             )
         reported = request.report_logits_of
         if len(reported) > MAX_REPORTED or not all(0 <= token < vocab_size for token in reported):
@@ -355,6 +361,7 @@ class Engine:
             new.key[i] = streams.request_key(self._seed, request.key)
             new.stop_ids[i, : len(job.stop_ids)] = job.stop_ids
             new.reported[i, : len(request.report_logits_of)] = request.report_logits_of
+            new.tops[i] = request.top_logprobs > 0
             scheduler.running[job.slot] = job
             scheduler.mark_computed(job)  # Of a page that was copied nothing is prefilled.
         self._rows = self._programs.admit(self._rows, slots, new)
@@ -420,9 +427,11 @@ class Engine:
 
     def _take(self, output: DecodeOutput, jobs: dict[int, Job]) -> None:
         scheduler = self._scheduler
-        tokens, logprobs, valid, logits = jax.device_get(
-            (output.tokens, output.logprobs, output.valid, output.reported_logits)
-        )
+        # What nobody asked for stays on the device.
+        tops = any(job.request.top_logprobs for job in jobs.values())
+        wanted = output if tops else dataclasses.replace(output, top_tokens=None, top_logprobs=None)
+        read: Any = jax.device_get(wanted)  # arrays of NumPy
+        tokens, logprobs, valid = read.tokens, read.logprobs, read.valid
         for slot, job in jobs.items():
             job.steps_ahead -= len(tokens)
             if scheduler.running.get(slot) is not job:
@@ -440,7 +449,9 @@ class Engine:
             if not new:
                 continue
             held = job.held
-            job.take(new, logprobs[steps, slot].tolist(), logits[steps, slot])
+            if job.request.top_logprobs:
+                job.take_tops(read.top_tokens[steps, slot], read.top_logprobs[steps, slot])
+            job.take(new, logprobs[steps, slot].tolist(), read.reported_logits[steps, slot])
             if job.finish:
                 scheduler.drop(job)
                 self._done.append(job)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from trustee_jax.engine.constraints import Constraint
 from trustee_jax.engine.pages import Page
-from trustee_jax.engine.types import Completion, Request
+from trustee_jax.engine.types import Completion, NewTokens, Request
 
-OnTokens = Callable[[Sequence[int]], None]
+OnTokens = Callable[[NewTokens], None]
 
 # Fewer forced tokens cost less when they are decoded like others.
 _SHORTEST_RUN = 4
@@ -26,10 +26,12 @@ class Job:
       ticket: Its number.
       request: What was asked for.
       make_constraint: Makes what the answer is held to; None: nothing.
-      on_tokens: Is told the tokens of the answer as they come, or None.
+      on_tokens: Is told what the answer gains as it comes, or None.
       context: Prompt and answer so far.
       logprobs: Of the answer's tokens.
       reported_logits: At the answer's tokens.
+      top_tokens: At the answer's tokens, the likeliest.
+      top_logprobs: Theirs.
       thinking: Whether it writes freely before an answer that is held to a schema.
       told: Tokens that `on_tokens` has been told.
       slot: Its row while it has one.
@@ -48,6 +50,8 @@ class Job:
     context: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     reported_logits: list[np.ndarray] = dataclasses.field(default_factory=list)
+    top_tokens: list[np.ndarray] = dataclasses.field(default_factory=list)
+    top_logprobs: list[np.ndarray] = dataclasses.field(default_factory=list)
     thinking: bool = False
     told: int = 0
     slot: int = -1
@@ -111,6 +115,12 @@ class Job:
         """Tokens that may be in the cache after so many more decoding steps."""
         return min(len(self.context) + self.steps_ahead + steps - 1, self.most_tokens)
 
+    def take_tops(self, tokens: np.ndarray, logprobs: np.ndarray) -> None:
+        """Notes the likeliest tokens where those were drawn that `take` then adds."""
+        count = self.request.top_logprobs
+        self.top_tokens += list(tokens[:, :count])
+        self.top_logprobs += list(logprobs[:, :count])
+
     def take(self, tokens: list[int], logprobs: list[float], logits: np.ndarray) -> None:
         """Adds tokens that were drawn, one or more, and what follows from them without drawing."""
         self.context += tokens
@@ -162,13 +172,23 @@ class Job:
         width = len(self.request.report_logits_of)
         if width:
             self.reported_logits += [np.full(width, np.nan, np.float32)] * len(tokens)
+        if tops := self.request.top_logprobs:
+            self.top_tokens += [np.full(tops, -1, np.int32)] * len(tokens)
+            self.top_logprobs += [np.full(tops, np.nan, np.float32)] * len(tokens)
 
     def tell(self) -> None:
         """Tells `on_tokens` what is new."""
-        new = self.context[self.prompt_length + self.told :]
-        if self.on_tokens is not None and new:
-            self.told += len(new)
-            self.on_tokens(new)
+        new = slice(self.told, self.num_generated)
+        if self.on_tokens is not None and new.stop > new.start:
+            self.told = new.stop
+            self.on_tokens(
+                NewTokens(
+                    self.context[self.prompt_length :][new],
+                    self.logprobs[new],
+                    self.top_tokens[new],
+                    self.top_logprobs[new],
+                )
+            )
 
     def completion(self) -> Completion:
         """The answer."""
@@ -179,6 +199,12 @@ class Job:
             finish=self.finish or "length",
             reported_logits=np.array(self.reported_logits, np.float32).reshape(
                 count, len(self.request.report_logits_of)
+            ),
+            top_tokens=np.array(self.top_tokens, np.int32).reshape(
+                count, self.request.top_logprobs
+            ),
+            top_logprobs=np.array(self.top_logprobs, np.float32).reshape(
+                count, self.request.top_logprobs
             ),
         )
 

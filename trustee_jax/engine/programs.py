@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from trustee_jax.engine import kernels
 from trustee_jax.engine.cache import CacheSpec, KVCache, copy_pages
 from trustee_jax.engine.config import EngineConfig
-from trustee_jax.engine.sampling import sample, unpack_bitmask
+from trustee_jax.engine.sampling import likeliest, sample, unpack_bitmask
 from trustee_jax.errors import ConfigError
 from trustee_jax.models.sharding import ENGINE_RULES, LEARNER_RULES, MeshRules
 from trustee_jax.models.transformer import Transformer
@@ -49,6 +49,7 @@ class Rows:
       key: uint32[slots, 2].
       stop_ids: int32[slots, MAX_STOP_IDS], padded with -1.
       reported: int32[slots, MAX_REPORTED], tokens whose logits are reported, padded with 0.
+      tops: bool, whether the likeliest tokens are reported.
     """
 
     token: Array
@@ -63,6 +64,7 @@ class Rows:
     key: Array
     stop_ids: Array
     reported: Array
+    tops: Array
 
     @classmethod
     def zeros(cls, slots: int) -> Rows:
@@ -80,6 +82,7 @@ class Rows:
             key=np.zeros((slots, 2), np.uint32),
             stop_ids=np.full((slots, MAX_STOP_IDS), -1, np.int32),
             reported=np.zeros((slots, MAX_REPORTED), np.int32),
+            tops=np.zeros(slots, bool),
         )
 
 
@@ -93,12 +96,17 @@ class DecodeOutput:
       logprobs: float32.
       valid: bool, False where the row was not active in that step.
       reported_logits: float32, with a last axis of MAX_REPORTED: logits of the row's `reported`.
+      top_tokens: int32, with a last axis of `EngineConfig.top_logprobs`: the likeliest tokens.
+      top_logprobs: float32, their log-probabilities. Both are 0 where no row wants them; None
+        once they are left on the device.
     """
 
     tokens: jax.Array
     logprobs: jax.Array
     valid: jax.Array
     reported_logits: jax.Array
+    top_tokens: jax.Array | None
+    top_logprobs: jax.Array | None
 
 
 def prefill(
@@ -180,11 +188,12 @@ def forward(
 
 
 def draw(
-    rows: Rows, logits: jax.Array, enabled: jax.Array, bits: jax.Array | None
+    tops: int, rows: Rows, logits: jax.Array, enabled: jax.Array, bits: jax.Array | None
 ) -> tuple[Rows, DecodeOutput]:
     """Draws one token of every row and advances it.
 
     Args:
+      tops: How many of the likeliest tokens are reported.
       rows: To be advanced.
       logits: float32[slots, V], from `forward`.
       enabled: bool[slots], rows that take part.
@@ -206,7 +215,14 @@ def draw(
         allowed,
     )
     reported = jnp.take_along_axis(logits, rows.reported, axis=-1)
-    output = DecodeOutput(tokens[None], logprobs[None], taking_part[None], reported[None])
+    top = jax.lax.cond(
+        jnp.any(rows.tops & taking_part),
+        lambda: likeliest(logits, rows.temperature, tops),
+        lambda: (jnp.zeros((len(logits), tops), jnp.int32), jnp.zeros((len(logits), tops))),
+    )
+    output = DecodeOutput(
+        *(x[None] for x in (tokens, logprobs, taking_part, reported, *top)),
+    )
     one = taking_part.astype(jnp.int32)
     ended = jnp.any(tokens[:, None] == rows.stop_ids, axis=-1)
     ended |= rows.num_generated + one >= rows.limit
@@ -225,6 +241,7 @@ def decode(
     rules: MeshRules,
     spec: CacheSpec,
     steps: int,
+    tops: int,
     params: nnx.State,
     cache: KVCache,
     rows: Rows,
@@ -232,7 +249,8 @@ def decode(
     enabled: jax.Array,
 ) -> tuple[KVCache, Rows, DecodeOutput]:
     """Up to `steps` times `forward` and `draw`, until no row is left; see there."""
-    abstract = jax.eval_shape(draw, rows, _abstract_logits(graphdef, params, rows), enabled, None)
+    draw_any = functools.partial(draw, tops, bits=None)
+    abstract = jax.eval_shape(draw_any, rows, _abstract_logits(graphdef, params, rows), enabled)
     output = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape[1:]), x.dtype), abstract[1])
 
     def step(
@@ -240,7 +258,7 @@ def decode(
     ) -> tuple[jax.Array, KVCache, Rows, DecodeOutput]:
         i, cache, rows, output = carry
         cache, logits = forward(graphdef, rules, spec, params, cache, rows, tables, enabled)
-        rows, new = draw(rows, logits, enabled, None)
+        rows, new = draw_any(rows, logits, enabled)
         output = jax.tree.map(lambda all_steps, x: all_steps.at[i].set(x[0]), output, new)
         return i + 1, cache, rows, output
 
@@ -339,9 +357,13 @@ class Programs:
                 donate_argnums=1,
                 out_shardings=(cache.sharding, None),
             ),
-            draw=jax.jit(draw, donate_argnums=0, out_shardings=small),
+            draw=jax.jit(
+                functools.partial(draw, config.top_logprobs), donate_argnums=0, out_shardings=small
+            ),
             decode=jax.jit(
-                functools.partial(decode, graphdef, rules, cache, config.decode_steps),
+                functools.partial(
+                    decode, graphdef, rules, cache, config.decode_steps, config.top_logprobs
+                ),
                 donate_argnums=(1, 2),
                 out_shardings=(cache.sharding, small, small),
             ),

@@ -24,6 +24,22 @@ def unpack_bitmask(bits: jax.Array, vocab_size: int) -> jax.Array:
     return allowed.reshape(bits.shape[0], -1)[:, :vocab_size].astype(bool)
 
 
+def likeliest(logits: jax.Array, temperature: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The likeliest tokens of each row, likeliest first.
+
+    Args:
+      logits: float32[B, V].
+      temperature: float32[B]; 0 counts as 1.
+      count: How many.
+
+    Returns:
+      int32[B, count] and their log-probabilities, float32[B, count], uncut.
+    """
+    scaled = logits / jnp.where(temperature > 0, temperature, 1.0)[:, None]
+    values, tokens = jax.lax.top_k(scaled, count)
+    return tokens, values - jax.nn.logsumexp(scaled, axis=-1, keepdims=True)
+
+
 def cut_threshold(logits: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
     """The smallest logit within the top k and, of what these leave, within the nucleus.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -69,6 +69,8 @@ class Request:
       think_budget: Tokens of free thinking after which `think_end_id` is forced.
       report_logits_of: Tokens whose logits are reported at every position of the answer, sampled
         or not.
+      top_logprobs: How many of the likeliest tokens are reported at every position of the answer,
+        with their log-probabilities; at most `EngineConfig.top_logprobs`.
     """
 
     tokens: np.ndarray
@@ -81,6 +83,7 @@ class Request:
     think_end_id: int | None = None
     think_budget: int = 0
     report_logits_of: tuple[int, ...] = ()
+    top_logprobs: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,6 +99,9 @@ class Completion:
       reported_logits: float32[m, c], logits of the tokens that the request names, where each token
         was drawn, before temperature and cuts; their differences are differences of
         log-probabilities. NaN at tokens that a schema forced.
+      top_tokens: int32[m, k], the likeliest tokens where each token was drawn, as many as the
+        request wants, likeliest first; -1 at tokens that a schema forced.
+      top_logprobs: float32[m, k], theirs, under the same distribution as `logprobs`.
     """
 
     tokens: np.ndarray
@@ -104,6 +110,27 @@ class Completion:
     reported_logits: np.ndarray = dataclasses.field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
     )
+    top_tokens: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    top_logprobs: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 0), np.float32)
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NewTokens:
+    """What an answer has gained since it was last told of; see `Engine.submit`.
+
+    Attributes:
+      tokens: Their ids.
+      logprobs: As `Completion.logprobs`.
+      top_tokens: As `Completion.top_tokens`.
+      top_logprobs: As `Completion.top_logprobs`.
+    """
+
+    tokens: Sequence[int]
+    logprobs: Sequence[float]
+    top_tokens: Sequence[np.ndarray]
+    top_logprobs: Sequence[np.ndarray]
 
 
 @dataclasses.dataclass
