@@ -36,12 +36,21 @@ REQUIRES = [
     "transformers>=5.0",
 ]
 
+# `trustee serve`.
+SERVE = ["prometheus_client>=0.22", "pydantic>=2.11", "starlette>=0.48", "uvicorn>=0.35"]
+
 EXTRAS = {
     # Imports the tools of a live MCP server, and calls them.
     "mcp": ["mcp>=2.0"],
+    "serve": SERVE,
     "test": [
+        *SERVE,
+        "httpx>=0.28",
+        "hypothesis>=6.140",
         "mcp>=2.0",
         "mypy>=1.18",
+        # The official client.
+        "openai>=2.0",
         # Loads exported adapters.
         "peft>=0.18",
         "psutil>=6.0",

@@ -18,16 +18,16 @@ LAYERS = (
     ("chat", "curriculum", "engine", "options", "plugins", "processes", "storage", "weights"),
     ("jsonl", "simulator", "toolsets"),
     ("environment", "rl"),
-    ("evaluation", "synthesis", "training"),
+    ("evaluation", "serving", "synthesis", "training"),
     ("audit", "bench", "config", "report"),
     ("ablations", "build", "run_evaluation"),
     ("model_card", "players", "run", "sweep"),
-    ("evidence", "export"),
+    ("evidence", "export", "serve"),
     ("commands",),
     ("__main__",),
 )
 # What knows all options of a run; every other room gets its section.
-KNOW_CONFIG = {"ablations", "build", "commands", "export", "model_card", "players", "run"}
+KNOW_CONFIG = {"ablations", "build", "commands", "export", "model_card", "players", "run", "serve"}
 
 
 def rooms(package: pathlib.Path) -> dict[str, list[pathlib.Path]]:

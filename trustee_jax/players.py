@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,29 @@ def build_policy(
       ConfigError: Options do not fit each other, the model or the devices.
       CheckpointError: The checkpoint cannot be read.
     """
+    (policy,) = build_policies(config, [restore], seed=seed, max_length=max_length)
+    return policy
+
+
+def build_policies(
+    config: Config,
+    restores: Sequence[Restore | None],
+    *,
+    seed: int,
+    max_length: int | None = None,
+) -> list[Policy]:
+    """Loads several policies of one base, whose weights they share as far as they are frozen.
+
+    Args:
+      config: Of their runs, as far as it is about the model, the engine and the mesh.
+      restores: Of each policy; see `build_policy`.
+      seed: The engines'.
+      max_length: Longest context, in tokens; None for that of the run.
+
+    Raises:
+      ConfigError: Options do not fit each other, the model or the devices.
+      CheckpointError: A checkpoint cannot be read.
+    """
     options, engine_options = config.model, config.engine
     if max_length is not None:
         engine_options = dataclasses.replace(engine_options, max_length=max_length)
@@ -80,20 +103,23 @@ def build_policy(
     checkpoint = open_checkpoint(options.source)
     check_max_length(engine_options, checkpoint.config, "model.source")
     format, note = open_format(checkpoint, options)
-    tokenizer = format.tokenizer
     learnt = abstract_policy(checkpoint.config, options)
-    adapters = bool(options.lora_rank) and restore is not None
+    adapters = bool(options.lora_rank) and any(restores)
     abstract = learnt if adapters else abstract_frozen(checkpoint.config, options)
     EnginePrograms.create(abstract, mesh, engine_options)
-    step, trained = 0, None
-    if restore is not None:
-        step, trained = restore(split_trainable(learnt)[1], mesh)
+    trained = [
+        (0, None) if restore is None else restore(split_trainable(learnt)[1], mesh)
+        for restore in restores
+    ]
     model = load(checkpoint, abstract, mesh, config.seed)
-    engine = Engine(model, mesh, engine_options, tokenizer, seed)
-    if trained is not None:
-        dtype = jnp.dtype(jnp.float32 if adapters else options.dtype)
-        engine.update(jax.tree.map(lambda x: x.astype(dtype), trained))
-    return Policy(format, engine, step, _digest(checkpoint, trained), note)
+    dtype = jnp.dtype(jnp.float32 if adapters else options.dtype)
+    policies = []
+    for step, parameters in trained:
+        engine = Engine(model, mesh, engine_options, format.tokenizer, seed)
+        if parameters is not None:
+            engine.update(jax.tree.map(lambda x: x.astype(dtype), parameters))
+        policies.append(Policy(format, engine, step, _digest(checkpoint, parameters), note))
+    return policies
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

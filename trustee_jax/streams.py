@@ -59,6 +59,8 @@ class Purpose(enum.IntEnum):
     """Who gets whose reward in a control run; place: step."""
     DEMONSTRATION = 20
     """Tools and arguments of demonstrations; place: step, task, episode, number, attempt."""
+    SERVING = 21
+    """Tokens of an answer to a client; place: its seed, the choice, the request."""
 
 
 def request_key(seed: int, key: tuple[int, ...]) -> np.ndarray:

@@ -68,7 +68,8 @@ class Engine:
         self._compiler: ConstraintCompiler | None = None
         self._seed = seed
         self._tickets = 0
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._compiling = threading.Lock()
         self._cache: KVCache | None = None
         self._clear()
 
@@ -164,16 +165,20 @@ class Engine:
           RequestError: It can never be served; the message says why.
         """
         self._check(request)
+        make = None
+        if request.schema is not None:
+            make = functools.partial(self._constraint, request)
         with self._lock:
             self._tickets += 1
-            make = None
-            if request.schema is not None:
-                make = functools.partial(self._constraint, request)
-            self._submitted.append(Job(self._tickets, request, make, on_tokens))
-            return self._tickets
+            ticket = self._tickets
+        # A schema may take a while to compile: `step` need not wait for it.
+        job = Job(ticket, request, make, on_tokens)
+        with self._lock:
+            self._submitted.append(job)
+        return ticket
 
     def _constraint(self, request: Request) -> Constraint:
-        with self._lock:
+        with self._compiling:
             if self._compiler is None:
                 self._compiler = ConstraintCompiler(self._tokenizer, self._vocab_size)
             return self._compiler.compile(request)

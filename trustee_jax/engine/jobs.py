@@ -177,9 +177,9 @@ class Job:
             self.top_logprobs += [np.full(tops, np.nan, np.float32)] * len(tokens)
 
     def tell(self) -> None:
-        """Tells `on_tokens` what is new."""
+        """Tells `on_tokens` what is new; of an answer that is complete it is called once."""
         new = slice(self.told, self.num_generated)
-        if self.on_tokens is not None and new.stop > new.start:
+        if self.on_tokens is not None and (new.stop > new.start or self.finish):
             self.told = new.stop
             self.on_tokens(
                 NewTokens(
@@ -187,6 +187,7 @@ class Job:
                     self.logprobs[new],
                     self.top_tokens[new],
                     self.top_logprobs[new],
+                    self.finish,
                 )
             )
 

@@ -125,12 +125,14 @@ class NewTokens:
       logprobs: As `Completion.logprobs`.
       top_tokens: As `Completion.top_tokens`.
       top_logprobs: As `Completion.top_logprobs`.
+      finish: As `Completion.finish`; None while more may come.
     """
 
     tokens: Sequence[int]
     logprobs: Sequence[float]
     top_tokens: Sequence[np.ndarray]
     top_logprobs: Sequence[np.ndarray]
+    finish: Literal["stop", "length"] | None
 
 
 @dataclasses.dataclass

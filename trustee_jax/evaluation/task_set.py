@@ -126,11 +126,11 @@ def write_tasks(
       seed: Decides tools and aspects; what the simulator writes follows from the engine's seed.
       on_task: Called after each task, written or given up.
 
-    Raises:
-      ConfigError: The repository lacks what the curriculum asks for (`check_tools`).
-
     Returns:
       The tasks, and the failures by cause: a task that is not written in a few attempts is missing.
+
+    Raises:
+      ConfigError: The repository lacks what the curriculum asks for (`check_tools`).
     """
     check_tools(repository, curriculum)
     failures: collections.Counter[str] = collections.Counter()

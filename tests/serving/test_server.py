@@ -1,0 +1,144 @@
+"""Load, clients that go away, engines that fail, and what is kept of conversations."""
+
+import http.client
+import json
+import threading
+import time
+
+import httpx
+import pytest
+from spoken_engine import SpokenEngine, running, served
+
+from trustee_jax.chat import ChatFormat
+from trustee_jax.serving.app import ServeLimits
+from trustee_jax.serving.recording import Recorder
+from trustee_jax.weights import open_checkpoint
+
+ASKED = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}]}
+LONG = "word " * 400
+
+
+@pytest.fixture(scope="module")
+def format():
+    return ChatFormat(open_checkpoint("random:qwen2").tokenizer())
+
+
+def until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_full_queue_is_told_to_come_back(format):
+    engine = SpokenEngine(format, lambda *_: LONG, pace=1, delay=0.005)
+    with running(served(format, engine), limits=ServeLimits(queue=2)) as url:
+        answers = []
+
+        def ask():
+            answers.append(httpx.post(f"{url}/v1/chat/completions", json=ASKED, timeout=60))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(engine.requests) == 2)
+        refused = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
+        assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert "trustee_requests_under_way 2.0" in httpx.get(f"{url}/metrics").text
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code for answer in answers] == [200, 200]
+        again = httpx.post(f"{url}/v1/chat/completions", json=ASKED, timeout=60)
+        assert again.status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_away_frees_the_engine(format, stream):
+    engine = SpokenEngine(format, lambda *_: LONG, pace=1, delay=0.01)
+    with running(served(format, engine)) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        body = json.dumps(ASKED | {"stream": stream, "n": 2})
+        connection.request("POST", "/v1/chat/completions", body)
+        until(lambda: len(engine.requests) == 2)
+        if stream:
+            connection.getresponse().read(100)
+        connection.close()
+        connection.sock = None
+        until(lambda: len(engine.cancelled) == 2)
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        until(lambda: "under_way 0.0" in httpx.get(f"{url}/metrics").text)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_takes_too_long_ends(format, stream):
+    engine = SpokenEngine(format, lambda *_: LONG, pace=1, delay=0.05)
+    with running(served(format, engine), limits=ServeLimits(deadline=0.5)) as url:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=ASKED | {"stream": stream})
+        text = answer.text.strip().rpartition("data: ")[2]
+        assert json.loads(text)["error"]["code"] == "deadline_exceeded"
+        assert answer.status_code == (200 if stream else 504)
+        until(lambda: engine.cancelled)
+
+
+def test_a_failing_engine_fails_its_requests_and_goes_on(format):
+    failures = [RuntimeError("no memory")]
+    engine = SpokenEngine(format, lambda *_: failures.pop() if failures else "Fine.")
+    with running(served(format, engine)) as url:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
+        assert answer.status_code == 500 and "no memory" in answer.json()["error"]["message"]
+        answer = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
+        assert answer.json()["choices"][0]["message"]["content"] == "Fine."
+
+
+def test_bodies_of_any_kind_are_answered(format):
+    engine = SpokenEngine(format, lambda *_: "Fine.")
+    deep = b'{"model":"mine","messages":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    lone = json.dumps(ASKED | {"messages": [{"role": "user", "content": "\ud800 <|im_end|>"}]})
+    bodies = [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"\xff\xfe", 400),
+        (b"null", 400),
+        (deep, 400),
+        (b'{"model":"mine","messages":[{"role":"user","content":"a"}],"temperature":NaN}', 400),
+        (json.dumps(ASKED | {"n": True}).encode(), 400),
+        (json.dumps(ASKED | {"messages": {"role": "user"}}).encode(), 400),
+        (b" " * 5000, 413),
+        (lone.encode(), 400),  # JSON can spell what no text can hold
+    ]
+    with running(served(format, engine), limits=ServeLimits(body=4000)) as url:
+        for body, status in bodies:
+            answer = httpx.post(f"{url}/v1/chat/completions", content=body)
+            expected = 413 if len(body) > 4000 else status
+            assert answer.status_code == expected, (body[:60], answer.text)
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        for method, place, status in (
+            ("GET", "/v1/chat/completions", 405),
+            ("GET", "/nothing", 404),
+            ("GET", "/v1/models/other", 404),
+        ):
+            answer = httpx.request(method, f"{url}{place}")
+            assert answer.status_code == status and answer.json()["error"]["message"]
+
+
+def test_conversations_are_recorded_to_the_token(format, tmp_path):
+    engine = SpokenEngine(format, lambda *_: "Fine.")
+    recorder = Recorder(tmp_path / "kept" / "said.jsonl")
+    with running(served(format, engine), recorder=recorder) as url:
+        for stream in (False, True):
+            httpx.post(f"{url}/v1/chat/completions", json=ASKED | {"stream": stream})
+        ids = httpx.post(
+            f"{url}/v1/chat/completions", json=ASKED | {"return_token_ids": True}
+        ).json()
+    lines = [json.loads(line) for line in (tmp_path / "kept" / "said.jsonl").open()]
+    assert len(lines) == 3
+    for line in lines:
+        assert line["prompt_token_ids"] == engine.requests[0].tokens.tolist()
+        (choice,) = line["choices"]
+        assert format.decode(choice["token_ids"]) == "Fine."
+        assert len(choice["logprobs"]) == len(choice["token_ids"])
+        assert choice["message"]["content"] == "Fine."
+    assert ids["choices"][0]["token_ids"] == lines[2]["choices"][0]["token_ids"]
+    assert ids["prompt_token_ids"] == lines[2]["prompt_token_ids"]

@@ -1,0 +1,215 @@
+"""POST /v1/completions: text goes on, without a chat template."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from trustee_jax.serving.chat import answer_room, keys_of, sampling_of
+from trustee_jax.serving.errors import bad_request
+from trustee_jax.serving.generation import Piece, Token, Writing, write
+from trustee_jax.serving.models import ServedModel
+from trustee_jax.serving.requests import CompletionRequest
+from trustee_jax.serving.token_texts import TokenTexts
+from trustee_jax.serving.worker import EngineWorker
+from trustee_jax.text import without_surrogates
+
+_DEFAULT_TOKENS = 16  # as OpenAI has it
+_ID_BYTES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class CompletionPlan:
+    """A request that can be served.
+
+    Attributes:
+      request: What the client sent.
+      model: Which model answers.
+      writings: What is written, for each choice.
+      shown: The text of the prompt of each choice, where it is to be repeated.
+    """
+
+    request: CompletionRequest
+    model: ServedModel
+    writings: tuple[Writing, ...]
+    shown: tuple[str, ...]
+
+
+def plan_completion(request: CompletionRequest, model: ServedModel) -> CompletionPlan:
+    """Turns a request into what is to be written.
+
+    Raises:
+      ApiError: A prompt has ids of another vocabulary, or its limits cannot be served.
+    """
+    format, prompts = model.format, []
+    for prompt in request.prompts:
+        if isinstance(prompt, str):
+            prompts.append(format.encode(without_surrogates(prompt)))
+        else:
+            size = len(format.tokenizer)
+            if not all(0 <= id < size for id in prompt):
+                raise bad_request(f"prompt: ids must be from 0 below {size}", "prompt")
+            prompts.append(np.array(prompt, np.int32))
+    wanted = request.max_tokens or _DEFAULT_TOKENS
+    keys = keys_of(request, len(prompts) * request.n)
+    each = [prompt for prompt in prompts for _ in range(request.n)]
+    writings = tuple(
+        Writing(
+            prompt=prompt,
+            max_tokens=answer_room(prompt, wanted, model),
+            sampling=sampling_of(request, model),
+            key=key,
+            stops=request.stops,
+            top_logprobs=request.logprobs or 0,
+        )
+        for prompt, key in zip(each, keys, strict=True)
+    )
+    shown = tuple(format.decode(prompt) if request.echo else "" for prompt in each)
+    return CompletionPlan(request, model, writings, shown)
+
+
+@dataclass(frozen=True)
+class CompletionDelta:
+    """What a choice has gained.
+
+    Attributes:
+      choice: Which.
+      piece: Text, tokens and ending.
+    """
+
+    choice: int
+    piece: Piece
+
+
+async def continue_choice(
+    worker: EngineWorker, plan: CompletionPlan, choice: int
+) -> AsyncGenerator[CompletionDelta]:
+    """Yields what one choice gains, up to its end.
+
+    Raises:
+      ApiError: See `write`.
+    """
+    pieces = write(worker, plan.model, plan.writings[choice])
+    try:
+        async for piece in pieces:
+            yield CompletionDelta(choice, piece)
+    finally:
+        await pieces.aclose()
+
+
+@dataclass
+class _Choice:
+    text: str = ""
+    tokens: list[Token] = field(default_factory=list)
+    finish: Literal["stop", "length"] | None = None
+
+
+class CompletionAnswer:
+    """Collects the choices of a request, and says them in OpenAI's form.
+
+    Attributes:
+      choices: As far as they have come.
+    """
+
+    def __init__(self, plan: CompletionPlan, texts: TokenTexts) -> None:
+        """Names the answer.
+
+        Args:
+          plan: What is answered.
+          texts: Of the model's tokens.
+        """
+        self._plan, self._texts = plan, texts
+        self.choices = [_Choice() for _ in plan.writings]
+        self.id = f"cmpl-{secrets.token_hex(_ID_BYTES)}"
+        self._created = int(time.time())
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens of the prompts, each counted once, and of all choices."""
+        each = self._plan.request.n
+        prompt = sum(len(writing.prompt) for writing in self._plan.writings[::each])
+        answer = sum(len(choice.tokens) for choice in self.choices)
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": answer,
+            "total_tokens": prompt + answer,
+        }
+
+    def response(self) -> dict[str, Any]:
+        """The whole answer."""
+        choices = [
+            self._shown(index, self._plan.shown[index] + one.text, one.tokens, one.finish)
+            for index, one in enumerate(self.choices)
+        ]
+        return self._head() | {"choices": choices, "usage": self.usage()}
+
+    def opening(self, choice: int) -> list[dict[str, Any]]:
+        """The chunks before the answer of a choice: the prompt, where it is to be repeated."""
+        shown = self._plan.shown[choice]
+        return [self._chunk(choice, shown, (), None)] if shown else []
+
+    def chunks(self, delta: CompletionDelta) -> list[dict[str, Any]]:
+        """Takes a delta; returns the chunks that tell of it."""
+        choice, piece = self.choices[delta.choice], delta.piece
+        choice.text += piece.text
+        choice.tokens += piece.tokens
+        choice.finish = piece.finish
+        request = self._plan.request
+        wanted = piece.tokens and (request.logprobs is not None or request.return_token_ids)
+        if not (piece.text or piece.finish or wanted):
+            return []
+        return [self._chunk(delta.choice, piece.text, piece.tokens, piece.finish)]
+
+    def usage_chunk(self) -> dict[str, Any]:
+        """The chunk after the last choice, for clients that ask for it."""
+        return self._head() | {"choices": [], "usage": self.usage()}
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "text_completion",
+            "created": self._created,
+            "model": self._plan.model.name,
+            "system_fingerprint": self._plan.model.fingerprint,
+        }
+
+    def _chunk(
+        self, choice: int, text: str, tokens: Sequence[Token], finish: str | None
+    ) -> dict[str, Any]:
+        chunk = self._head() | {"choices": [self._shown(choice, text, tokens, finish)]}
+        if self._plan.request.include_usage:
+            chunk["usage"] = None
+        return chunk
+
+    def _shown(
+        self, index: int, text: str, tokens: Sequence[Token], finish: str | None
+    ) -> dict[str, Any]:
+        request = self._plan.request
+        shown: dict[str, Any] = {
+            "index": index,
+            "text": text,
+            "logprobs": self._logprobs(tokens),
+            "finish_reason": finish,
+        }
+        if request.return_token_ids:
+            shown["token_ids"] = [token.id for token in tokens]
+            shown["prompt_token_ids"] = self._plan.writings[index].prompt.tolist()
+        return shown
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        if self._plan.request.logprobs is None:
+            return None
+        entries = [self._texts.entry(token.id, token.logprob) for token in tokens]
+        return {
+            "tokens": [entry["token"] for entry in entries],
+            "token_logprobs": [entry["logprob"] for entry in entries],
+            "top_logprobs": [
+                {self._texts.entry(id, value)["token"]: value for id, value in token.top}
+                for token in tokens
+            ],
+            "text_offset": [],
+        }
