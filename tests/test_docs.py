@@ -21,6 +21,7 @@ OPTIONS = config.all_options()
 SECTIONS = {name.partition(".")[0] for name in OPTIONS if "." in name}
 SUFFIXES = "py|md|jinja|toml|sh|json|yaml"
 # What a user's folders hold, not the repository.
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 OF_A_RUN = {getattr(Layout(pathlib.Path()), name).name for name in dir(Layout) if name[0] != "_"}
 OF_A_USER = {
     "api.yaml",
@@ -170,7 +171,7 @@ def symbol_exists(file: pathlib.Path, parts: list[str]) -> bool:
     body = ast.parse(file.read_text(encoding="utf-8")).body
     for part in parts:
         for node in body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part:
+            if isinstance(node, _DEFINITIONS) and node.name == part:
                 body = node.body
                 break
             targets = [getattr(node, "target", None), *getattr(node, "targets", ())]

@@ -37,6 +37,7 @@ from trustee_jax.serving.worker import EngineWorker
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_LAST_STEP = 30.0  # seconds that the engines' thread gets to end its step
 _CLOSED = 499  # a client that went away, as nginx counts it
 
 
@@ -113,7 +114,7 @@ class Server:
 
     def close(self) -> None:
         """Ends the engines' thread; what is under way is lost."""
-        self._worker.close(self._limits.deadline)
+        self._worker.close(_LAST_STEP)
 
     # Endpoints.
 

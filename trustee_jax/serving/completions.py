@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -141,20 +142,22 @@ class CompletionAnswer:
 
     def response(self) -> dict[str, Any]:
         """The whole answer."""
-        choices = [
-            self._shown(index, self._plan.shown[index] + one.text, one.tokens, one.finish)
-            for index, one in enumerate(self.choices)
-        ]
+        choices = []
+        for index, one in enumerate(self.choices):
+            prompt = self._plan.shown[index]
+            shown = self._shown(index, prompt + one.text, one.tokens, one.finish, len(prompt))
+            choices.append(shown)
         return self._head() | {"choices": choices, "usage": self.usage()}
 
     def opening(self, choice: int) -> list[dict[str, Any]]:
         """The chunks before the answer of a choice: the prompt, where it is to be repeated."""
         shown = self._plan.shown[choice]
-        return [self._chunk(choice, shown, (), None)] if shown else []
+        return [self._chunk(choice, shown, (), None, 0)] if shown else []
 
     def chunks(self, delta: CompletionDelta) -> list[dict[str, Any]]:
         """Takes a delta; returns the chunks that tell of it."""
         choice, piece = self.choices[delta.choice], delta.piece
+        start = len(self._plan.shown[delta.choice]) + len(choice.text)
         choice.text += piece.text
         choice.tokens += piece.tokens
         choice.finish = piece.finish
@@ -162,7 +165,7 @@ class CompletionAnswer:
         wanted = piece.tokens and (request.logprobs is not None or request.return_token_ids)
         if not (piece.text or piece.finish or wanted):
             return []
-        return [self._chunk(delta.choice, piece.text, piece.tokens, piece.finish)]
+        return [self._chunk(delta.choice, piece.text, piece.tokens, piece.finish, start)]
 
     def usage_chunk(self) -> dict[str, Any]:
         """The chunk after the last choice, for clients that ask for it."""
@@ -178,21 +181,22 @@ class CompletionAnswer:
         }
 
     def _chunk(
-        self, choice: int, text: str, tokens: Sequence[Token], finish: str | None
+        self, choice: int, text: str, tokens: Sequence[Token], finish: str | None, start: int
     ) -> dict[str, Any]:
-        chunk = self._head() | {"choices": [self._shown(choice, text, tokens, finish)]}
+        chunk = self._head() | {"choices": [self._shown(choice, text, tokens, finish, start)]}
         if self._plan.request.include_usage:
             chunk["usage"] = None
         return chunk
 
     def _shown(
-        self, index: int, text: str, tokens: Sequence[Token], finish: str | None
+        self, index: int, text: str, tokens: Sequence[Token], finish: str | None, start: int
     ) -> dict[str, Any]:
+        """A choice whose tokens begin at a character of prompt and answer."""
         request = self._plan.request
         shown: dict[str, Any] = {
             "index": index,
             "text": text,
-            "logprobs": self._logprobs(tokens),
+            "logprobs": self._logprobs(tokens, start),
             "finish_reason": finish,
         }
         if request.return_token_ids:
@@ -200,10 +204,11 @@ class CompletionAnswer:
             shown["prompt_token_ids"] = self._plan.writings[index].prompt.tolist()
         return shown
 
-    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[Token], start: int) -> dict[str, Any] | None:
         if self._plan.request.logprobs is None:
             return None
         entries = [self._texts.entry(token.id, token.logprob) for token in tokens]
+        lengths = [len(entry["token"]) for entry in entries]
         return {
             "tokens": [entry["token"] for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
@@ -211,5 +216,5 @@ class CompletionAnswer:
                 {self._texts.entry(id, value)["token"]: value for id, value in token.top}
                 for token in tokens
             ],
-            "text_offset": [],
+            "text_offset": list(itertools.accumulate(lengths, initial=start))[:-1],
         }

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
+from collections.abc import Iterator
 
 import uvicorn
 
 from trustee_jax.errors import ConfigError, one_line
 from trustee_jax.serving.app import Server
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Server(uvicorn.Server):
+    """One that ends as a command does that was told to: with status 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Has signals end the server, and not, once it has ended, the process too."""
+        before = {one: signal.signal(one, self.handle_exit) for one in _SIGNALS}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
 
 def serve(server: Server, host: str, port: int, *, drain: float) -> None:
@@ -38,7 +57,7 @@ def serve(server: Server, host: str, port: int, *, drain: float) -> None:
         server_header=False,
     )
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config).run(sockets=[listening])
     finally:
         server.close()
         listening.close()
