@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -27,6 +28,7 @@ from trustee_jax.config import Config
 from trustee_jax.engine import Engine, Role
 from trustee_jax.engine.programs import Programs as EnginePrograms
 from trustee_jax.environment import Environment, load_judges
+from trustee_jax.environment.tools.backend import ToolBackend
 from trustee_jax.rl import split_trainable
 from trustee_jax.weights import Checkpoint, open_checkpoint
 
@@ -137,12 +139,18 @@ class Players:
     policy: Policy
 
 
-def build_players(config: Config, *, restore: Restore | None = None) -> Players:
-    """Loads policy and simulator; the simulator plays all tools.
+def build_players(
+    config: Config,
+    *,
+    restore: Restore | None = None,
+    backends: Mapping[str, ToolBackend] = types.MappingProxyType({}),
+) -> Players:
+    """Loads policy and simulator.
 
     Args:
       config: Of a run.
       restore: See `build_policy`.
+      backends: What answers the calls of real tools, by their names; the simulator plays others.
 
     Raises:
       ConfigError: Options do not fit each other, the models or the devices.
@@ -163,6 +171,7 @@ def build_players(config: Config, *, restore: Restore | None = None) -> Players:
         policy.format,
         config.engine.max_length,
         make_judge(simulator),
+        backends,
     )
     return Players(environment, {"policy": policy.engine, "simulator": engine}, policy)
 

@@ -195,7 +195,8 @@ def test_the_console_command_and_the_module_are_one_program() -> None:
         assert found.returncode == 2
         assert found.stderr == (
             f"{name}: unknown command 'trian'; close: train; "
-            "there are: train, sweep, report, export, tools, audit, eval, serve, prove, bench\n"
+            "there are: "
+            "train, sweep, report, export, tools, audit, eval, chat, serve, prove, bench\n"
         )
         found = subprocess.run([*command, "export"], capture_output=True, text=True, cwd=ROOT)
         assert found.returncode == 2

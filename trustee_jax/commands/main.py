@@ -22,6 +22,7 @@ COMMANDS = Group(
         "tools": "trustee_jax.commands.tools:TOOLS",
         "audit": "trustee_jax.commands.audit:AUDIT",
         "eval": "trustee_jax.commands.eval:EVAL",
+        "chat": "trustee_jax.commands.chat:CHAT",
         "serve": "trustee_jax.commands.serve:SERVE",
         "prove": "trustee_jax.commands.prove:PROVE",
         "bench": "trustee_jax.commands.bench:BENCH",

@@ -9,7 +9,7 @@ from trustee_jax.environment.config import (
 )
 from trustee_jax.environment.driver import Stopped, run
 from trustee_jax.environment.environment import Environment
-from trustee_jax.environment.episode import run_episode
+from trustee_jax.environment.episode import Human, run_episode
 from trustee_jax.environment.help import Help, draw_demonstrations
 from trustee_jax.environment.judges.evidence import Evidence
 from trustee_jax.environment.judges.judge import JUDGES, Judge, load_judges
@@ -44,6 +44,7 @@ __all__ = [
     "Episode",
     "Evidence",
     "Help",
+    "Human",
     "Judge",
     "JudgeConfig",
     "JudgeVerdict",

@@ -8,8 +8,9 @@ cause; an invalid episode has no reward. What a real tool does wrong is its answ
 
 import dataclasses
 import json
-from collections.abc import Generator, Sequence
-from typing import Any
+import math
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,8 +52,22 @@ class _Broken(Exception):
     """The policy could not be asked; carries cause and detail."""
 
 
+class Human(Protocol):
+    """Somebody real in the place of the simulated user."""
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Is told every message of the assistant and of tools; in the thread of the driver."""
+
+    def ask(self) -> str:
+        """Returns the next message, "" to end the dialogue; is called in a thread, and may wait."""
+
+
 def run_episode(
-    environment: Environment, task: Task, key: Key, help: Help | None = None
+    environment: Environment,
+    task: Task,
+    key: Key,
+    help: Help | None = None,
+    human: Human | None = None,
 ) -> Generator[Request | Invocation, Any, Episode]:
     """Coroutine that plays and grades one episode.
 
@@ -62,16 +77,19 @@ def run_episode(
       key: (step, task, episode); no two episodes of a run share it.
       help: What the policy has besides. The episode's sequences are then without it, so that their
         log-probabilities are not those of their context.
+      human: Is asked in place of the simulated user.
     """
-    return (yield from _Play(environment, task, key, help or Help()).run())
+    return (yield from _Play(environment, task, key, help or Help(), human).run())
 
 
 class _Play:
     """The state of a running episode."""
 
-    def __init__(self, environment: Environment, task: Task, key: Key, help: Help):
+    def __init__(
+        self, environment: Environment, task: Task, key: Key, help: Help, human: Human | None
+    ):
         self.environment, self.config = environment, environment.config
-        self.help = help
+        self.help, self.human = help, human
         self.simulator, self.format = environment.simulator, environment.policy_format
         self.task, self.key = task, key
         self.counts, self.usage = Counts(), Usage()
@@ -239,6 +257,7 @@ class _Play:
         if unmarked := unmarked_calls(turn.content, self.tools):
             message["unmarked_calls"] = list(unmarked)
         self.messages.append(message)
+        self._tell(message)
         self.counts.assistant_turns += 1
         self.counts.calls += len(turn.calls)
         self.counts.malformed_calls += len(turn.malformed)
@@ -276,10 +295,18 @@ class _Play:
             if record is not None:
                 self.calls[id] = dataclasses.replace(record, answer=message["content"])
             self.messages.append(message)
+            self._tell(message)
             answers.append(message)
         return answers
 
-    def _ask_user(self) -> Generator[Request, Completion, str]:
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        if self.human is not None:
+            self.human.hear(message)
+
+    def _ask_user(self) -> Generator[Request | Invocation, Any, str]:
+        if self.human is not None:
+            said: str = yield Invocation(self.human.ask, math.inf)
+            return said.strip()
         answer = yield from self.simulator.ask(
             "user",
             {

@@ -231,14 +231,15 @@ def describe(episode: Episode) -> str:
         *transcript(episode.messages, unmarked=True),
     ]
     if episode.verdict:
-        lines += ["", *_describe_verdict(episode.verdict)]
+        lines += ["", *describe_verdict(episode.verdict)]
         for one in episode.verdict.judges:
             lines += ["", f"{one.judge}, weight {one.weight:g}, reward {one.verdict.reward:g}"]
-            lines += _describe_verdict(one.verdict)
+            lines += describe_verdict(one.verdict)
     return "\n".join(lines)
 
 
-def _describe_verdict(verdict: Verdict) -> Iterator[str]:
+def describe_verdict(verdict: Verdict) -> Iterator[str]:
+    """A verdict for a reader, line by line: criteria, reasons, vetoes."""
     yield f"verdict: {verdict.criteria}"
     yield from (f"{part.criterion}: {part.reasoning}" for part in verdict.parts)
     yield from (f"veto on {v.criterion}: {v.reason}" for v in verdict.vetoes)
