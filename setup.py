@@ -46,6 +46,11 @@ EXTRAS = {
     "test": [
         *SERVE,
         "httpx>=0.28",
+        # What JetStream needs, which is itself installed by its test without TensorFlow.
+        "grpcio>=1.70",
+        "protobuf>=5.0",
+        "shortuuid>=1.0",
+        "tiktoken>=0.9",
         "hypothesis>=6.140",
         "mcp>=2.0",
         "mypy>=1.18",

@@ -34,6 +34,14 @@ def _define(values: flags.FlagValues) -> None:
     }
     for name, (default, text) in texts.items():
         flags.DEFINE_string(name, default, text, flag_values=values)
+    flags.DEFINE_enum(
+        "protocol",
+        "openai",
+        ("jetstream", "openai"),
+        "openai is HTTP; jetstream is the gRPC of JetStream's own server, which answers with the "
+        "likeliest tokens.",
+        flag_values=values,
+    )
     flags.DEFINE_list(
         "adapters",
         [],
@@ -72,7 +80,7 @@ def _serve(values: flags.FlagValues, run: str | None = None) -> None:
         raise flags.Error("--adapters needs a RUN")
     try:
         from trustee_jax.serving.app import ServeLimits, Server
-        from trustee_jax.serving.server import serve
+        from trustee_jax.serving.server import serve, serve_jetstream
     except ModuleNotFoundError as error:
         raise flags.Error(f"{error.name} is missing: pip install 'trustee-jax[serve]'") from None
     from trustee_jax.build import plain_config
@@ -106,6 +114,9 @@ def _serve(values: flags.FlagValues, run: str | None = None) -> None:
         temperature=given(values, "temperature"),
     )
     print(f"models: {', '.join(models)}", flush=True)
+    if given(values, "protocol") == "jetstream":
+        serve_jetstream(models[name], given(values, "host"), given(values, "port"))
+        return
     server = Server(models, limits, recorder=recorder)
     serve(server, given(values, "host"), given(values, "port"), drain=given(values, "drain"))
     if recorder is not None:

@@ -5,14 +5,39 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 import uvicorn
 
 from trustee_jax.errors import ConfigError, one_line
+from trustee_jax.serving import jetstream
 from trustee_jax.serving.app import Server
+from trustee_jax.serving.models import ServedModel
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve_jetstream(model: ServedModel, host: str, port: int) -> None:
+    """Answers with JetStream's server until SIGTERM or SIGINT.
+
+    Args:
+      model: What answers.
+      host: Address to listen on.
+      port: Port to listen on.
+
+    Raises:
+      JetStreamError: JetStream is missing.
+    """
+    stop = threading.Event()
+    before = {one: signal.signal(one, lambda *_: stop.set()) for one in _SIGNALS}
+    try:
+        with jetstream.running(model, host, port):
+            print(f"serving JetStream on {host}:{port}", flush=True)
+            stop.wait()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 class _Server(uvicorn.Server):
