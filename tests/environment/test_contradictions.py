@@ -205,6 +205,7 @@ def test_a_call_with_another_value_is_vetoed(make_task, calls, vetoed, searched)
         ({"start": "Lyon", "end": "Oslo", "days": [3, 5.0]}, ""),
         ({"start": "Oslo", "end": "Lyon"}, "start"),  # the right values, in each other's place
         ({"start": "Lyon", "end": "Lyon"}, "end"),
+        ({"start": "Lyon", "end": "3"}, ""),  # told, and of no other parameter
         ({"start": "from Lyon", "end": "Oslo, Norway"}, ""),
         ({"start": "Lyon", "end": ""}, "end"),
         ({"start": "Lyon", "end": "Oslo", "days": [3, 4]}, "days"),

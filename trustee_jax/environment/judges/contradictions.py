@@ -55,17 +55,24 @@ def _form(text: str) -> str:
     return re.sub(r"\d", "0", text)
 
 
-def unfounded(expected: str, given: object, known: AbstractSet[str]) -> bool:
+def unfounded(
+    expected: str,
+    given: object,
+    known: AbstractSet[str],
+    elsewhere: AbstractSet[str] = frozenset(),
+) -> bool:
     """Whether an argument has nothing of a value, nor is it what the policy was told: Lille, Lyon.
 
     It may still be the value by another name or in another unit (Cologne and Koeln, 2 weeks and 14
     days): probable, not certain. Not judged are a wish with digits, dates and times, abbreviations,
-    spellings alike, and the two numbers of an hour.
+    spellings alike, and the two numbers of an hour; all of them are if they were said for another
+    parameter.
 
     Args:
       expected: The value as the task's intent has it; "" if it was to come from a result.
       given: The argument.
       known: Words (`plain_words`) that the policy was told before the call.
+      elsewhere: Words of the values of other parameters.
     """
     if isinstance(given, bool) or not isinstance(given, str | int | float) or not expected.strip():
         return False
@@ -77,8 +84,11 @@ def unfounded(expected: str, given: object, known: AbstractSet[str]) -> bool:
         return True
     # One word of it among many others is chance: a water leak, "further analysis of the data leak".
     said = len(words & (wanted | known))
-    if said == len(words) or (words & wanted and said >= _SAID * len(words)):
-        return False
+    if words & wanted:
+        if said >= _SAID * len(words):
+            return False
+    elif said == len(words):
+        return bool(words & elsewhere)
     if _NUMBER.fullmatch(one) and _NUMBER.fullmatch(other):
         return abs(float(one) - float(other)) not in (0.0, _HALF_DAY)
     if re.search(r"\d", one) or (re.search(r"\d", other) and not _NAME.search(other)):

@@ -326,7 +326,7 @@ def _wrong_value(
         others = (text for name, text in values.items() if name != parameter)
         elsewhere = {word for text in others for word in plain_words(text)}
         if contradicts(expected, given, known) or (
-            parameter in free and unfounded(expected, given, known - elsewhere)
+            parameter in free and unfounded(expected, given, known, elsewhere)
         ):
             return f"{parameter} {given!r} instead of {expected!r}"
     if require_values:
