@@ -80,7 +80,7 @@ def _serve(values: flags.FlagValues, run: str | None = None) -> None:
         raise flags.Error("--adapters needs a RUN")
     try:
         from trustee_jax.serving.app import ServeLimits, Server
-        from trustee_jax.serving.server import serve, serve_jetstream
+        from trustee_jax.serving.server import listen, serve, serve_jetstream
     except ModuleNotFoundError as error:
         raise flags.Error(f"{error.name} is missing: pip install 'trustee-jax[serve]'") from None
     from trustee_jax.build import plain_config
@@ -102,6 +102,8 @@ def _serve(values: flags.FlagValues, run: str | None = None) -> None:
         file = path(values, "record")
         with storage_errors(file.parent):
             recorder = Recorder(file)
+    openai = given(values, "protocol") == "openai"
+    listening = listen(given(values, "host"), given(values, "port")) if openai else None
     print(f"loading {config.model.source}", flush=True)
     models = open_models(
         config,
@@ -114,11 +116,11 @@ def _serve(values: flags.FlagValues, run: str | None = None) -> None:
         temperature=given(values, "temperature"),
     )
     print(f"models: {', '.join(models)}", flush=True)
-    if given(values, "protocol") == "jetstream":
+    if listening is None:
         serve_jetstream(models[name], given(values, "host"), given(values, "port"))
         return
     server = Server(models, limits, recorder=recorder)
-    serve(server, given(values, "host"), given(values, "port"), drain=given(values, "drain"))
+    serve(server, listening, drain=given(values, "drain"))
     if recorder is not None:
         recorder.close()
 

@@ -130,7 +130,8 @@ class Engine:
           RuntimeError: Requests are under way.
         """
         self._check_unused()
-        model = nnx.merge(self._graphdef, self._params)
+        # Variables of its own, or another engine of the same model would have them replaced, too.
+        model = nnx.merge(self._graphdef, self._params, copy=True)
         nnx.update(model, params)
         _, self._params = nnx.split(model)
         self._scheduler.forget("policy")

@@ -16,6 +16,7 @@ from trustee_jax.serving.app import Server
 from trustee_jax.serving.models import ServedModel
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BACKLOG = 2048  # connections that wait to be accepted
 
 
 def serve_jetstream(model: ServedModel, host: str, port: int) -> None:
@@ -54,26 +55,34 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
 
-def serve(server: Server, host: str, port: int, *, drain: float) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """Takes an address and a port, before models are loaded for it.
+
+    Args:
+      host: Address to listen on.
+      port: Port to listen on; 0 takes a free one.
+
+    Raises:
+      ConfigError: They cannot be had.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        fix = f"name an address of this machine and a free port ({one_line(error)})"
+        raise ConfigError("port", f"{host}:{port}", fix) from None
+
+
+def serve(server: Server, listening: socket.socket, *, drain: float) -> None:
     """Answers requests until SIGTERM or SIGINT; what was accepted before is answered.
 
     Args:
       server: What answers.
-      host: Address to listen on.
-      port: Port to listen on; 0 takes a free one.
+      listening: From `listen`; it is closed in the end.
       drain: Seconds that answers under way get to end once it was told to stop.
-
-    Raises:
-      ConfigError: Address or port cannot be had.
     """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        fix = f"name an address of this machine and a free port ({one_line(error)})"
-        raise ConfigError("port", f"{host}:{port}", fix) from None
-    shown = f"[{host}]" if ":" in host else host
-    print(f"serving on http://{shown}:{listening.getsockname()[1]}", flush=True)
+    host, port = listening.getsockname()[:2]
+    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     config = uvicorn.Config(
         server.app,
         log_level="warning",
