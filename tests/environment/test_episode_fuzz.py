@@ -389,4 +389,4 @@ def test_task_chaos(formats, tools, aspects):
     assert {"task", "task_malformed", "task_length", "task_refused", "world_malformed"} <= set(
         outcomes
     )
-    assert set(rejections) <= set(REJECTIONS) and len(rejections) == 4
+    assert set(rejections) <= set(REJECTIONS) and len(rejections) == 5
