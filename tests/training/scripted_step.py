@@ -194,7 +194,7 @@ class Script:
         trainer.curriculum.update = seen
         return trainer
 
-    def _generate(self, environment, tools, aspects, key, *, recent, rejections):
+    def _generate(self, environment, tools, aspects, key, *, offered, recent, rejections):
         self.events.append(("task", key))
         text = self.task(key)
         if text.startswith("!"):
