@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import random
+import secrets
 
 import jax
 import numpy as np
@@ -61,6 +62,16 @@ class Purpose(enum.IntEnum):
     """Tools and arguments of demonstrations; place: step, task, episode, number, attempt."""
     SERVING = 21
     """Tokens of an answer to a client; place: its seed, the choice, the request."""
+
+
+def chance_seed() -> int:
+    """A seed from 0 below 2**32 that nobody can repeat: of a client that names none."""
+    return secrets.randbits(32)
+
+
+def chance_id() -> str:
+    """24 hexadecimal digits that nobody can guess."""
+    return secrets.token_hex(12)
 
 
 def request_key(seed: int, key: tuple[int, ...]) -> np.ndarray:

@@ -38,7 +38,7 @@ def _define(values: flags.FlagValues) -> None:
         "protocol",
         "openai",
         ("jetstream", "openai"),
-        "openai is HTTP; jetstream is the gRPC of JetStream's own server, which answers with the "
+        "OpenAI's over HTTP, or jetstream: gRPC by JetStream's own server, which answers with the "
         "likeliest tokens.",
         flag_values=values,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trustee_jax import streams
 from trustee_jax.chat import CallSyntax, ChatFormatError
 from trustee_jax.chat.parsing import ToolCall
 from trustee_jax.engine import Sampling
@@ -26,7 +26,6 @@ from trustee_jax.toolsets import Tool
 
 Finish = Literal["stop", "length", "tool_calls"]
 _LEAST_TEMPERATURE = 0.01
-_CALL_ID_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def sampling_of(request: GenerationRequest, model: ServedModel) -> Sampling:
 def keys_of(request: GenerationRequest, count: int) -> list[tuple[int, int]]:
     """What the draws of each answer follow from: the client's seed, or chance."""
     seed = request.seed_number
-    return [(secrets.randbits(32) if seed is None else seed, place) for place in range(count)]
+    return [(streams.chance_seed() if seed is None else seed, place) for place in range(count)]
 
 
 def _held_calls(
@@ -225,7 +224,7 @@ class ChatChoice:
         """Takes a delta; returns its calls with their ids."""
         self.reasoning += delta.turn.reasoning
         self.content += delta.turn.content
-        new = [(f"call_{secrets.token_hex(_CALL_ID_BYTES)}", call) for call in delta.turn.calls]
+        new = [(f"call_{streams.chance_id()}", call) for call in delta.turn.calls]
         self.calls += new
         self.tokens += delta.tokens
         self.finish = delta.finish
@@ -270,7 +269,7 @@ class ChatAnswer:
         """
         self._plan, self._texts = plan, texts
         self.choices = [ChatChoice() for _ in plan.writings]
-        self._id = f"chatcmpl-{secrets.token_hex(_CALL_ID_BYTES)}"
+        self._id = f"chatcmpl-{streams.chance_id()}"
         self._created = int(time.time())
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trustee_jax import streams
 from trustee_jax.serving.chat import answer_room, keys_of, sampling_of
 from trustee_jax.serving.errors import bad_request
 from trustee_jax.serving.generation import Piece, Token, Writing, write
@@ -21,7 +21,6 @@ from trustee_jax.serving.worker import EngineWorker
 from trustee_jax.text import without_surrogates
 
 _DEFAULT_TOKENS = 16  # as OpenAI has it
-_ID_BYTES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +125,7 @@ class CompletionAnswer:
         """
         self._plan, self._texts = plan, texts
         self.choices = [_Choice() for _ in plan.writings]
-        self.id = f"cmpl-{secrets.token_hex(_ID_BYTES)}"
+        self.id = f"cmpl-{streams.chance_id()}"
         self._created = int(time.time())
 
     def usage(self) -> dict[str, Any]:
