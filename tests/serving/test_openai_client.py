@@ -313,6 +313,14 @@ def test_dialogues_in_every_form(ask):
         ({"presence_penalty": 1.0}, openai.BadRequestError, "presence_penalty"),
         ({"tool_choice": "required"}, openai.BadRequestError, "tool_choice"),
         ({"tools": [WEATHER, WEATHER]}, openai.BadRequestError, "tools"),
+        (
+            {
+                "tools": [{**TIME, "function": {"name": "a", "parameters": {"properties": None}}}],
+                "tool_choice": "required",
+            },
+            openai.BadRequestError,
+            "tools",
+        ),
         ({"top_logprobs": 3}, openai.BadRequestError, "top_logprobs"),
         (
             {"tools": [WEATHER], "response_format": {"type": "json_object"}},

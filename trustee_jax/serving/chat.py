@@ -23,6 +23,7 @@ from trustee_jax.serving.requests import ChatRequest, GenerationRequest, NamedTo
 from trustee_jax.serving.token_texts import TokenTexts
 from trustee_jax.serving.worker import EngineWorker
 from trustee_jax.toolsets import Tool
+from trustee_jax.toolsets.schema import function_problems
 
 Finish = Literal["stop", "length", "tool_calls"]
 _LEAST_TEMPERATURE = 0.01
@@ -140,7 +141,11 @@ def keys_of(request: GenerationRequest, count: int) -> list[tuple[int, int]]:
 def _held_calls(
     request: ChatRequest, offered: Sequence[ToolOffer], syntax: CallSyntax
 ) -> HeldCalls | None:
-    """How calls are held to grammars: none unless one must come, or a tool is strict."""
+    """How calls are held to grammars: none unless one must come, or a tool is strict.
+
+    Raises:
+      ApiError: The parameters of a tool are no schema.
+    """
     choice = request.tool_choice
     first = choice == "required" or isinstance(choice, NamedTool)
     if not offered or not (first or any(tool.function.strict for tool in offered)):
@@ -150,6 +155,10 @@ def _held_calls(
     tools = []
     for tool in offered:
         made = tool.openai()["function"]
+        # A grammar is made of them; others only a template reads.
+        sketch = {"name": "tool", "description": "tool", "parameters": made["parameters"]}
+        if problems := function_problems(sketch):
+            raise bad_request(f"tools: {made['name']}: {problems[0]}", "tools")
         tools.append(Tool(made["name"], made["description"], made["parameters"], "user"))
     # A named tool is called once, as OpenAI does it. Without tags, words behind a call would make
     # words of it, too.
