@@ -23,9 +23,10 @@ def get_config() -> ConfigDict:
     config.environment.judge.require_values = True  # its verifier does not compare them
 
     config.training.steps = 4
-    # It seldom makes a valid call by itself, and held to one it can be shown what success is.
+    # It seldom makes a valid call by itself, and held to one it can be shown what success is. A
+    # demonstration shows what to say afterwards.
     config.training.cold_start.steps = 2
-    config.training.cold_start.demonstrations = (0,)
+    config.training.cold_start.demonstrations = (1, 0)
     config.training.tasks_per_step = 2
     config.training.group_size = 4
     # Of two tries each: one written task in three can be solved.
