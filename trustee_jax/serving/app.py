@@ -9,7 +9,7 @@ import hmac
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -64,14 +64,6 @@ class ServeLimits:
                 raise ConfigError(name, getattr(self, name), "it must be above 0")
         if self.api_key == "":
             raise ConfigError("api_key", self.api_key, "leave it out to ask for none")
-
-
-class _Delta(Protocol):
-    """What a choice has gained."""
-
-    @property
-    def choice(self) -> int:
-        """Which choice."""
 
 
 class Server:
