@@ -78,14 +78,12 @@ def open_models(
         served(one, policy, "policy")
         for one, policy in zip((name, *adapters), policies, strict=True)
     ]
-    if _has_base(config, run, adapters):
+    if _has_base(config, run):
         models.append(served(BASE, policies[0], "simulator"))
     return ServedModels(models)
 
 
-def _has_base(
-    config: Config, run: pathlib.Path | None, adapters: Mapping[str, pathlib.Path]
-) -> bool:
+def _has_base(config: Config, run: pathlib.Path | None) -> bool:
     """Whether the base is another model than all others."""
     return config.model.lora_rank > 0 and run is not None
 
@@ -94,7 +92,7 @@ def _check(
     config: Config, name: str, run: pathlib.Path | None, adapters: Mapping[str, pathlib.Path]
 ) -> None:
     names = [name, *adapters]
-    if _has_base(config, run, adapters):
+    if _has_base(config, run):
         names.append(BASE)
     if len(set(names)) < len(names):
         raise ConfigError("name", name, f"give each model its own name, and none is {BASE!r}")

@@ -1,6 +1,6 @@
 import dataclasses
-import pathlib
 
+import chat_formats
 import pytest
 from environments import environment_of
 
@@ -8,22 +8,16 @@ from trustee_jax.chat import ChatFormat
 from trustee_jax.curriculum import Aspects
 from trustee_jax.environment import Environment, Task
 from trustee_jax.toolsets import Tool
-from trustee_jax.weights import open_checkpoint
 
 
 @pytest.fixture(scope="session")
 def chat_format() -> ChatFormat:
-    return ChatFormat(open_checkpoint("random:qwen2").tokenizer())
+    return chat_formats.plain()
 
 
 @pytest.fixture(scope="session")
 def thinking_format() -> ChatFormat:
-    """Of a model that thinks, with Qwen3's way of dropping old thoughts."""
-    tokenizer = open_checkpoint("random:qwen3").tokenizer()
-    tokenizer.add_tokens(["<think>", "</think>"])
-    template = pathlib.Path(__file__).parents[1] / "chat" / "templates" / "qwen3_like.jinja"
-    tokenizer.chat_template = template.read_text()
-    return ChatFormat(tokenizer)
+    return chat_formats.thinking()
 
 
 @pytest.fixture

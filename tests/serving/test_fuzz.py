@@ -10,9 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spoken_engine import SpokenEngine, running, served
 
-from trustee_jax.chat import ChatFormat
 from trustee_jax.serving.app import ServeLimits
-from trustee_jax.weights import open_checkpoint
 
 TOOL = {
     "type": "function",
@@ -100,9 +98,7 @@ def bodies(draw):
 
 
 @pytest.fixture(scope="module")
-def client():
-    format = ChatFormat(open_checkpoint("random:qwen2").tokenizer())
-
+def client(format):
     def say(request, prompt):
         return '{"name":"find","arguments":{}}' if request.schema else "Hello <tool_call>{"
 

@@ -1,7 +1,6 @@
 """What the official client sends and expects, against a model that says what the test wants."""
 
 import json
-import pathlib
 
 import openai
 import pytest
@@ -27,20 +26,6 @@ TIME = {"type": "function", "function": {"name": "get_time"}}
 ASKED = [{"role": "user", "content": "How is the weather in Lyon?"}]
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Lyon"}}\n</tool_call>'
 BOTH = CALL + '\n<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
-
-
-@pytest.fixture(scope="module")
-def format():
-    return ChatFormat(open_checkpoint("random:qwen2").tokenizer())
-
-
-@pytest.fixture(scope="module")
-def thinking_format():
-    tokenizer = open_checkpoint("random:qwen3").tokenizer()
-    tokenizer.add_tokens(["<think>", "</think>"])
-    template = pathlib.Path(__file__).parents[1] / "chat" / "templates" / "qwen3_like.jinja"
-    tokenizer.chat_template = template.read_text()
-    return ChatFormat(tokenizer)
 
 
 @pytest.fixture

@@ -9,18 +9,11 @@ import httpx
 import pytest
 from spoken_engine import SpokenEngine, running, served
 
-from trustee_jax.chat import ChatFormat
 from trustee_jax.serving.app import ServeLimits
 from trustee_jax.serving.recording import Recorder
-from trustee_jax.weights import open_checkpoint
 
 ASKED = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}]}
 LONG = "word " * 400
-
-
-@pytest.fixture(scope="module")
-def format():
-    return ChatFormat(open_checkpoint("random:qwen2").tokenizer())
 
 
 def until(condition):

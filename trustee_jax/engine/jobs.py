@@ -183,7 +183,7 @@ class Job:
             self.told = new.stop
             self.on_tokens(
                 NewTokens(
-                    self.context[self.prompt_length :][new],
+                    self.context[self.prompt_length + new.start :],
                     self.logprobs[new],
                     self.top_tokens[new],
                     self.top_logprobs[new],

@@ -47,11 +47,10 @@ Rejection = Literal[
 ]
 REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
 """Why a task that was written is refused: blank, a text is empty; loop, a text repeats a piece of
-itself over and over; names_tool, the query names a
-tool; missing_value, the intent lacks a value that an expected call needs; unfit_value, its tool
-takes no such value; unsaid_value, the query lacks one, although it is to be clear or nobody has a
-turn to ask for it; assistant_voice and other_wish, see `find_query_fault`; near_copy, it repeats a
-recent task or the prompt's example."""
+itself over and over; names_tool, the query names a tool; missing_value, the intent lacks a value
+that an expected call needs; unfit_value, its tool takes no such value; unsaid_value, the query
+lacks one, although it is to be clear or nobody has a turn to ask for it; assistant_voice and
+other_wish, see `find_query_fault`; near_copy, it repeats a recent task or the prompt's example."""
 
 
 def check_tools(repository: ToolRepository, curriculum: CurriculumConfig) -> None:

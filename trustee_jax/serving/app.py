@@ -18,14 +18,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from trustee_jax.errors import ConfigError
-from trustee_jax.serving.chat import ChatAnswer, ChatDelta, ChatPlan, plan_chat, write_choice
-from trustee_jax.serving.completions import (
-    CompletionAnswer,
-    CompletionDelta,
-    CompletionPlan,
-    continue_choice,
-    plan_completion,
-)
+from trustee_jax.serving.answers import Answer, Delta, Plan
+from trustee_jax.serving.chat import ChatAnswer, plan_chat
+from trustee_jax.serving.completions import CompletionAnswer, plan_completion
 from trustee_jax.serving.errors import ApiError
 from trustee_jax.serving.generation import Token
 from trustee_jax.serving.metrics import Metrics
@@ -115,84 +110,57 @@ class Server:
         model = self._models[asked.model]
         plan = await asyncio.to_thread(plan_chat, asked, model)
         answer = ChatAnswer(plan, self._texts[model.name])
-        choices = [write_choice(self._worker, plan, i) for i in range(asked.n)]
-        watch = _Watch(self._metrics, len(plan.prompt))
-        deltas = _merged(choices, self._limits.deadline)
-        if asked.stream:
-            first = await _first(request, deltas)
-            return _EventStream(self._chat_events(plan, answer, watch, first, deltas))
 
-        async def collect() -> Response:
-            async for delta in deltas:
-                watch.saw(delta.tokens)
-                answer.chunks(delta)
-            self._end(plan, answer, watch)
-            return JSONResponse(answer.response())
+        def record() -> None:
+            if self._recorder is not None:
+                self._recorder.add(plan, answer)
 
-        return await _while_connected(request, collect(), deltas)
-
-    async def _chat_events(
-        self,
-        plan: ChatPlan,
-        answer: ChatAnswer,
-        watch: _Watch,
-        first: ChatDelta | None,
-        deltas: AsyncGenerator[ChatDelta],
-    ) -> AsyncGenerator[dict[str, Any]]:
-        for choice in range(plan.request.n):
-            yield answer.opening(choice)
-        async for delta in _chained(first, deltas):
-            watch.saw(delta.tokens)
-            for chunk in answer.chunks(delta):
-                yield chunk
-        if plan.request.include_usage:
-            yield answer.usage_chunk()
-        self._end(plan, answer, watch)
-
-    def _end(self, plan: ChatPlan, answer: ChatAnswer, watch: _Watch) -> None:
-        watch.end()
-        if self._recorder is not None:
-            self._recorder.add(plan, answer)
+        return await self._answer(request, plan, answer, record)
 
     async def _complete(self, request: Request) -> Response:
         asked = read_request(CompletionRequest, await self._body(request))
         model = self._models[asked.model]
         plan = await asyncio.to_thread(plan_completion, asked, model)
-        answer = CompletionAnswer(plan, self._texts[model.name])
-        choices = [continue_choice(self._worker, plan, i) for i in range(len(plan.writings))]
-        watch = _Watch(self._metrics, answer.usage()["prompt_tokens"])
+        return await self._answer(request, plan, CompletionAnswer(plan, self._texts[model.name]))
+
+    async def _answer(
+        self,
+        request: Request,
+        plan: Plan,
+        answer: Answer[Any],
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Response:
+        """Has all choices written, and says them as the client wants it."""
+        count, watch = len(plan.writings), _Watch(self._metrics, answer.prompt_tokens)
+        choices = [answer.write(self._worker, choice) for choice in range(count)]
         deltas = _merged(choices, self._limits.deadline)
-        if asked.stream:
-            first = await _first(request, deltas)
-            return _EventStream(self._completion_events(plan, answer, watch, first, deltas))
+
+        async def events(first: Delta | None) -> AsyncGenerator[dict[str, Any]]:
+            for choice in range(count):
+                for chunk in answer.opening(choice):
+                    yield chunk
+            async for delta in _chained(first, deltas):
+                watch.saw(delta.tokens)
+                for chunk in answer.chunks(delta):
+                    yield chunk
+            if plan.request.include_usage:
+                yield answer.usage_chunk()
+            watch.end()
+            on_end()
 
         async def collect() -> Response:
             async for delta in deltas:
-                watch.saw(delta.piece.tokens)
-                answer.chunks(delta)
+                watch.saw(delta.tokens)
+                answer.add(delta)
             watch.end()
+            on_end()
             return JSONResponse(answer.response())
 
+        if plan.request.stream:
+            # What cannot be served shows by the first delta: an error, not the end of a stream.
+            first = await _while_connected(request, anext(deltas, None), deltas)
+            return _EventStream(events(first))
         return await _while_connected(request, collect(), deltas)
-
-    async def _completion_events(
-        self,
-        plan: CompletionPlan,
-        answer: CompletionAnswer,
-        watch: _Watch,
-        first: CompletionDelta | None,
-        deltas: AsyncGenerator[CompletionDelta],
-    ) -> AsyncGenerator[dict[str, Any]]:
-        for choice in range(len(plan.writings)):
-            for chunk in answer.opening(choice):
-                yield chunk
-        async for delta in _chained(first, deltas):
-            watch.saw(delta.piece.tokens)
-            for chunk in answer.chunks(delta):
-                yield chunk
-        if plan.request.include_usage:
-            yield answer.usage_chunk()
-        watch.end()
 
     async def _list(self, request: Request) -> Response:
         listed = [self._described(model) for model in self._models.values()]
@@ -367,15 +335,6 @@ async def _merged(choices: Sequence[AsyncGenerator[_T]], deadline: float) -> Asy
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def _first(request: Request, deltas: AsyncGenerator[_T]) -> _T | None:
-    """The first delta, so that what cannot be served is an error and not the end of a stream."""
-
-    async def take() -> _T | None:
-        return await anext(deltas, None)
-
-    return await _while_connected(request, take(), deltas, close=False)
-
-
 async def _chained(first: _T | None, rest: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
     try:
         if first is not None:
@@ -387,34 +346,35 @@ async def _chained(first: _T | None, rest: AsyncGenerator[_T]) -> AsyncGenerator
 
 
 async def _while_connected(
-    request: Request, work: Awaitable[_T], deltas: AsyncGenerator[Any], *, close: bool = True
+    request: Request, work: Awaitable[_T], deltas: AsyncGenerator[Any]
 ) -> _T:
-    """Waits for work as long as the client does.
+    """Waits for work as long as the client does; if it fails, what is under way is dropped.
 
     Raises:
-      ClientDisconnect: It went away; what was under way is dropped.
+      ClientDisconnect: The client went away.
     """
+
+    async def finish() -> _T:
+        return await work
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(gone())
+    working, leaving = asyncio.ensure_future(finish()), asyncio.ensure_future(gone())
+    done = False
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            close = True
             raise ClientDisconnect
-        return working.result()
-    except BaseException:
-        close = True
-        raise
+        result = working.result()
+        done = True
+        return result
     finally:
         for task in (working, leaving):
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-        if close:
+        if not done:
             await deltas.aclose()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from trustee_jax.chat import CallSyntax, ChatFormatError
 from trustee_jax.chat.parsing import ToolCall
 from trustee_jax.engine import Sampling
 from trustee_jax.environment.help import call_schema
+from trustee_jax.serving.answers import Answer
 from trustee_jax.serving.errors import bad_request
 from trustee_jax.serving.generation import HeldCalls, Piece, Token, Writing, write
 from trustee_jax.serving.models import ServedModel
@@ -86,21 +87,20 @@ def plan_chat(request: ChatRequest, model: ServedModel) -> ChatPlan:
         raise bad_request(str(error), "messages") from None
     calls = _held_calls(request, offered, format.call_syntax)
     schema = None if request.response_format is None else request.response_format.schema_of_answer
-    writings = [
-        Writing(
-            prompt=prompt,
-            max_tokens=answer_room(prompt, request.most_tokens, model),
-            sampling=sampling_of(request, model),
-            key=key,
-            stops=request.stops,
-            top_logprobs=request.top_logprobs or 0,
-            schema=schema,
-            calls=calls,
-            in_thought=format.opens_thought(thinking=thinking),
-        )
-        for key in keys_of(request, request.n)
-    ]
-    return ChatPlan(request, model, tuple(writings), format.call_syntax if offered else None)
+    first, *others = keys_of(request, request.n)
+    writing = Writing(
+        prompt=prompt,
+        max_tokens=answer_room(prompt, request.most_tokens, model),
+        sampling=sampling_of(request, model),
+        key=first,
+        stops=request.stops,
+        top_logprobs=request.top_logprobs or 0,
+        schema=schema,
+        calls=calls,
+        in_thought=format.opens_thought(thinking=thinking),
+    )
+    writings = (writing, *(dataclasses.replace(writing, key=key) for key in others))
+    return ChatPlan(request, model, writings, format.call_syntax if offered else None)
 
 
 def answer_room(prompt: np.ndarray, wanted: int | None, model: ServedModel) -> int:
@@ -183,16 +183,11 @@ async def write_choice(
         async for piece in pieces:
             delta = turn.add(piece.text)
             if piece.finish:
-                last = turn.end()
-                delta = TurnDelta(
-                    delta.reasoning + last.reasoning,
-                    delta.content + last.content,
-                    delta.calls + last.calls,
-                )
+                delta += turn.end()
             # Without parallel calls the first one is the last.
             over = bool(delta.calls) and not several
             if over:
-                delta = TurnDelta(delta.reasoning, delta.content, delta.calls[:1])
+                delta = dataclasses.replace(delta, calls=delta.calls[:1])
             made += len(delta.calls)
             finish = _finish(piece, made, over=over)
             if delta or piece.tokens or finish:
@@ -262,8 +257,8 @@ def _call(id: str, call: ToolCall) -> dict[str, Any]:
     }
 
 
-class ChatAnswer:
-    """Collects the choices of a request, and says them in OpenAI's form.
+class ChatAnswer(Answer[ChatDelta]):
+    """The choices of a chat request; see `Answer`.
 
     Attributes:
       choices: As far as they have come.
@@ -276,25 +271,17 @@ class ChatAnswer:
           plan: What is answered.
           texts: Of the model's tokens.
         """
-        self._plan, self._texts = plan, texts
+        self._plan = plan
         self.choices = [ChatChoice() for _ in plan.writings]
-        self._id = f"chatcmpl-{streams.chance_id()}"
-        self._created = int(time.time())
+        super().__init__(plan, texts, self.choices, "chatcmpl", "chat.completion.chunk")
 
-    @property
-    def id(self) -> str:
-        """The answer's id."""
-        return self._id
+    def write(self, worker: EngineWorker, choice: int) -> AsyncGenerator[ChatDelta]:
+        """See `Answer.write`."""
+        return write_choice(worker, self._plan, choice)
 
-    def usage(self) -> dict[str, Any]:
-        """Tokens of the prompt, and of all choices."""
-        prompt = len(self._plan.prompt)
-        answer = sum(len(choice.tokens) for choice in self.choices)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": answer,
-            "total_tokens": prompt + answer,
-        }
+    def add(self, delta: ChatDelta) -> list[tuple[str, ToolCall]]:
+        """Takes a delta; returns its calls with their ids."""
+        return self.choices[delta.choice].add(delta)
 
     def response(self) -> dict[str, Any]:
         """The whole answer."""
@@ -315,18 +302,17 @@ class ChatAnswer:
             response["prompt_token_ids"] = self._plan.prompt.tolist()
         return response
 
-    def opening(self, choice: int) -> dict[str, Any]:
+    def opening(self, choice: int) -> list[dict[str, Any]]:
         """The first chunk of a choice."""
         chunk = self._chunk(choice, {"role": "assistant", "content": ""})
         if self._plan.request.return_token_ids and not choice:
             chunk["prompt_token_ids"] = self._plan.prompt.tolist()
-        return chunk
+        return [chunk]
 
     def chunks(self, delta: ChatDelta) -> list[dict[str, Any]]:
         """Takes a delta; returns the chunks that tell of it."""
-        choice = self.choices[delta.choice]
-        first = len(choice.calls)
-        new = choice.add(delta)
+        first = len(self.choices[delta.choice].calls)
+        new = self.add(delta)
         told: list[dict[str, Any]] = []
         if delta.turn.reasoning:
             told.append({"reasoning_content": delta.turn.reasoning})
@@ -351,27 +337,12 @@ class ChatAnswer:
             chunks.append(self._chunk(delta.choice, {}, delta.finish))
         return chunks
 
-    def usage_chunk(self) -> dict[str, Any]:
-        """The chunk after the last choice, for clients that ask for it."""
-        return self._head("chat.completion.chunk") | {"choices": [], "usage": self.usage()}
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": self._id,
-            "object": kind,
-            "created": self._created,
-            "model": self._plan.model.name,
-            "system_fingerprint": self._plan.model.fingerprint,
-        }
-
     def _chunk(
         self, choice: int, delta: dict[str, Any], finish: Finish | None = None
     ) -> dict[str, Any]:
-        shown = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
-        chunk = self._head("chat.completion.chunk") | {"choices": [shown]}
-        if self._plan.request.include_usage:
-            chunk["usage"] = None
-        return chunk
+        return self._chunk_of(
+            {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+        )
 
     def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
         if not self._plan.request.logprobs:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from trustee_jax import streams
+from trustee_jax.serving.answers import Answer
 from trustee_jax.serving.chat import answer_room, keys_of, sampling_of
 from trustee_jax.serving.errors import bad_request
 from trustee_jax.serving.generation import Piece, Token, Writing, write
@@ -21,6 +20,7 @@ from trustee_jax.serving.worker import EngineWorker
 from trustee_jax.text import without_surrogates
 
 _DEFAULT_TOKENS = 16  # as OpenAI has it
+_KIND = "text_completion"  # of an answer, and of its chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +85,11 @@ class CompletionDelta:
     choice: int
     piece: Piece
 
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The piece's."""
+        return self.piece.tokens
+
 
 async def continue_choice(
     worker: EngineWorker, plan: CompletionPlan, choice: int
@@ -109,8 +114,8 @@ class _Choice:
     finish: Literal["stop", "length"] | None = None
 
 
-class CompletionAnswer:
-    """Collects the choices of a request, and says them in OpenAI's form.
+class CompletionAnswer(Answer[CompletionDelta]):
+    """The choices of a completion request; see `Answer`.
 
     Attributes:
       choices: As far as they have come.
@@ -123,21 +128,20 @@ class CompletionAnswer:
           plan: What is answered.
           texts: Of the model's tokens.
         """
-        self._plan, self._texts = plan, texts
+        self._plan = plan
         self.choices = [_Choice() for _ in plan.writings]
-        self.id = f"cmpl-{streams.chance_id()}"
-        self._created = int(time.time())
+        super().__init__(plan, texts, self.choices, "cmpl", _KIND)
 
-    def usage(self) -> dict[str, Any]:
-        """Tokens of the prompts, each counted once, and of all choices."""
-        each = self._plan.request.n
-        prompt = sum(len(writing.prompt) for writing in self._plan.writings[::each])
-        answer = sum(len(choice.tokens) for choice in self.choices)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": answer,
-            "total_tokens": prompt + answer,
-        }
+    def write(self, worker: EngineWorker, choice: int) -> AsyncGenerator[CompletionDelta]:
+        """See `Answer.write`."""
+        return continue_choice(worker, self._plan, choice)
+
+    def add(self, delta: CompletionDelta) -> None:
+        """Takes a delta."""
+        choice, piece = self.choices[delta.choice], delta.piece
+        choice.text += piece.text
+        choice.tokens += piece.tokens
+        choice.finish = piece.finish
 
     def response(self) -> dict[str, Any]:
         """The whole answer."""
@@ -146,7 +150,7 @@ class CompletionAnswer:
             prompt = self._plan.shown[index]
             shown = self._shown(index, prompt + one.text, one.tokens, one.finish, len(prompt))
             choices.append(shown)
-        return self._head() | {"choices": choices, "usage": self.usage()}
+        return self._head(_KIND) | {"choices": choices, "usage": self.usage()}
 
     def opening(self, choice: int) -> list[dict[str, Any]]:
         """The chunks before the answer of a choice: the prompt, where it is to be repeated."""
@@ -155,37 +159,18 @@ class CompletionAnswer:
 
     def chunks(self, delta: CompletionDelta) -> list[dict[str, Any]]:
         """Takes a delta; returns the chunks that tell of it."""
-        choice, piece = self.choices[delta.choice], delta.piece
-        start = len(self._plan.shown[delta.choice]) + len(choice.text)
-        choice.text += piece.text
-        choice.tokens += piece.tokens
-        choice.finish = piece.finish
-        request = self._plan.request
+        piece, request = delta.piece, self._plan.request
+        start = len(self._plan.shown[delta.choice]) + len(self.choices[delta.choice].text)
+        self.add(delta)
         wanted = piece.tokens and (request.logprobs is not None or request.return_token_ids)
         if not (piece.text or piece.finish or wanted):
             return []
         return [self._chunk(delta.choice, piece.text, piece.tokens, piece.finish, start)]
 
-    def usage_chunk(self) -> dict[str, Any]:
-        """The chunk after the last choice, for clients that ask for it."""
-        return self._head() | {"choices": [], "usage": self.usage()}
-
-    def _head(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": "text_completion",
-            "created": self._created,
-            "model": self._plan.model.name,
-            "system_fingerprint": self._plan.model.fingerprint,
-        }
-
     def _chunk(
         self, choice: int, text: str, tokens: Sequence[Token], finish: str | None, start: int
     ) -> dict[str, Any]:
-        chunk = self._head() | {"choices": [self._shown(choice, text, tokens, finish, start)]}
-        if self._plan.request.include_usage:
-            chunk["usage"] = None
-        return chunk
+        return self._chunk_of(self._shown(choice, text, tokens, finish, start))
 
     def _shown(
         self, index: int, text: str, tokens: Sequence[Token], finish: str | None, start: int

@@ -94,7 +94,6 @@ class Writing:
       schema: What the answer is held to, after the thoughts.
       calls: How its calls are held to grammars; None: not at all.
       in_thought: Whether the prompt has opened a thought.
-      ends: Whether a token that ends the turn ends the answer.
     """
 
     prompt: np.ndarray
@@ -106,7 +105,6 @@ class Writing:
     schema: Schema | None = None
     calls: HeldCalls | None = None
     in_thought: bool = False
-    ends: bool = True
 
 
 async def write(
@@ -140,7 +138,7 @@ class _Writer:
 
     def __init__(self, worker: EngineWorker, model: ServedModel, writing: Writing) -> None:
         self._worker, self._model, self._writing = worker, model, writing
-        self._context = np.asarray(writing.prompt, np.int32)
+        self._context: list[int] = writing.prompt.tolist()
         self._room = writing.max_tokens
         self._requests = 0
         self._generation: Generation | None = None
@@ -225,12 +223,12 @@ class _Writer:
         writing, format = self._writing, self._model.format
         thinks = schema is not None and writing.in_thought and not self._requests
         request = Request(
-            tokens=self._context,
+            tokens=np.array(self._context, np.int32),
             max_new_tokens=max(1, self._room),
             key=(Purpose.SERVING, *writing.key, self._requests),
             role=self._model.role,
             sampling=writing.sampling,
-            stop_ids=format.stop_ids if writing.ends else (),
+            stop_ids=format.stop_ids,
             schema=schema,
             think_end_id=format.think_end_id if thinks else None,
             think_budget=max(1, self._room // 2) if thinks else 0,
@@ -243,14 +241,14 @@ class _Writer:
 
     def _take(self, ids: Sequence[int]) -> None:
         """Moves tokens from the answer that is under way into the context of the next request."""
-        self._context = np.concatenate([self._context, np.asarray(ids, np.int32)])
+        self._context += ids
         self._room -= len(ids)
 
     def _add(self, text: str) -> Piece:
         """Text that nobody draws."""
-        ids = self._model.format.encode(text) if text else np.zeros(0, np.int32)
-        self._take(ids.tolist())
-        return Piece(text, tuple(Token(int(id), 0.0) for id in ids))
+        ids = self._model.format.encode(text).tolist() if text else []
+        self._take(ids)
+        return Piece(text, tuple(Token(id, 0.0) for id in ids))
 
 
 def _opening(text: str, syntax: CallSyntax, *, in_thought: bool, must: bool) -> int | None:

@@ -108,6 +108,14 @@ class TurnDelta:
     content: str = ""
     calls: tuple[ToolCall, ...] = ()
 
+    def __add__(self, more: TurnDelta) -> TurnDelta:
+        """Both gains, one after the other."""
+        return TurnDelta(
+            self.reasoning + more.reasoning,
+            self.content + more.content,
+            self.calls + more.calls,
+        )
+
     def __bool__(self) -> bool:
         """Whether there is anything."""
         return bool(self.reasoning or self.content or self.calls)
@@ -184,9 +192,7 @@ class TurnStream:
             _after(told.content, content),
             calls[len(told.calls) :],
         )
-        self._told = TurnDelta(
-            told.reasoning + gained.reasoning, told.content + gained.content, calls
-        )
+        self._told = told + gained
         return gained
 
 

@@ -70,7 +70,7 @@ class ModelJudge:
         fields = self._fields(evidence)
         if options.mode == "joint" and asked:
             parts += yield from self._joint(evidence, fields, asked, key, usage)
-        elif asked:
+        else:
             for index, name in enumerate(asked, len(parts)):
                 part = yield from self._part(evidence, fields, name, (*key, index), usage)
                 parts.append(part)

@@ -100,8 +100,7 @@ def find_violations(
     are missing, or missing or wrong: "intent_met". no_answer: the assistant could have said
     something to the user after the last result, or where no tool serves the user, and did not:
     "intent_met". needless_call: any attempt at a call where no tool serves the user: "intent_met"
-    and "calls_correct". unknown_tool: a call of
-    a tool that does not exist: "no_hallucination".
+    and "calls_correct". unknown_tool: a call of a tool that does not exist: "no_hallucination".
     repeated_call: a call repeated although nothing had changed; failed_call: one that is malformed
     or does not fit its tool: "no_waste". invented_value: a number or a code in a message of the
     assistant that neither the user nor a tool had mentioned, nor follows from two such numbers by
