@@ -15,7 +15,7 @@ from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
 from trustee_jax.evaluation.board import choose_categories
 from trustee_jax.evaluation.checker import Checker
 from trustee_jax.evaluation.config import EvaluationConfig
-from trustee_jax.evaluation.installing import default_folder
+from trustee_jax.evaluation.installing import BFCL, default_folder
 from trustee_jax.evaluation.play import AnswerOptions
 from trustee_jax.evaluation.results import ResultsFolder
 from trustee_jax.evaluation.task_set import read_task_set
@@ -49,7 +49,7 @@ class Measures(Closing):
         if options.every and options.tasks:
             self.tasks = read_task_set(user_path(options.tasks)).tasks
         if options.every and options.bfcl:
-            self.checker = open_checker(default_folder(cache_folder()))
+            self.checker = open_checker(default_folder(cache_folder(), BFCL))
 
     def close(self) -> None:
         """Ends the checkers."""

@@ -61,7 +61,9 @@ def test_another_version_in_the_environment_is_one_error(monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text(FAKE_WORKER.read_text().replace(BFCL_VERSION, "2025.1.1"))
     monkeypatch.setattr(bfcl, "BFCL_WORKER", worker)
-    monkeypatch.setattr(bfcl, "ensure_environment", lambda folder: pathlib.Path(sys.executable))
+    monkeypatch.setattr(
+        bfcl, "ensure_environment", lambda folder, requirements: pathlib.Path(sys.executable)
+    )
     with pytest.raises(bfcl.CheckerError, match=r"holds bfcl-eval 2025\.1\.1, not 2026"):
         bfcl.open_checker(tmp_path / "env")
 

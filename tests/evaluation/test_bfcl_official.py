@@ -15,7 +15,7 @@ from trustee_jax.evaluation import board
 from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
 from trustee_jax.evaluation.cases import read_cases
 from trustee_jax.evaluation.checker import RequestFailure
-from trustee_jax.evaluation.installing import default_folder
+from trustee_jax.evaluation.installing import BFCL, default_folder
 from trustee_jax.evaluation.play import AnswerOptions
 from trustee_jax.evaluation.results import ResultsFolder, read_results
 from trustee_jax.weights.downloads import cache_folder
@@ -44,7 +44,7 @@ COUNTS = {
 
 @pytest.fixture(scope="module")
 def checker():
-    with open_checker(default_folder(cache_folder())) as opened:
+    with open_checker(default_folder(cache_folder(), BFCL)) as opened:
         yield opened
 
 

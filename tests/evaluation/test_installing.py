@@ -8,7 +8,12 @@ import threading
 import pytest
 
 from trustee_jax.evaluation import installing
-from trustee_jax.evaluation.installing import InstallError, default_folder, ensure_environment
+from trustee_jax.evaluation.installing import (
+    BFCL,
+    InstallError,
+    default_folder,
+    ensure_environment,
+)
 
 
 class Commands:
@@ -43,12 +48,12 @@ def commands(monkeypatch):
 def test_it_is_made_once(tmp_path, commands):
     run = commands()
     folder = tmp_path / "cache" / "env"
-    python = ensure_environment(folder)
+    python = ensure_environment(folder, BFCL)
     assert python == folder / "bin" / "python" and python.exists()
     assert len(run.run_commands) == 2
     install = run.run_commands[1]
     assert "--no-deps" in install and f"bfcl-eval=={installing.BFCL_VERSION}" in install
-    assert ensure_environment(folder) == python
+    assert ensure_environment(folder, BFCL) == python
     assert len(run.run_commands) == 2
     assert not (tmp_path / "cache" / "env.partial").exists()
 
@@ -69,13 +74,13 @@ def test_what_failed_is_absent_and_made_the_next_time(tmp_path, commands, outcom
     commands(outcome)
     folder = tmp_path / "env"
     with pytest.raises(InstallError if reason else KeyboardInterrupt) as caught:
-        ensure_environment(folder)
+        ensure_environment(folder, BFCL)
     if reason:
         assert reason in str(caught.value) and str(folder) in str(caught.value)
         assert "--bfcl_env" in str(caught.value) and "\n" not in str(caught.value)
     assert not folder.exists() and not (tmp_path / "env.partial").exists()
     commands()
-    assert ensure_environment(folder).exists()
+    assert ensure_environment(folder, BFCL).exists()
 
 
 def test_what_a_killed_process_left_is_made_again(tmp_path, commands):
@@ -84,14 +89,14 @@ def test_what_a_killed_process_left_is_made_again(tmp_path, commands):
     (left / "half").touch()
     commands()
     folder = tmp_path / "env"
-    assert ensure_environment(folder).exists()
+    assert ensure_environment(folder, BFCL).exists()
     assert not (folder / "bin" / "half").exists() and not left.exists()
 
 
 def test_of_two_at_once_one_makes_it(tmp_path, commands):
     run = commands()
     threads = [
-        threading.Thread(target=ensure_environment, args=(tmp_path / "env",)) for _ in range(4)
+        threading.Thread(target=ensure_environment, args=(tmp_path / "env", BFCL)) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -104,16 +109,16 @@ def test_a_folder_with_something_else_stays_as_it_is(tmp_path, commands):
     run = commands()
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InstallError, match="is no working environment of bfcl-eval"):
-        ensure_environment(tmp_path)
+        ensure_environment(tmp_path, BFCL)
     assert (tmp_path / "thesis.tex").exists() and not run.run_commands
     with pytest.raises(InstallError, match="is no working environment"):
-        ensure_environment(tmp_path / "thesis.tex")
+        ensure_environment(tmp_path / "thesis.tex", BFCL)
     with pytest.raises(InstallError, match="File exists"):
-        ensure_environment(tmp_path / "thesis.tex" / "env")
+        ensure_environment(tmp_path / "thesis.tex" / "env", BFCL)
 
 
 def test_the_default_folder_names_both_versions(tmp_path):
-    name = default_folder(tmp_path).name
+    name = default_folder(tmp_path, BFCL).name
     assert installing.BFCL_VERSION in name
     assert name.endswith(f"py{sys.version_info.major}.{sys.version_info.minor}")
 
@@ -122,5 +127,5 @@ def test_the_default_folder_names_both_versions(tmp_path):
 def test_without_an_index_pip_s_reason_is_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(InstallError, match="No matching distribution found for bfcl-eval"):
-        ensure_environment(tmp_path / "env")
+        ensure_environment(tmp_path / "env", BFCL)
     assert [path.name for path in tmp_path.iterdir()] == ["env.lock"]

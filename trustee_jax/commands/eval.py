@@ -26,7 +26,7 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
     config = _config(values, workdir)
     from trustee_jax.evaluation import summary
     from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
-    from trustee_jax.evaluation.installing import default_folder
+    from trustee_jax.evaluation.installing import BFCL, default_folder
     from trustee_jax.evaluation.results import ResultsFolder
     from trustee_jax.players import build_policy
     from trustee_jax.progress import standard_output
@@ -38,7 +38,7 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
         engine = dataclasses.replace(config.engine, slots=given(values, "slots"))
         config = dataclasses.replace(config, engine=engine)
     options = _answer_options(values, config)
-    environment = default_folder(cache_folder())
+    environment = default_folder(cache_folder(), BFCL)
     if given(values, "bfcl_env"):
         environment = path(values, "bfcl_env")
     if not environment.exists():

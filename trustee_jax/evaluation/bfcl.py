@@ -15,7 +15,7 @@ from trustee_jax.engine.types import Completion, Request
 from trustee_jax.environment.driver import SupportsRequests, run
 from trustee_jax.evaluation.cases import Case, limited, read_cases
 from trustee_jax.evaluation.checker import BFCL_WORKER, Checker, CheckerError, RequestFailure
-from trustee_jax.evaluation.installing import BFCL_VERSION, ensure_environment
+from trustee_jax.evaluation.installing import BFCL, BFCL_VERSION, ensure_environment
 from trustee_jax.evaluation.play import (
     READINGS,
     Answer,
@@ -57,7 +57,7 @@ def open_checker(folder: pathlib.Path, *, timeout: float = 60.0) -> Checker:
       InstallError: The environment cannot be made.
       CheckerError: It holds another version, or what it holds does not work.
     """
-    checker = Checker(ensure_environment(folder), BFCL_WORKER, timeout=timeout)
+    checker = Checker(ensure_environment(folder, BFCL), BFCL_WORKER, timeout=timeout)
     if (version := checker.description["version"]) != BFCL_VERSION:
         checker.close()
         raise CheckerError(

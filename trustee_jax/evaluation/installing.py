@@ -1,4 +1,4 @@
-"""The benchmark's packages in an environment of their own, since their pins clash with ours."""
+"""A benchmark's packages in an environment of their own, since their pins clash with ours."""
 
 from __future__ import annotations
 
@@ -11,17 +11,47 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from trustee_jax.errors import InputError
 
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a benchmark needs. None of it has to be compiled.
+
+    Attributes:
+      name: The benchmark.
+      version: Its own, or whatever else tells two sets of packages apart.
+      packages: As pip reads them.
+      dependencies: Whether those of the packages are installed, too.
+      flag: Of the command line, which names another folder.
+      room: What it takes on the disk.
+    """
+
+    name: str
+    version: str
+    packages: Sequence[str]
+    dependencies: bool
+    flag: str
+    room: str
+
+
 BFCL_VERSION = "2026.3.23"
-# Without what they depend on: `bfcl_worker` says what the checkers use. None has to be compiled.
-BFCL_PACKAGES = (
-    f"bfcl-eval=={BFCL_VERSION}",
-    "filelock==3.20.0",
-    "mpmath==1.3.0",
-    "overrides==7.7.0",
-    "tenacity==9.1.2",
+# Without what they depend on: `bfcl_worker` says what the checkers use.
+BFCL = Requirements(
+    name="bfcl-eval",
+    version=BFCL_VERSION,
+    packages=(
+        f"bfcl-eval=={BFCL_VERSION}",
+        "filelock==3.20.0",
+        "mpmath==1.3.0",
+        "overrides==7.7.0",
+        "tenacity==9.1.2",
+    ),
+    dependencies=False,
+    flag="--bfcl_env",
+    room="40 MB",
 )
 
 
@@ -29,19 +59,18 @@ class InstallError(InputError):
     """The environment cannot be made; nothing of it is left."""
 
 
-def default_folder(cache: pathlib.Path) -> pathlib.Path:
+def default_folder(cache: pathlib.Path, requirements: Requirements) -> pathlib.Path:
     """Where the environment is if no folder is named: by version, of the benchmark and of Python.
 
     Args:
       cache: The folder of all that the package keeps for the user.
+      requirements: What it holds.
     """
     major, minor = sys.version_info[:2]
-    return cache / f"bfcl-eval-{BFCL_VERSION}-py{major}.{minor}"
+    return cache / f"{requirements.name}-{requirements.version}-py{major}.{minor}"
 
 
-def ensure_environment(
-    folder: pathlib.Path, packages: Sequence[str] = BFCL_PACKAGES
-) -> pathlib.Path:
+def ensure_environment(folder: pathlib.Path, requirements: Requirements) -> pathlib.Path:
     """Makes the environment if it is not there yet.
 
     It is made beside `folder` and moved there when it is complete, so that what an interruption
@@ -49,7 +78,7 @@ def ensure_environment(
 
     Args:
       folder: Where it is, or will be.
-      packages: Requirements that are installed, without their dependencies.
+      requirements: What it holds.
 
     Returns:
       Its interpreter.
@@ -62,8 +91,8 @@ def ensure_environment(
         return python
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InstallError(
-            f"--bfcl_env: {folder} is no working environment of bfcl-eval; name a folder "
-            "that does not exist yet, or delete it"
+            f"{requirements.flag}: {folder} is no working environment of {requirements.name}; "
+            "name a folder that does not exist yet, or delete it"
         )
     partial = folder.with_name(folder.name + ".partial")
     try:
@@ -73,15 +102,22 @@ def ensure_environment(
                 return python
             shutil.rmtree(partial, ignore_errors=True)
             try:
-                _run(folder, [sys.executable, "-m", "venv", str(partial)])
-                install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-input"]
-                install += ["--disable-pip-version-check", "--only-binary=:all:", *packages]
-                _run(folder, [str(partial / "bin" / "python"), *install])
+                install = ["-m", "pip", "install", "--quiet", "--no-input"]
+                install += ["--disable-pip-version-check", "--only-binary=:all:"]
+                install += [] if requirements.dependencies else ["--no-deps"]
+                commands = (
+                    [sys.executable, "-m", "venv", str(partial)],
+                    [str(partial / "bin" / "python"), *install, *requirements.packages],
+                )
+                for command in commands:
+                    if reason := _run(command):
+                        raise InstallError(_message(folder, requirements, reason))
                 partial.rename(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise InstallError(_message(folder, os.strerror(error.errno or errno.EIO))) from None
+        reason = os.strerror(error.errno or errno.EIO)
+        raise InstallError(_message(folder, requirements, reason)) from None
     return python
 
 
@@ -93,20 +129,20 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _run(folder: pathlib.Path, command: Sequence[str]) -> None:
-    """Runs a command, of whose output the line that says what is wrong is kept."""
+def _run(command: Sequence[str]) -> str | None:
+    """Runs a command; returns the line of its output that says what is wrong, if anything is."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if not result.returncode:
-        return
+        return None
     lines = [line.strip() for line in f"{result.stdout}\n{result.stderr}".splitlines()]
     lines = [line for line in lines if line]
     errors = [line for line in lines if "error" in line.lower()]
-    reason = (errors or lines or [f"status {result.returncode}"])[-1]
-    raise InstallError(_message(folder, reason))
+    return (errors or lines or [f"status {result.returncode}"])[-1]
 
 
-def _message(folder: pathlib.Path, reason: str) -> str:
+def _message(folder: pathlib.Path, requirements: Requirements, reason: str) -> str:
     return (
-        f"the environment of bfcl-eval cannot be made in {folder} ({reason}); it needs the package "
-        "index and 40 MB: check both, or name another folder by --bfcl_env"
+        f"the environment of {requirements.name} cannot be made in {folder} ({reason}); it needs "
+        f"the package index and {requirements.room}: check both, or name another folder by "
+        f"{requirements.flag}"
     )
