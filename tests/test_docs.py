@@ -116,7 +116,7 @@ def of_command(words: list[str]) -> Iterator[str]:
     """What a call of `trustee` names that it does not know."""
     command: Command | Group = COMMANDS
     called = ["trustee"]
-    while isinstance(command, Group) and words and words[0].isalpha() and words[0] != "COMMAND":
+    while isinstance(command, Group) and words and words[0].isalnum() and words[0] != "COMMAND":
         called.append(words[0])
         if words[0] not in command.commands:
             yield f"command {' '.join(called)}"

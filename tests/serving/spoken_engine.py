@@ -7,12 +7,13 @@ import threading
 import time
 
 import numpy as np
-import uvicorn
 
 from trustee_jax.engine import EngineConfig, RequestError, Sampling
 from trustee_jax.engine.types import NewTokens
 from trustee_jax.serving.app import Server
 from trustee_jax.serving.models import ServedModel, ServedModels
+from trustee_jax.serving.server import listen
+from trustee_jax.serving.server import running as running_server
 
 
 class SpokenEngine:
@@ -103,17 +104,7 @@ def served(format, engine, name="mine", **changes):
 @contextlib.contextmanager
 def running(*models, limits=None, recorder=None):
     """A server at an address of its own; yields the URL of its root."""
-    server = Server(ServedModels(models), limits, recorder=recorder)
-    config = uvicorn.Config(server.app, port=0, log_level="error", timeout_graceful_shutdown=5)
-    http = uvicorn.Server(config)
-    thread = threading.Thread(target=http.run, daemon=True)
-    thread.start()
-    while not http.started:
-        time.sleep(0.01)
-    (socket,) = http.servers[0].sockets
-    try:
-        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    finally:
-        http.should_exit = True
-        thread.join(10)
-        server.close()
+    models = ServedModels(models)
+    server = Server(models, limits, recorder=recorder)
+    with running_server(server, listen("127.0.0.1", 0)) as url:
+        yield url

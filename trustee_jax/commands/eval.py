@@ -300,5 +300,6 @@ EVAL = Group(
         "compare": COMPARE,
         "tasks": "trustee_jax.commands.eval_simulated:TASKS",
         "simulated": "trustee_jax.commands.eval_simulated:SIMULATED",
+        "tau2": "trustee_jax.commands.eval_tau2:TAU2",
     },
 )

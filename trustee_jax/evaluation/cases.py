@@ -1,11 +1,11 @@
-"""The benchmark's cases, and the subset of them that a limit leaves."""
+"""A benchmark's cases, and the subset of them that a limit leaves."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from trustee_jax.evaluation.board import CATEGORIES, MULTI_TURN
 
@@ -57,14 +57,25 @@ def read_cases(category: str, loaded: Iterable[Mapping[str, Any]]) -> tuple[Case
     )
 
 
-def limited(cases: Sequence[Case], limit: int | None) -> list[Case]:
+class SupportsId(Protocol):
+    """Whatever a benchmark has many of."""
+
+    @property
+    def id(self) -> str:
+        """Its official name."""
+
+
+C = TypeVar("C", bound=SupportsId)
+
+
+def limited(cases: Sequence[C], limit: int | None) -> list[C]:
     """A subset that is the same for every model, and within every larger one.
 
     It is the cases whose ids have the smallest SHA-256; neighbours in the official order are often
     variants of one another.
 
     Args:
-      cases: Of one category.
+      cases: Of one category or domain.
       limit: How many; None for all.
     """
     if limit is None:

@@ -73,6 +73,29 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError("port", f"{host}:{port}", fix) from None
 
 
+@contextlib.contextmanager
+def running(server: Server, listening: socket.socket) -> Iterator[str]:
+    """Answers requests in a thread of its own while it is entered.
+
+    Args:
+      server: What answers; it is closed in the end, and what is under way is lost.
+      listening: From `listen`; it is closed in the end.
+
+    Yields:
+      The URL of its root.
+    """
+    http = uvicorn.Server(_configuration(server, drain=0.0))
+    thread = threading.Thread(target=http.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield _url(listening)
+    finally:
+        http.should_exit = True
+        thread.join()
+        server.close()
+        listening.close()
+
+
 def serve(server: Server, listening: socket.socket, *, drain: float) -> None:
     """Answers requests until SIGTERM or SIGINT; what was accepted before is answered.
 
@@ -81,17 +104,25 @@ def serve(server: Server, listening: socket.socket, *, drain: float) -> None:
       listening: From `listen`; it is closed in the end.
       drain: Seconds that answers under way get to end once it was told to stop.
     """
+    print(f"serving on {_url(listening)}", flush=True)
+    try:
+        _Server(_configuration(server, drain)).run(sockets=[listening])
+    finally:
+        server.close()
+        listening.close()
+
+
+def _url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    config = uvicorn.Config(
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _configuration(server: Server, drain: float) -> uvicorn.Config:
+    return uvicorn.Config(
         server.app,
+        log_config=None,  # what it has to say goes where the process logs to
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=max(1, round(drain)),
         server_header=False,
     )
-    try:
-        _Server(config).run(sockets=[listening])
-    finally:
-        server.close()
-        listening.close()
