@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.training.group_size = 4
     config.training.max_task_attempts = 4
     config.training.attempts_in_flight = 2
+    config.training.min_groups = 2
     config.training.refill_groups = 0  # a step of more tasks costs the same and has more episodes
     config.training.checkpoint_every = 2
     config.learner.updates_per_step = 1

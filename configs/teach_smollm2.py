@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     config.training.steps = 40
     config.training.tasks_per_step = 6
     config.training.max_task_attempts = 8  # one in three can be solved
+    config.training.min_groups = 2
     config.training.refill_groups = 0  # a step of more tasks costs the same and has more episodes
     # Held to calls it learns to call; shown exchanges it learns to say something afterwards, and to
     # decline where no tool fits. Longer, it declines what it could do: only the ordinary steps

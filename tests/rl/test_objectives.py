@@ -472,6 +472,19 @@ class Display:
         return None
 
 
+def test_too_few_groups_to_compare_are_not_learnt_from(tiny):
+    equal = [dataclasses.replace(one, reward=1.0) for one in played()[0]]
+    groups = [equal, *played(noise=0.5)]
+    learner = Learner(tiny.with_lora("qwen2-tied-1e6"), tiny.mesh, CONFIG)
+    before = jax.tree.map(np.array, jax.tree.leaves(learner.state))
+    metrics, skipped = update_policy(learner, groups, Display(), min_groups=3)
+    assert metrics["learner/updates"] == skipped == metrics["learner/tokens"] == 0
+    after = jax.tree.leaves(learner.state)
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    metrics, _ = update_policy(learner, groups, Display(), min_groups=2)
+    assert metrics["learner/updates"] == 2
+
+
 def test_one_function_in_a_users_file_is_a_new_loss(tiny, user_file):
     options = {"loss": f"{user_file}:cispo", "clip_epsilon_high": 1.1}
     metrics, trained = {}, {}

@@ -129,6 +129,7 @@ def update_policy(
     display: Display,
     *,
     min_valid: int = 2,
+    min_groups: int = 1,
     skipped: int = 0,
     meanwhile: Callable[[Callable[[], None]], None] = lambda dispatch: None,
     in_parts: bool = False,
@@ -141,6 +142,7 @@ def update_policy(
       groups: A step's trajectories by task.
       display: Shows the progress.
       min_valid: Valid episodes that a group needs, at least 2.
+      min_groups: Groups to train on without which there is no update.
       skipped: Updates that were left out in a row up to now.
       meanwhile: Called when all updates are under way; with `in_parts`, before that. Its time is
         not in seconds/learning, which is what learning adds to the step, but in the time that
@@ -169,6 +171,7 @@ def update_policy(
         samples = success_samples(groups)
     else:
         samples = make_samples(groups, learner.objective, config, min_valid)
+        samples = samples if len(samples) >= min_groups else []
     updates = min(config.updates_per_step, len(samples))
     # Groups stay whole: their episodes share a prompt.
     shares = [samples[i::updates] for i in range(updates)]

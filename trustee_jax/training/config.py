@@ -17,6 +17,9 @@ class TrainingConfig:
       tasks_per_step: Tasks generated in one step.
       group_size: Episodes of each task; GRPO compares them with each other.
       min_valid: Valid episodes that a group needs to be learnt from, at least 2.
+      min_groups: Groups with something to compare that a step needs to be learnt from. The update of
+        a single group can undo what many others have taught: Adam's first steps are as long as the
+        learning rate, however little the gradient says.
       refill_groups: Groups that a step may play in addition, in all: a group with too few valid
         episodes plays further ones of the same task in place of the invalid ones; one whose rewards
         are all equal is replaced by a new task, unless `learner.zero_variance_groups` keeps it.
@@ -50,6 +53,7 @@ class TrainingConfig:
     tasks_per_step: int = 16
     group_size: int = 8
     min_valid: int = 2
+    min_groups: int = 1
     refill_groups: int = 4
     prepare_tasks: bool = True
     release_cache: bool = False
@@ -68,6 +72,7 @@ class TrainingConfig:
         for name in (
             "steps",
             "tasks_per_step",
+            "min_groups",
             "max_task_attempts",
             "attempts_in_flight",
             "checkpoint_every",
@@ -82,6 +87,9 @@ class TrainingConfig:
         if not 2 <= self.min_valid <= self.group_size:
             fix = f"give 2 or more, up to training.group_size = {self.group_size}"
             raise ConfigError("min_valid", self.min_valid, fix)
+        if self.min_groups > self.tasks_per_step:
+            fix = f"at most training.tasks_per_step = {self.tasks_per_step}"
+            raise ConfigError("min_groups", self.min_groups, fix)
         if self.max_staleness not in (0, 1):
             raise ConfigError("max_staleness", self.max_staleness, "it must be 0 (off) or 1")
         if self.max_staleness and self.release_cache:

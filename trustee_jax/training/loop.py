@@ -197,6 +197,7 @@ class Trainer:
             learnt,
             functools.partial(self.progress.phase, number, "learning"),
             min_valid=self.config.min_valid,
+            min_groups=self.config.min_groups,
             skipped=self._skipped,
             meanwhile=functools.partial(self._prepare, on_episode),
             in_parts=self.config.max_staleness > 0,
