@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     simulator = runpy.run_path(str(FOLDER / "teach_cpu.py"))["get_config"]().model.source
     config.model.simulator = simulator
     config.tools = str(FOLDER / "everyday_tools.json")
-    config.simulator.prompts = str(FOLDER / "teach_smollm2_prompts")
+    config.simulator.prompts = str(FOLDER / "small_simulator_prompts")
     config.curriculum.tools.low = 3  # with one tool there is nothing to choose
     config.curriculum.irrelevance = 0.1  # nor whether to call at all
     config.curriculum.system_prompt.low = 3  # rules are lost on it, and cost most of its prompt
