@@ -1,16 +1,26 @@
 """Load, clients that go away, engines that fail, and what is kept of conversations."""
 
+import asyncio
 import http.client
 import json
+import os
+import signal
 import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 from spoken_engine import SpokenEngine, running, served
 
-from trustee_jax.serving.app import ServeLimits
+from trustee_jax.engine import Sampling
+from trustee_jax.serving.app import ServeLimits, Server
+from trustee_jax.serving.errors import ApiError
+from trustee_jax.serving.generation import HeldCalls, Writing, write
+from trustee_jax.serving.models import ServedModels
 from trustee_jax.serving.recording import Recorder
+from trustee_jax.serving.server import listen, serve
+from trustee_jax.serving.worker import EngineWorker
 
 ASKED = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}]}
 LONG = "word " * 400
@@ -35,15 +45,81 @@ def test_a_full_queue_is_told_to_come_back(format):
         for thread in threads:
             thread.start()
         until(lambda: len(engine.requests) == 2)
-        refused = httpx.post(f"{url}/v1/chat/completions", json=ASKED)
-        assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
-        assert refused.json()["error"]["code"] == "queue_full"
+        tool = {"type": "function", "function": {"name": "find"}}
+        must_call = {"tools": [tool], "tool_choice": "required"}
+        for more in ({}, {"stream": True}, {"stream": True} | must_call):
+            refused = httpx.post(f"{url}/v1/chat/completions", json=ASKED | more)
+            assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+            assert refused.json()["error"]["code"] == "queue_full"
         assert "trustee_requests_under_way 2.0" in httpx.get(f"{url}/metrics").text
         for thread in threads:
             thread.join()
         assert [answer.status_code for answer in answers] == [200, 200]
         again = httpx.post(f"{url}/v1/chat/completions", json=ASKED, timeout=60)
         assert again.status_code == 200
+
+
+def test_an_answer_that_has_begun_goes_on_though_the_queue_is_full(format):
+    """Between a held call and what follows it, the engine has nothing of the answer."""
+    call = '{"name": "find", "arguments": {}}'
+    engine = SpokenEngine(format, lambda request, _: call if request.schema else "Found it.")
+    model = served(format, engine)
+    free = Writing(np.arange(9, dtype=np.int32), 40, Sampling(0.0), (0, 0))
+    held = Writing(
+        np.arange(9, dtype=np.int32),
+        400,
+        Sampling(0.0),
+        (0, 0),
+        calls=HeldCalls({"type": "object"}, first=True, several=True),
+    )
+
+    async def check():
+        worker = EngineWorker([engine], 1)
+        begun = write(worker, model, held)
+        text = ""
+        while not text.endswith("</tool_call>"):
+            text += (await anext(begun)).text
+        engine.delay = 0.1
+        waits = asyncio.create_task(anext(write(worker, model, free)))
+        while not worker.under_way:
+            await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="1 requests are under way"):
+            await anext(write(worker, model, free))
+        async for piece in begun:
+            text += piece.text
+        await waits
+        worker.close(10)
+        return text
+
+    assert asyncio.run(check()).endswith("</tool_call>Found it.")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_that_outlast_the_drain_end_with_an_error(format, stream):
+    engine = SpokenEngine(format, lambda *_: LONG, pace=1, delay=0.05)
+    listening = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/chat/completions"
+    answers = []
+
+    def ask():
+        answers.append(httpx.post(url, json=ASKED | {"stream": stream}, timeout=60))
+
+    def stop():
+        until(lambda: engine.requests)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threads = [threading.Thread(target=ask), threading.Thread(target=stop)]
+    for thread in threads:
+        thread.start()
+    start = time.monotonic()
+    serve(Server(ServedModels([served(format, engine)])), listening, drain=0.5)
+    assert time.monotonic() - start < 5
+    for thread in threads:
+        thread.join()
+    assert answers[0].status_code == (200 if stream else 503)
+    last = answers[0].text.strip().rpartition("data: ")[2]
+    assert json.loads(last)["error"]["code"] == "stopping"
+    assert engine.cancelled
 
 
 @pytest.mark.parametrize("stream", [False, True])

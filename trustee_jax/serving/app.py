@@ -99,6 +99,11 @@ class Server:
         ]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
 
+    def stop(self) -> None:
+        """Ends the answers that are under way with an error."""
+        message = "the server is stopping, and waits no longer for the answer: ask again"
+        self._worker.stop(ApiError(503, message, code="stopping"))
+
     def close(self) -> None:
         """Ends the engines' thread; what is under way is lost."""
         self._worker.close(_LAST_STEP)

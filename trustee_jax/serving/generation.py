@@ -150,7 +150,7 @@ class _Writer:
     async def free(self, schema: Schema | None = None) -> AsyncGenerator[Piece]:
         """The answer in one request."""
         stream = TextStream(self._model.format)
-        async for new in self._ask(schema):
+        async for new in await self._ask(schema):
             text = stream.add(new.tokens)
             if new.finish:
                 text += stream.end()
@@ -169,9 +169,11 @@ class _Writer:
                 if not opened:
                     return
             before, after = syntax.frame
-            yield self._add(before)
+            opening = self._add(before)
+            generation = await self._ask(calls.schema)  # Refused, it should not have begun.
+            yield opening
             stream = TextStream(self._model.format)
-            async for new in self._ask(calls.schema):
+            async for new in generation:
                 text = stream.add(new.tokens) + (stream.end() if new.finish else "")
                 self._take(new.tokens)
                 yield Piece(text, _tokens(new), "length" if new.finish == "length" else None)
@@ -195,7 +197,7 @@ class _Writer:
         stream, text = TextStream(self._model.format), ""
         told = taken = 0  # characters
         kept: collections.deque[tuple[Token, int]] = collections.deque()  # and their texts' ends
-        async for new in self._ask(None):
+        async for new in await self._ask(None):
             for token in _tokens(new):
                 text += stream.add([token.id])
                 kept.append((token, len(text)))
@@ -219,7 +221,7 @@ class _Writer:
             if place is not None:
                 return
 
-    async def _ask(self, schema: Schema | None) -> AsyncGenerator[NewTokens]:
+    async def _ask(self, schema: Schema | None) -> Generation:
         writing, format = self._writing, self._model.format
         thinks = schema is not None and writing.in_thought and not self._requests
         request = Request(
@@ -234,10 +236,10 @@ class _Writer:
             think_budget=max(1, self._room // 2) if thinks else 0,
             top_logprobs=writing.top_logprobs,
         )
+        goes_on = self._requests > 0
         self._requests += 1
-        self._generation = await self._worker.generate(self._model.engine, request)
-        async for new in self._generation:
-            yield new
+        self._generation = await self._worker.generate(self._model.engine, request, goes_on=goes_on)
+        return self._generation
 
     def _take(self, ids: Sequence[int]) -> None:
         """Moves tokens from the answer that is under way into the context of the next request."""

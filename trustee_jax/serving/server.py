@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import signal
 import socket
 import threading
@@ -17,6 +19,7 @@ from trustee_jax.serving.models import ServedModel
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048  # connections that wait to be accepted
+_LAST_WORDS = 5  # seconds in which clients are told that they will get no more
 
 
 def serve_jetstream(model: ServedModel, host: str, port: int) -> None:
@@ -42,7 +45,17 @@ def serve_jetstream(model: ServedModel, host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """One that ends as a command does that was told to: with status 0."""
+    """One that ends as a command does that was told to: with status 0, and all answers ended."""
+
+    def __init__(self, config: uvicorn.Config, answers: Server, drain: float) -> None:
+        super().__init__(config)
+        self._answers, self._drain = answers, drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Waits for answers, and tells those that take too long that they will not come."""
+        stopping = asyncio.get_running_loop().call_later(self._drain, self._answers.stop)
+        await super().shutdown(sockets)
+        stopping.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,11 +115,12 @@ def serve(server: Server, listening: socket.socket, *, drain: float) -> None:
     Args:
       server: What answers.
       listening: From `listen`; it is closed in the end.
-      drain: Seconds that answers under way get to end once it was told to stop.
+      drain: Seconds that answers under way get to end once it was told to stop; those that take
+        longer end with an error.
     """
     print(f"serving on {_url(listening)}", flush=True)
     try:
-        _Server(_configuration(server, drain)).run(sockets=[listening])
+        _Server(_configuration(server, drain), server, drain).run(sockets=[listening])
     finally:
         server.close()
         listening.close()
@@ -123,6 +137,6 @@ def _configuration(server: Server, drain: float) -> uvicorn.Config:
         log_config=None,  # what it has to say goes where the process logs to
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=max(1, round(drain)),
+        timeout_graceful_shutdown=math.ceil(drain) + _LAST_WORDS,
         server_header=False,
     )

@@ -64,10 +64,12 @@ class Generation:
         """Yields what the answer gains, up to its end.
 
         Raises:
-          ApiError: The engine failed.
+          ApiError: The engine failed, or the worker was told to stop.
         """
         while True:
             event = await self._events.get()
+            if isinstance(event, ApiError):
+                raise event
             if isinstance(event, Exception):
                 raise ApiError(500, f"the engine failed: {one_line(event)}") from event
             yield event
@@ -89,6 +91,7 @@ class EngineWorker:
         self._most = most_requests
         self._changed = threading.Condition()
         self._live: set[Generation] = set()
+        self._stopped: ApiError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -104,19 +107,25 @@ class EngineWorker:
         """Whether requests are served."""
         return self._thread.is_alive()
 
-    async def generate(self, engine: Engine, request: Request) -> Generation:
+    async def generate(
+        self, engine: Engine, request: Request, *, goes_on: bool = False
+    ) -> Generation:
         """Queues a request; whoever asks must iterate over what it returns, or cancel it.
 
         Args:
           engine: One of the worker's.
           request: What is asked for.
+          goes_on: Whether it is the rest of an answer that has begun, which is always let in.
 
         Raises:
-          ApiError: Too many are under way, or the engine can never serve this one.
+          ApiError: Too many are under way, the engine can never serve this one, or the worker was
+            told to stop.
         """
         with self._changed:
+            if self._stopped is not None:
+                raise self._stopped
             self._live = {one for one in self._live if not one.ended}
-            if len(self._live) >= self._most:
+            if len(self._live) >= self._most and not goes_on:
                 raise ApiError(
                     429,
                     f"{self._most} requests are under way, which is the limit: try again",
@@ -137,6 +146,15 @@ class EngineWorker:
         with self._changed:
             self._changed.notify()
         return generation
+
+    def stop(self, error: ApiError) -> None:
+        """Ends all that is under way with an error, and refuses with it what comes later."""
+        with self._changed:
+            self._stopped = error
+            live = [one for one in self._live if not one.ended]
+        for generation in live:
+            generation.cancel()
+            generation.tell(error)
 
     def close(self, timeout: float) -> None:
         """Ends the thread after the step that it is in, for at most so many seconds."""
