@@ -179,6 +179,25 @@ def test_a_cancelled_request_leaves_nothing_behind(tiny):
     engine.reset()
 
 
+def test_the_use_may_be_read_while_rows_come_and_go(tiny):
+    engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"), slots=2)
+    engine.submit(Request(np.arange(30), 60, (0,), "policy"))
+    engine.step()
+    rows = engine._scheduler.rows
+    (job,) = rows.values()
+
+    class Pages(list):
+        """While they are read, a step of another thread gives a second request a row."""
+
+        def __iter__(self):
+            rows[1 - job.slot] = job
+            return super().__iter__()
+
+    job.pages = Pages(job.pages)
+    tokens, room = engine.cache_use
+    assert 30 <= tokens <= room
+
+
 def test_requests_come_from_other_threads(tiny):
     engine = _engine(tiny, tiny.ours("qwen2-tied-1e6"))
     requests = [Request(np.arange(10 + i), 12, (i,), "policy") for i in range(24)]

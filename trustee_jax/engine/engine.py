@@ -152,7 +152,7 @@ class Engine:
 
     @property
     def cache_use(self) -> tuple[int, int]:
-        """Tokens of the requests that have a row, and tokens of the pages that they hold."""
+        """Tokens of requests that have a row, and of pages that requests hold. In any thread."""
         return self._scheduler.usage
 
     def submit(self, request: Request, on_tokens: OnTokens | None = None) -> int:

@@ -70,15 +70,19 @@ class Scheduler:
 
     @property
     def usage(self) -> tuple[int, int]:
-        """Tokens of requests that have a row, and tokens of the pages that they hold."""
+        """Tokens of requests that have a row, and tokens of the pages that requests hold.
+
+        In any thread.
+        """
         tokens: dict[tuple[int, int], int] = {}
-        for job in self.rows.values():
+        for job in list(self.rows.values()):  # a step may change them meanwhile
             for i, page in enumerate(job.pages):
                 start = i * self._page_size
                 used = min(len(job.context) - start, self._page_size)
                 key = (self.part(job), page.index)
                 tokens[key] = max(used, tokens.get(key, 0))
-        return sum(tokens.values()), len(tokens) * self._page_size
+        held = sum(pool.referenced for pool in self._pools)
+        return sum(tokens.values()), held * self._page_size
 
     def place(self) -> None:
         """Gives rows and pages to requests that wait, as far as there are any."""

@@ -67,11 +67,17 @@ class Metrics:
         )
         used.set_function(lambda: sum(engine.cache_use[0] for engine in engines))
         held = Gauge(
+            "trustee_cache_tokens_held",
+            "Tokens of the pages that requests hold.",
+            registry=self._registry,
+        )
+        held.set_function(lambda: sum(engine.cache_use[1] for engine in engines))
+        room = Gauge(
             "trustee_cache_tokens",
             "Tokens that all caches can hold.",
             registry=self._registry,
         )
-        held.set(sum(engine.config.pages * engine.config.page_size for engine in engines))
+        room.set(sum(engine.config.pages * engine.config.page_size for engine in engines))
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
