@@ -14,6 +14,7 @@ import pytest
 from spoken_engine import SpokenEngine, running, served
 
 from trustee_jax.engine import Sampling
+from trustee_jax.engine.types import NoRoomError
 from trustee_jax.serving.app import ServeLimits, Server
 from trustee_jax.serving.errors import ApiError
 from trustee_jax.serving.generation import HeldCalls, Writing, write
@@ -92,6 +93,32 @@ def test_an_answer_that_has_begun_goes_on_though_the_queue_is_full(format):
         return text
 
     assert asyncio.run(check()).endswith("</tool_call>Found it.")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fits", [0, 1])
+def test_a_call_for_which_no_room_is_left(format, stream, fits):
+    """The first one is refused; a later one ends an answer that has begun as its limit does."""
+    call = '{"name": "find", "arguments": {}}'
+
+    def say(request, prompt):
+        if request.schema is None:
+            return "So. <tool_call>"
+        if prompt.rpartition("Hi")[2].count("</tool_call>") == fits:
+            raise NoRoomError("max_new_tokens=9 may not hold the shortest answer")
+        return call
+
+    tool = {"type": "function", "function": {"name": "find"}}
+    body = ASKED | {"tools": [tool], "tool_choice": "required", "stream": stream}
+    with running(served(format, SpokenEngine(format, say))) as url:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body)
+    if not fits:
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "max_tokens_too_small"
+        return
+    assert answer.status_code == 200 and "error" not in answer.text
+    assert answer.text.count('"finish_reason":"length"') == 1
+    assert answer.text.count('"name":"find"') == 1 and "So." in answer.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -19,7 +19,7 @@ from trustee_jax.engine.schema_length import Lengths
 from trustee_jax.engine.schema_nodes import Node, Object, Text
 from trustee_jax.engine.schema_patterns import quoted, string_automaton
 from trustee_jax.engine.schema_reading import schema_node
-from trustee_jax.engine.types import Request, RequestError
+from trustee_jax.engine.types import NoRoomError, Request, RequestError
 
 if TYPE_CHECKING:
     import transformers
@@ -132,7 +132,7 @@ class ConstraintCompiler:
         shortest = compiled.lengths.reserve + compiled.lengths.nesting
         thinking = request.think_budget + 1 if request.think_end_id is not None else 0
         if request.max_new_tokens < shortest + thinking:
-            raise RequestError(
+            raise NoRoomError(
                 f"max_new_tokens={request.max_new_tokens} may not hold the shortest answer of the "
                 f"schema ({shortest} tokens) after {thinking} of thinking; raise it or shorten "
                 "the schema"

@@ -20,6 +20,10 @@ class RequestError(InputError):
     """A request that the engine cannot serve; the message names the field and the remedy."""
 
 
+class NoRoomError(RequestError):
+    """`max_new_tokens` may not hold the shortest answer of the schema."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn.

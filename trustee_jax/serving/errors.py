@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+NO_ROOM = "max_tokens_too_small"
+"""Code of an error: the tokens that are left may not hold what an answer is held to."""
+
 
 class ApiError(Exception):
     """An answer that is an error.

@@ -19,6 +19,7 @@ from trustee_jax.chat import CallSyntax
 from trustee_jax.chat.parsing import CALL_START, PYTHON_TAG, THINK_END, THINK_START
 from trustee_jax.engine import Request, Sampling
 from trustee_jax.engine.types import NewTokens
+from trustee_jax.serving.errors import NO_ROOM, ApiError
 from trustee_jax.serving.models import ServedModel
 from trustee_jax.serving.reading import StopFinder, TextStream, partial_end
 from trustee_jax.serving.worker import EngineWorker, Generation
@@ -170,7 +171,13 @@ class _Writer:
                     return
             before, after = syntax.frame
             opening = self._add(before)
-            generation = await self._ask(calls.schema)  # Refused, it should not have begun.
+            try:
+                generation = await self._ask(calls.schema)
+            except ApiError as error:
+                if error.code != NO_ROOM or self._requests == 1:
+                    raise  # where nothing was told yet, it is the whole answer
+                yield Piece(finish="length")
+                return
             yield opening
             stream = TextStream(self._model.format)
             async for new in generation:

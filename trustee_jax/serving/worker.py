@@ -7,9 +7,9 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 from trustee_jax.engine import Engine, Request, RequestError
-from trustee_jax.engine.types import NewTokens
+from trustee_jax.engine.types import NewTokens, NoRoomError
 from trustee_jax.errors import one_line
-from trustee_jax.serving.errors import ApiError, bad_request
+from trustee_jax.serving.errors import NO_ROOM, ApiError, bad_request
 
 _BUSY_FOR = 1  # seconds after which a client that found the queue full may try again
 
@@ -139,7 +139,8 @@ class EngineWorker:
             await asyncio.to_thread(generation.submit, request)
         except RequestError as error:
             generation.cancel()
-            raise bad_request(str(error)) from error
+            code = NO_ROOM if isinstance(error, NoRoomError) else None
+            raise bad_request(str(error), code=code) from error
         except BaseException:
             generation.cancel()
             raise
