@@ -91,7 +91,7 @@ def running(server: Server, listening: socket.socket) -> Iterator[str]:
     """Answers requests in a thread of its own while it is entered.
 
     Args:
-      server: What answers; it is closed in the end, and what is under way is lost.
+      server: What answers; it is closed in the end, and what is under way ends with an error.
       listening: From `listen`; it is closed in the end.
 
     Yields:
@@ -104,6 +104,7 @@ def running(server: Server, listening: socket.socket) -> Iterator[str]:
         yield _url(listening)
     finally:
         http.should_exit = True
+        server.stop()
         thread.join()
         server.close()
         listening.close()

@@ -17,9 +17,9 @@ class TrainingConfig:
       tasks_per_step: Tasks generated in one step.
       group_size: Episodes of each task; GRPO compares them with each other.
       min_valid: Valid episodes that a group needs to be learnt from, at least 2.
-      min_groups: Groups with something to compare that a step needs to be learnt from. The update of
-        a single group can undo what many others have taught: Adam's first steps are as long as the
-        learning rate, however little the gradient says.
+      min_groups: Groups with something to compare that a step needs to be learnt from. The update
+        of a single group can undo what many others have taught: Adam's first steps are as long as
+        the learning rate, however little the gradient says.
       refill_groups: Groups that a step may play in addition, in all: a group with too few valid
         episodes plays further ones of the same task in place of the invalid ones; one whose rewards
         are all equal is replaced by a new task, unless `learner.zero_variance_groups` keeps it.
