@@ -7,17 +7,19 @@ checked by official code. The environment is made once, in the user's cache.
 import ast
 import json
 
+import chat_formats
 import pytest
 from answering_engine import AnsweringEngine, hermes
 from rich.console import Console
 
 from trustee_jax.evaluation import board
 from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
-from trustee_jax.evaluation.cases import read_cases
+from trustee_jax.evaluation.cases import limited, read_cases
 from trustee_jax.evaluation.checker import RequestFailure
 from trustee_jax.evaluation.installing import BFCL, default_folder
 from trustee_jax.evaluation.play import AnswerOptions
 from trustee_jax.evaluation.results import ResultsFolder, read_results
+from trustee_jax.serving.requests import ChatRequest, read_request
 from trustee_jax.weights.downloads import cache_folder
 
 pytestmark = pytest.mark.slow
@@ -125,6 +127,21 @@ def test_every_case_can_be_asked(checker, chat_format):
         assert len(cases) == len({case.id for case in cases}) == count
         for case in cases[:20]:
             assert len(chat_format.prompt(case.turns[0], case.tools[0])) > 20
+
+
+@pytest.mark.parametrize("category", board.CATEGORIES)
+def test_the_server_shows_what_the_runner_shows(checker, category):
+    """Of the messages and tools that the official handler sends for a first turn."""
+    format = chat_formats.thinking()  # its template shows all that is said of a tool
+    cases = read_cases(category, checker.ask("load", category=category))
+    for case in limited(cases, 20):
+        body = {"model": "mine", "messages": case.turns[0]}
+        body |= {"tools": case.tools[0]} if case.tools[0] else {}
+        asked = read_request(ChatRequest, json.dumps(body).encode())
+        messages = [message.openai() for message in asked.messages]
+        tools = [tool.openai() for tool in asked.offered]
+        shown = format.prompt(case.turns[0], case.tools[0]).tolist()
+        assert format.prompt(messages, tools).tolist() == shown, case.id
 
 
 def test_gold_answers_of_single_turns_are_right(measure):

@@ -99,6 +99,16 @@ def test_no_tool_is_offered_where_none_may_be_called(ask):
     assert "get_weather" not in engine.format.decode(engine.requests[0].tokens)
 
 
+def test_whatever_a_client_says_of_a_function_is_shown(ask, thinking_format):
+    """BFCL's handler sends what a function returns; whether calls are held is no word of it."""
+    returns = {"type": "object", "properties": {"degrees": {"type": "number"}}}
+    told = {**WEATHER["function"], "response": returns, "strict": False}
+    options = {"tools": [{**WEATHER, "function": told}], "reasoning_effort": "none"}
+    _, engine = ask("It rains.", format=thinking_format, **options)
+    prompt = engine.format.decode(engine.requests[0].tokens)
+    assert f'"response": {json.dumps(returns)}' in prompt and "strict" not in prompt
+
+
 def held(calls):
     """A model that writes what its grammar wants where it is held, and `calls` of them."""
 

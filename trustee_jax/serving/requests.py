@@ -33,7 +33,9 @@ class _Part(BaseModel):
 
 
 class Function(_Part):
-    """A function on offer."""
+    """A function on offer; what else a client says of it (`response`, ...), templates may show."""
+
+    model_config = ConfigDict(extra="allow")
 
     name: Name
     description: str | None = None
@@ -56,6 +58,7 @@ class ToolOffer(_Part):
                 "name": self.function.name,
                 "description": self.function.description or "",
                 "parameters": parameters,
+                **(self.function.model_extra or {}),
             },
         }
 
