@@ -47,6 +47,10 @@ FAILED = "Error during inference"  # what the command line writes in place of an
 STRICT = "strict"
 
 
+def default_folder() -> pathlib.Path:
+    return cache_folder() / f"bfcl-command-line-{BFCL_VERSION}"
+
+
 def ensure_environment(folder: pathlib.Path) -> pathlib.Path:
     """The command line in an environment of its own, made if it is not there; bfcl comes last."""
     program = folder / "bin" / "bfcl"
@@ -108,10 +112,31 @@ def lines_of(folder: pathlib.Path, category: str, kind: str) -> list[dict[str, A
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def read_official(
-    work: pathlib.Path, cases: Mapping[str, Sequence[str]]
+def judged(
+    program: pathlib.Path,
+    work: pathlib.Path,
+    url: str,
+    cases: Mapping[str, Sequence[str]],
+    threads: int,
 ) -> tuple[dict[str, Record], dict[str, Any]]:
-    """The official verdicts by case, and the answers."""
+    """Has the command line ask a server, and judge what it says.
+
+    Args:
+      program: The command line.
+      work: Its folder; cases that have an answer there are not asked again.
+      url: Root of the server.
+      cases: Their ids, by category.
+      threads: How many are asked at a time.
+
+    Returns:
+      The verdicts by case, and the answers.
+    """
+    work.mkdir(exist_ok=True)
+    (work / "test_case_ids_to_generate.json").write_text(json.dumps(cases))
+    asking = ("--temperature=0", "--run-ids", f"--num-threads={threads}")
+    official(program, work, url, "generate", f"--model={MODEL}", *asking)
+    categories = f"--test-category={','.join(cases)}"
+    official(program, work, url, "evaluate", f"--model={MODEL}", categories, "--partial-eval")
     records, answers = {}, {}
     for category, ids in cases.items():
         given = {one["id"]: one["result"] for one in lines_of(work / "result", category, "result")}
@@ -131,9 +156,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=pathlib.Path)
-    parser.add_argument(
-        "--env", type=pathlib.Path, default=cache_folder() / f"bfcl-command-line-{BFCL_VERSION}"
-    )
+    parser.add_argument("--env", type=pathlib.Path, default=default_folder())
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--slots", type=int)
     parser.add_argument("--output", type=pathlib.Path)
@@ -149,19 +172,12 @@ def main() -> None:
     program = ensure_environment(arguments.env.absolute())
     work = (arguments.results / "through_server").absolute()
     work.mkdir(exist_ok=True)
-    (work / "test_case_ids_to_generate.json").write_text(json.dumps(cases))
-    model = f"--model={MODEL}"
     options = [f"--record={work / 'requests.jsonl'}"]
     options += [f"--slots={arguments.slots}"] if arguments.slots else []
     start = time.monotonic()
     with serving(ours.meta, options, work / "serve.log") as url:
-        threads = f"--num-threads={arguments.threads}"
-        official(program, work, url, "generate", model, "--temperature=0", "--run-ids", threads)
+        records, answers = judged(program, work, url, cases, arguments.threads)
     seconds = round(time.monotonic() - start, 1)
-    categories = f"--test-category={','.join(cases)}"
-    official(program, work, url, "evaluate", model, categories, "--partial-eval")
-
-    records, answers = read_official(work, cases)
     console = standard_output()
     console.print("A: trustee eval bfcl; B: bfcl generate and evaluate through trustee serve")
     comparison = compare(ours, Results(ours.meta, records), (STRICT, STRICT))

@@ -44,12 +44,3 @@ class AnsweringEngine:
     def step(self) -> list[tuple[int, Completion]]:
         done, self.pending = self.pending[-self.width :], self.pending[: -self.width]
         return done[::-1]
-
-
-def hermes(calls: list[dict[str, str]]) -> str:
-    """Calls in BFCL's form as a model of the Hermes form writes them."""
-    return "\n".join(
-        f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
-        for call in calls
-        for name, arguments in call.items()
-    )

@@ -4,12 +4,12 @@ Gold answers are written by an engine in the model's form, parsed by our parser,
 checked by official code. The environment is made once, in the user's cache.
 """
 
-import ast
 import json
 
 import chat_formats
 import pytest
-from answering_engine import AnsweringEngine, hermes
+from answering_engine import AnsweringEngine
+from gold_answers import conversation, hermes, single
 from rich.console import Console
 
 from trustee_jax.evaluation import board
@@ -67,49 +67,6 @@ def measure(chat_format, checker, tmp_path):
         return read_results(tmp_path / folder)
 
     return run
-
-
-def gold_call(expected):
-    """The call with the first of the possible values of each parameter; "" stands for none."""
-    ((name, values),) = expected.items()
-    arguments = {key: plain(allowed) for key, allowed in values.items() if needed(allowed)}
-    return {name.replace(".", "_"): json.dumps(arguments)}
-
-
-def needed(allowed):
-    """Whether a parameter is to be given; "" among its values says that it may be left out."""
-    return bool(allowed) and allowed[0] != ""
-
-
-def plain(allowed):
-    """The first possible value; objects within list the possible values of their fields."""
-    value = allowed[0]
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items() if needed(inner)}
-    if isinstance(value, list):
-        return [plain([one]) if isinstance(one, dict) else one for one in value]
-    return value
-
-
-def single(case, turn, step):
-    return hermes([gold_call(expected) for expected in case.answer])
-
-
-def conversation(case, turn, step):
-    """The official calls of a turn at once, then a text."""
-    if step > 1 or not case.answer[turn]:
-        return "Done."
-    # All tools: in one case the official calls use one before it is offered.
-    functions = (tool["function"] for tool in case.tools[max(case.tools)])
-    parameters = {one["name"]: list(one["parameters"]["properties"]) for one in functions}
-    calls = []
-    for text in case.answer[turn]:
-        node = ast.parse(text, mode="eval").body
-        name = node.func.id
-        arguments = dict(zip(parameters[name], map(ast.literal_eval, node.args), strict=False))
-        arguments |= {word.arg: ast.literal_eval(word.value) for word in node.keywords}
-        calls.append({name: json.dumps(arguments)})
-    return hermes(calls)
 
 
 def test_the_categories_are_the_official_ones(checker):

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from answering_engine import AnsweringEngine, hermes
+from answering_engine import AnsweringEngine
 from fake_worker import CALL
+from gold_answers import hermes
 from rich.console import Console
 
 from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate
