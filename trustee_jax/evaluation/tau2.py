@@ -185,7 +185,7 @@ class Options:
 
     Attributes:
       trials: Conversations of each task.
-      seed: tau2-bench's; every trial gets another one from it.
+      seed: Of the benchmark; every trial gets another one from it.
       temperature: Of the policy; the user's is 0, as tau2-bench has it.
       max_tokens: Longest answer of either, in tokens.
       max_steps: Messages after which a conversation is broken off.

@@ -39,7 +39,7 @@ class DomainResult:
       tasks: How many have trials.
       trials: How many there are of them.
       judged: Tasks that were left out, since a language model has a part in their reward.
-      pass_k: pass^k for k from 1: value, and the ends of its 95% interval.
+      pass_k: Values of pass^k for k from 1, each with the ends of its 95% interval.
       ended: Why trials ended, and how many.
       errors: What the server refused answers with, and how often.
     """
