@@ -27,7 +27,9 @@ def get_config() -> ConfigDict:
     config.tools = str(FOLDER / "everyday_tools.json")
     config.curriculum.tools.low = 3  # with one tool there is nothing to choose
     config.curriculum.calls.high = 1
-    config.curriculum.irrelevance = 0.15  # nor whether to call at all
+    # Nor whether to call at all; with fewer such tasks it learns to call where nothing fits.
+    config.curriculum.irrelevance = 0.6
+    config.curriculum.criteria.low = 2  # the right call counts, whatever comes after it
     # Its tools answer after examples: told that calls may fail, they let most of them fail.
     config.simulator.prompts = str(FOLDER / "small_simulator_prompts")
     config.environment.judge.mode = "logprobs"  # its reasons recite the question
@@ -45,7 +47,7 @@ def get_config() -> ConfigDict:
     config.learner.learning_rate = 5e-5
     # After a call it calls again instead of telling the user what came of it, whatever the call was
     # worth: nothing to compare, until it was shown.
-    config.training.cold_start.steps = 4
+    config.training.cold_start.steps = 2
     config.training.cold_start.threshold = 1.0  # it is not for want of valid calls
     config.training.cold_start.demonstrations = (1,)
     config.training.cold_start.hold_calls = True
