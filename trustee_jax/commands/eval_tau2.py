@@ -180,7 +180,7 @@ def _define(values: flags.FlagValues) -> None:
         "step": (None, 0, "Which checkpoint of RUN; 0: before training; the newest if not given."),
         "limit": (None, 1, "Tasks of each domain, the same for every model; all if not given."),
         "trials": (1, 1, "Conversations of each task; with more, pass^k for every k up to it."),
-        "seed": (300, 0, "tau2-bench's."),
+        "seed": (300, 0, "Of tau2-bench."),
         "max_tokens": (1024, 1, "Longest answer, in tokens, thoughts included."),
         "max_length": (_MAX_LENGTH, 1, "Longest context, in tokens."),
         "max_steps": (200, 1, "Messages after which a conversation is broken off."),
