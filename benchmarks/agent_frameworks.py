@@ -17,7 +17,6 @@ import asyncio
 import json
 import pathlib
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -113,21 +112,17 @@ async def play(framework: str, url: str, key: str, model: str) -> list[dict[str,
     return found
 
 
-def ensure_environment(folder: pathlib.Path, requirement: str) -> pathlib.Path:
-    """The interpreter of an environment with the framework, made if it is not there."""
-    python, complete = folder / "bin" / "python", folder / "complete"
-    if not complete.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
-        complete.touch()
-    return python
-
-
 def run(
     framework: str, environments: pathlib.Path, url: str, key: str, model: str
 ) -> list[dict[str, Any]]:
     """What came of each request, asked in a process of the framework's environment."""
-    python = ensure_environment(environments / framework, FRAMEWORKS[framework])
+    # Only here: in the framework's environment there is nothing of ours.
+    from trustee_jax.evaluation.installing import Requirements, default_folder, ensure_environment
+
+    package = FRAMEWORKS[framework]
+    version = package.partition("==")[2]
+    needed = Requirements(framework, version, (package,), True, flag="--env", room="120 MB")
+    python = ensure_environment(default_folder(environments, needed), needed)
     command = [python, "-I", pathlib.Path(__file__).absolute(), f"--url={url}", f"--key={key}"]
     command += [f"--model={model}", f"--worker={framework}"]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

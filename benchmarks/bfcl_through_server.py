@@ -11,9 +11,8 @@ by case. bfcl-eval is unmodified. Its model is one whose handler sends messages,
 temperature to any address that speaks OpenAI's chat completions. It sets no limit on answers, so
 that those of RESULTS should end where the context does, too: --max_tokens as large as --max_length.
 
-The environment gets what bfcl-eval declares, but for sentence-transformers and faiss, which only
-its memory categories import and which bring CUDA: 600 MB. Its answers, scores and the logs lie in
-RESULTS/through_server; the same command goes on with the cases that have no answer yet. A case that
+Its environment takes 600 MB, in the user's cache if --env names no other. Answers, scores and logs
+lie in RESULTS/through_server; the same command goes on with cases that have no answer yet. One that
 the server refuses, e.g. as its context is full, has an error for an answer, which the official code
 takes for "no call" where no call is right; `trustee eval bfcl` counts such a case as wrong.
 """
@@ -27,13 +26,17 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trustee_jax.evaluation import summary
-from trustee_jax.evaluation.installing import BFCL_VERSION
+from trustee_jax.evaluation.installing import (
+    BFCL_VERSION,
+    Requirements,
+    default_folder,
+    ensure_environment,
+)
 from trustee_jax.evaluation.pairs import compare
 from trustee_jax.evaluation.results import Record, Results, Verdict, read_results
 from trustee_jax.processes import PROGRAM
@@ -41,32 +44,42 @@ from trustee_jax.progress import standard_output
 from trustee_jax.weights.downloads import cache_folder
 
 MODEL = "openbmb/MiniCPM-SALA-FC"  # the only one whose handler is OpenAI's for chat completions
-LEFT_OUT = ("sentence-transformers", "faiss-cpu")
-UNDECLARED = "soundfile"  # qwen-agent imports it
+# What bfcl-eval declares, without what only its web searches and memories import (it brings CUDA),
+# and with soundfile, which qwen-agent imports.
+NEEDED = Requirements(
+    name="bfcl-command-line",
+    version=BFCL_VERSION,
+    packages=(
+        *(
+            "anthropic==2.14.0",
+            "boto3==1.44.8",
+            "cohere==5.18.0",
+            "datamodel-code-generator==0.25.7",
+        ),
+        *("filelock==3.20.0", "google-genai==3.6.1", "huggingface_hub==2.4.0", "mistralai==1.7.0"),
+        *("mpmath==1.3.0", "networkx==3.3", "numpy==1.26.4", "openai==3.57.0", "overrides==7.7.0"),
+        *("pandas==3.0.6", "pydantic==2.14.4", "python-dotenv==1.2.4", "qwen-agent==0.0.34"),
+        *("requests==2.34.2", "soundfile==0.14.0", "tabulate==0.10.0", "tenacity==9.1.4"),
+        *("tree-sitter==0.21.3", "tree-sitter-java==0.21.0", "tree-sitter-javascript==0.21.4"),
+        *("tqdm==4.70.1", "typer==0.29.2", "writer-sdk==3.0.0"),
+    ),
+    dependencies=True,
+    flag="--env",
+    room="600 MB",
+)
 FAILED = "Error during inference"  # what the command line writes in place of an answer
 STRICT = "strict"
 
 
-def default_folder() -> pathlib.Path:
-    return cache_folder() / f"bfcl-command-line-{BFCL_VERSION}"
-
-
-def ensure_environment(folder: pathlib.Path) -> pathlib.Path:
-    """The command line in an environment of its own, made if it is not there; bfcl comes last."""
-    program = folder / "bin" / "bfcl"
-    if program.exists():
-        return program
-    print(f"installing bfcl-eval and its dependencies in {folder}", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    package = f"bfcl-eval=={BFCL_VERSION}"
-    asked = [*pip, "install", "--no-deps", "--dry-run", "--report=-", package]
-    report = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout
-    declared = json.loads(report)["install"][0]["metadata"]["requires_dist"]
-    needed = [one for one in declared if "extra ==" not in one and not one.startswith(LEFT_OUT)]
-    subprocess.run([*pip, "install", *needed, UNDECLARED], check=True)
-    subprocess.run([*pip, "install", "--no-deps", package], check=True)
-    return program
+def command_line(folder: pathlib.Path) -> list[str]:
+    """The command line, in an environment that is made if it is not there."""
+    python = ensure_environment(folder, NEEDED)
+    if not list(folder.glob("lib/*/site-packages/bfcl_eval")):
+        package = f"bfcl-eval=={BFCL_VERSION}"
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--no-deps", package], check=True
+        )
+    return [str(python), "-m", "bfcl_eval"]
 
 
 @contextlib.contextmanager
@@ -91,7 +104,7 @@ def serving(meta: Mapping[str, Any], options: Sequence[str], log: pathlib.Path) 
             process.terminate()
 
 
-def official(program: pathlib.Path, work: pathlib.Path, url: str, *arguments: str) -> None:
+def official(program: Sequence[str], work: pathlib.Path, url: str, *arguments: str) -> None:
     """Runs the command line; what it prints goes to a log."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {
@@ -101,7 +114,7 @@ def official(program: pathlib.Path, work: pathlib.Path, url: str, *arguments: st
     }
     log = work / f"{arguments[0]}.log"
     with log.open("w") as out:
-        command = [program, *arguments]
+        command = [*program, *arguments]
         if subprocess.run(command, env=environment, stdout=out, stderr=out).returncode:
             raise SystemExit(f"bfcl {arguments[0]} failed: see {log}")
 
@@ -113,7 +126,7 @@ def lines_of(folder: pathlib.Path, category: str, kind: str) -> list[dict[str, A
 
 
 def judged(
-    program: pathlib.Path,
+    program: Sequence[str],
     work: pathlib.Path,
     url: str,
     cases: Mapping[str, Sequence[str]],
@@ -156,7 +169,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=pathlib.Path)
-    parser.add_argument("--env", type=pathlib.Path, default=default_folder())
+    parser.add_argument("--env", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--slots", type=int)
     parser.add_argument("--output", type=pathlib.Path)
@@ -169,7 +182,8 @@ def main() -> None:
     for record in ours.records.values():
         cases.setdefault(record.category, []).append(record.id)
 
-    program = ensure_environment(arguments.env.absolute())
+    environment = arguments.env or default_folder(cache_folder(), NEEDED)
+    program = command_line(environment.absolute())
     work = (arguments.results / "through_server").absolute()
     work.mkdir(exist_ok=True)
     options = [f"--record={work / 'requests.jsonl'}"]

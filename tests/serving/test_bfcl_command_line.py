@@ -7,7 +7,7 @@ from spoken_engine import SpokenEngine, running, served
 
 from trustee_jax.evaluation.bfcl import open_checker
 from trustee_jax.evaluation.cases import limited, read_cases
-from trustee_jax.evaluation.installing import default_folder
+from trustee_jax.evaluation.installing import BFCL, default_folder
 from trustee_jax.weights.downloads import cache_folder
 
 pytestmark = pytest.mark.slow  # it installs the command line
@@ -17,7 +17,7 @@ CATEGORIES = ("simple_python", "parallel", "multi_turn_base", "multi_turn_miss_f
 @pytest.fixture(scope="module")
 def official():
     """Cases, and what the user says in a turn that only brings new tools."""
-    with open_checker(default_folder(cache_folder())) as checker:
+    with open_checker(default_folder(cache_folder(), BFCL)) as checker:
         cases = [
             case
             for category in CATEGORIES
@@ -56,7 +56,8 @@ def test_the_official_verdicts_are_those_of_the_answers(format, official, tmp_pa
         category: [case.id for case in cases if case.category == category]
         for category in CATEGORIES
     }
-    program = bfcl_through_server.ensure_environment(bfcl_through_server.default_folder())
+    folder = default_folder(cache_folder(), bfcl_through_server.NEEDED)
+    program = bfcl_through_server.command_line(folder)
     engine = SpokenEngine(format, speaker(*official), pace=1000, max_length=1 << 20)
     with running(served(format, engine, bfcl_through_server.MODEL)) as url:
         records, _ = bfcl_through_server.judged(program, tmp_path, url, by_category, threads=4)
