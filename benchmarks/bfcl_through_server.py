@@ -50,14 +50,10 @@ NEEDED = Requirements(
     name="bfcl-command-line",
     version=BFCL_VERSION,
     packages=(
-        *(
-            "anthropic==2.14.0",
-            "boto3==1.44.8",
-            "cohere==5.18.0",
-            "datamodel-code-generator==0.25.7",
-        ),
-        *("filelock==3.20.0", "google-genai==3.6.1", "huggingface_hub==2.4.0", "mistralai==1.7.0"),
-        *("mpmath==1.3.0", "networkx==3.3", "numpy==1.26.4", "openai==3.57.0", "overrides==7.7.0"),
+        *("anthropic==2.14.0", "boto3==1.44.8", "cohere==5.18.0", "filelock==3.20.0"),
+        *("datamodel-code-generator==0.25.7", "google-genai==3.6.1", "huggingface_hub==2.4.0"),
+        *("mistralai==1.7.0", "mpmath==1.3.0", "networkx==3.3", "numpy==1.26.4"),
+        *("openai==3.57.0", "overrides==7.7.0"),
         *("pandas==3.0.6", "pydantic==2.14.4", "python-dotenv==1.2.4", "qwen-agent==0.0.34"),
         *("requests==2.34.2", "soundfile==0.14.0", "tabulate==0.10.0", "tenacity==9.1.4"),
         *("tree-sitter==0.21.3", "tree-sitter-java==0.21.0", "tree-sitter-javascript==0.21.4"),
