@@ -11,6 +11,7 @@ from trustee_jax.commands.command_line import Command, Group, Positional, absolu
 
 if TYPE_CHECKING:
     from trustee_jax.config import Config
+    from trustee_jax.evaluation.installing import Requirements
     from trustee_jax.evaluation.play import AnswerOptions, Reading
     from trustee_jax.players import Policy, Restore
 
@@ -26,23 +27,18 @@ def _bfcl(values: flags.FlagValues, run: str | None = None) -> None:
     config = _config(values, workdir)
     from trustee_jax.evaluation import summary
     from trustee_jax.evaluation.bfcl import EvaluatedPolicy, evaluate, open_checker
-    from trustee_jax.evaluation.installing import BFCL, default_folder
+    from trustee_jax.evaluation.installing import BFCL
     from trustee_jax.evaluation.results import ResultsFolder
     from trustee_jax.players import build_policy
     from trustee_jax.progress import standard_output
     from trustee_jax.storage import storage_errors
     from trustee_jax.training.workdir import Layout
-    from trustee_jax.weights.downloads import cache_folder
 
     if given(values, "slots"):
         engine = dataclasses.replace(config.engine, slots=given(values, "slots"))
         config = dataclasses.replace(config, engine=engine)
     options = _answer_options(values, config)
-    environment = default_folder(cache_folder(), BFCL)
-    if given(values, "bfcl_env"):
-        environment = path(values, "bfcl_env")
-    if not environment.exists():
-        print(f"installing bfcl-eval in {environment}", flush=True)
+    environment = environment_of(values, BFCL)
     with open_checker(environment) as checker:
         print(f"loading {config.model.source}", flush=True)
         policy = build_policy(
@@ -170,6 +166,19 @@ def _answer_options(values: flags.FlagValues, config: Config) -> AnswerOptions:
         history=config.environment.policy.history,
         lenient=given(values, "lenient"),
     )
+
+
+def environment_of(values: flags.FlagValues, requirements: Requirements) -> Path:
+    """The folder of a benchmark's environment; says so if it has to be made."""
+    from trustee_jax.evaluation.installing import default_folder
+    from trustee_jax.weights.downloads import cache_folder
+
+    flag = requirements.flag.removeprefix("--")
+    folder = default_folder(cache_folder(), requirements)
+    folder = path(values, flag) if given(values, flag) else folder
+    if not folder.exists():
+        print(f"installing {requirements.name} in {folder}", flush=True)
+    return folder
 
 
 def restore_of(values: flags.FlagValues, workdir: Path | None) -> Restore | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from trustee_jax.commands.command_line import Command, Positional, absolute, given, path
+from trustee_jax.commands.eval import environment_of
 
 if TYPE_CHECKING:
     from trustee_jax.config import Config
@@ -29,13 +30,12 @@ def _tau2(values: flags.FlagValues, run: str | None = None) -> None:
     from trustee_jax import streams
     from trustee_jax.bench.machine import describe
     from trustee_jax.evaluation import tau2, tau2_summary
-    from trustee_jax.evaluation.installing import default_folder, ensure_environment
+    from trustee_jax.evaluation.installing import ensure_environment
     from trustee_jax.evaluation.results import RecordsFolder
     from trustee_jax.progress import counted, standard_output
     from trustee_jax.serve import BASE, open_models
     from trustee_jax.storage import storage_errors
     from trustee_jax.training.workdir import Layout
-    from trustee_jax.weights.downloads import cache_folder
 
     domains = _domains(values)
     checkout = tau2.Checkout(path(values, "tau2"))
@@ -47,25 +47,21 @@ def _tau2(values: flags.FlagValues, run: str | None = None) -> None:
         max_tokens=given(values, "max_tokens"),
         max_steps=given(values, "max_steps"),
     )
-    environment = default_folder(cache_folder(), checkout.requirements)
-    if given(values, "tau2_env"):
-        environment = path(values, "tau2_env")
-    if not environment.exists():
-        print(f"installing what tau2-bench needs in {environment}", flush=True)
-    python = ensure_environment(environment, checkout.requirements)
+    needed = checkout.requirements
+    python = ensure_environment(environment_of(values, needed), needed)
+    step = _step(values, workdir)  # before loading: a run that goes on may save another meanwhile
     print(f"loading {config.model.source}", flush=True)
     models = open_models(
         config,
         _AGENT,
         workdir,
         {},
-        step=given(values, "step"),
+        step=step,
         slots=given(values, "slots"),
         max_length=given(values, "max_length"),
     )
-    user = BASE if BASE in list(models) else _AGENT
+    user = BASE if BASE in models else _AGENT
     lanes = given(values, "slots") or config.engine.slots
-    step = _step(values, workdir)
     output = path(values, "output") if given(values, "output") else None
     if output is None:
         assert workdir is not None
@@ -134,12 +130,12 @@ def _domains(values: flags.FlagValues) -> list[str]:
 
 
 def _step(values: flags.FlagValues, workdir: Path | None) -> int | None:
-    """Of the checkpoint that is measured."""
+    """Of the checkpoint that is measured; None if there is none, which loading it will tell."""
     from trustee_jax.training.workdir import Layout, saved_steps
 
     if workdir is None or given(values, "step") is not None:
         return given(values, "step")
-    return saved_steps(Layout(workdir))[-1]
+    return max(saved_steps(Layout(workdir)), default=None)
 
 
 def _identity(

@@ -182,6 +182,18 @@ def _resample(cases: Sequence[tuple[bool, bool]], name: str) -> np.ndarray:
     return (drawn[:, 2] - drawn[:, 0]) / len(cases)
 
 
+def mean_interval(values: np.ndarray, name: str) -> tuple[float, float]:
+    """Ends of the 95% interval of the mean of values, by resampling them.
+
+    Args:
+      values: float64[N], N at least 1.
+      name: What they are, which the random numbers depend on.
+    """
+    generator = streams.generator(Purpose.COMPARISON, 0, name)
+    places = generator.integers(0, len(values), (_RESAMPLES, len(values)))
+    return percentile_interval(values[places].mean(1))
+
+
 def percentile_interval(means: np.ndarray) -> tuple[float, float]:
     """Ends of the 95% interval of resampled means (percentile bootstrap, Efron 1979)."""
     low, high = np.percentile(means, [2.5, 97.5])

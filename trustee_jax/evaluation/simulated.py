@@ -15,7 +15,7 @@ from trustee_jax.curriculum import ASPECTS
 from trustee_jax.engine.types import Role
 from trustee_jax.environment import Environment, Episode, Task, run, run_episode, succeeded
 from trustee_jax.environment.driver import SupportsRequests
-from trustee_jax.evaluation.pairs import Difference, Pair, pair, percentile_interval
+from trustee_jax.evaluation.pairs import Difference, Pair, mean_interval, pair, percentile_interval
 from trustee_jax.rates import Rate
 from trustee_jax.streams import Purpose
 
@@ -187,9 +187,7 @@ def compare(a: Mapping[str, Outcome], b: Mapping[str, Outcome]) -> tuple[Pair, D
         return None
     successes = [(bool(one.success), bool(other.success)) for one, other in both]
     rewards = np.array([(other.reward or 0.0) - (one.reward or 0.0) for one, other in both])
-    rng = streams.generator(Purpose.COMPARISON, 0, "simulated reward")
-    means = rewards[rng.integers(0, len(both), (_RESAMPLES, len(both)))].mean(1)
-    difference = Difference(float(rewards.mean()), *percentile_interval(means))
+    difference = Difference(float(rewards.mean()), *mean_interval(rewards, "simulated reward"))
     return pair(successes, "simulated success"), difference
 
 

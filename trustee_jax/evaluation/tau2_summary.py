@@ -15,14 +15,11 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from trustee_jax import streams
-from trustee_jax.evaluation.pairs import percentile_interval
+from trustee_jax.evaluation.pairs import mean_interval
 from trustee_jax.evaluation.summary import markdown_table
 from trustee_jax.evaluation.tau2 import Trial
 from trustee_jax.storage import write_text
-from trustee_jax.streams import Purpose
 
-_RESAMPLES = 10_000
 _LEGEND = (
     "pass^k: the chance that k trials of a task all have the whole reward, mean over tasks, with "
     "its 95% interval by resampling tasks. Trials that ended as infrastructure_error, which "
@@ -76,7 +73,10 @@ def summarize(trials: Sequence[Trial], judged: int) -> DomainResult:
         tasks=len(by_task),
         trials=len(trials),
         judged=judged,
-        pass_k=tuple(_mean(found, f"{domain} {k}") for k, found in enumerate(values, 1)),
+        pass_k=tuple(
+            (float(found.mean()), *mean_interval(found, f"{domain} {k}"))
+            for k, found in enumerate(values, 1)
+        ),
         ended=_counts(trial.ended for trial in trials),
         errors=_counts(trial.error for trial in trials if trial.error),
     )
@@ -92,14 +92,6 @@ def pass_hat(trials: int, successes: int, k: int) -> float:
     Its mean over tasks is pass^k (Yao et al. 2024, arXiv 2406.12045, sec. 3).
     """
     return math.comb(successes, k) / math.comb(trials, k)
-
-
-def _mean(values: np.ndarray, name: str) -> tuple[float, float, float]:
-    """Mean over tasks with the ends of its 95% interval, by resampling tasks."""
-    generator = streams.generator(Purpose.COMPARISON, 0, name)
-    places = generator.integers(len(values), size=(_RESAMPLES, len(values)))
-    low, high = percentile_interval(values[places].mean(axis=1))
-    return float(values.mean()), low, high
 
 
 def write(

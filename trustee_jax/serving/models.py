@@ -59,6 +59,10 @@ class ServedModels(Mapping[str, ServedModel]):
                 param="model",
             ) from None
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one of that name."""
+        return name in self._models
+
     def __iter__(self) -> Iterator[str]:
         """The names."""
         return iter(self._models)
